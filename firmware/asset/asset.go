@@ -1,0 +1,50 @@
+// Package asset keeps the inventory of devices, learnt from events alone.
+//
+// The gateway feeds it every event before the detectors see it; detect,
+// incident, store and ui read snapshots. It never talks to the network, and a
+// stranger's frames can never make it grow without bound.
+package asset
+
+import (
+	"net/netip"
+	"time"
+
+	"sekisho/firmware/flow"
+)
+
+// ID names a device for as long as the product knows it: "mac:02:00:…" for a
+// device on a network we see the Ethernet addresses of, "ip:192.0.2.1" when
+// only an address is known.
+type ID string
+
+// Asset is a snapshot of what is known of one device.
+type Asset struct {
+	ID        ID           `json:"id"`
+	MAC       flow.MAC     `json:"-"`
+	Addrs     []netip.Addr `json:"ips"`                 // most recently confirmed first, bounded
+	Name      string       `json:"name,omitempty"`      // best name, see NameFrom
+	NameFrom  string       `json:"name_from,omitempty"` // "owner", "dhcp", "mdns", "nbns", "llmnr"
+	Vendor    string       `json:"vendor,omitempty"`    // IEEE registry
+	RandomMAC bool         `json:"random_mac,omitempty"`
+	Kind      Kind         `json:"kind"`
+	Port      string       `json:"port,omitempty"` // bridge port last seen on
+	FirstSeen time.Time    `json:"first_seen"`
+	LastSeen  time.Time    `json:"last_seen"`
+	Gateway   bool         `json:"gateway,omitempty"`   // this appliance itself
+	Router    bool         `json:"router,omitempty"`    // forwards for others
+	Protected bool         `json:"protected,omitempty"` // marked by the owner
+}
+
+// Kind is a guess at what a device is.
+type Kind string
+
+// Kinds told apart by what a device asks for, offers and is named.
+const (
+	KindUnknown  Kind = "unknown"
+	KindComputer Kind = "computer"
+	KindPhone    Kind = "phone"
+	KindPrinter  Kind = "printer"
+	KindServer   Kind = "server"
+	KindNetwork  Kind = "network"
+	KindIoT      Kind = "iot"
+)

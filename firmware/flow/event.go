@@ -1,0 +1,240 @@
+package flow
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// MAC is an IEEE 802 address. It is comparable and serves as a map key.
+type MAC [6]byte
+
+func (m MAC) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// IsZero says that no address is known, as on link types that carry none.
+func (m MAC) IsZero() bool { return m == MAC{} }
+
+// IsGroup reports the I/G bit: broadcast or multicast.
+func (m MAC) IsGroup() bool { return m[0]&1 != 0 }
+
+// IsLocal reports the U/L bit: locally administered, as random addresses are.
+func (m MAC) IsLocal() bool { return m[0]&2 != 0 }
+
+// Event is one of the pointer types below. It, and everything it points to,
+// is valid only during the call that delivers it; whoever keeps it copies it.
+type Event interface {
+	// Head is never nil.
+	Head() *Meta
+}
+
+// Meta stands in every event: where and when it was seen.
+type Meta struct {
+	Time   time.Time // packet time, UTC
+	SrcMAC MAC       // zero where the link type has none
+	DstMAC MAC
+	VLAN   uint16 // outermost VLAN id, 0 when untagged
+	Iface  uint32 // see capture.Frame
+	Out    bool   // sent by the gateway itself
+}
+
+// Head implements Event.
+func (m *Meta) Head() *Meta { return m }
+
+// Tick says that packet time has reached Time. Ticks come at every full second
+// of packet time, also (once each) for seconds without a packet, up to a bound;
+// a larger jump arrives as one tick.
+type Tick struct{ Meta }
+
+// ARP is one ARP packet for IPv4 over Ethernet (RFC 826).
+type ARP struct {
+	Meta
+	Op        uint16 // 1 request, 2 reply
+	SenderMAC MAC
+	SenderIP  netip.Addr
+	TargetMAC MAC
+	TargetIP  netip.Addr
+}
+
+// NDP is a neighbour discovery message (RFC 4861). Type is the ICMPv6 type:
+// 133 router solicitation … 137 redirect.
+type NDP struct {
+	Meta
+	Type     uint8
+	Src, Dst netip.Addr
+	Target   netip.Addr // NS, NA, redirect
+	LinkAddr MAC        // source or target link-layer option, zero when absent
+	Override bool       // NA
+	Router   bool       // NA
+	Lifetime uint16     // RA router lifetime, seconds
+	Prefixes []netip.Prefix
+	RDNSS    []netip.Addr
+}
+
+// ICMP is an ICMPv4 or ICMPv6 message other than NDP.
+type ICMP struct {
+	Meta
+	Src, Dst   netip.Addr
+	V6         bool
+	Type, Code uint8
+	ID, Seq    uint16 // echo only
+	Length     int    // bytes of ICMP payload
+}
+
+// ConnState is how far a connection has come. It only moves forward.
+type ConnState uint8
+
+// States of a connection as an observer on the path sees it.
+const (
+	ConnAttempt     ConnState = iota // first SYN, or first datagram of a pair
+	ConnRefused                      // RST to the SYN, or ICMP port/admin unreachable
+	ConnUnanswered                   // nothing came back in time, or ICMP host unreachable
+	ConnEstablished                  // SYN-ACK seen (and not reset), or a datagram answered
+	ConnClosed                       // FIN/RST after establishment, or idle time-out
+)
+
+func (s ConnState) String() string {
+	switch s {
+	case ConnAttempt:
+		return "attempt"
+	case ConnRefused:
+		return "refused"
+	case ConnUnanswered:
+		return "unanswered"
+	case ConnEstablished:
+		return "established"
+	case ConnClosed:
+		return "closed"
+	}
+	return "unknown"
+}
+
+// Conn is emitted at each change of a connection's state. Counts are so far.
+type Conn struct {
+	Meta                  // of the frame that caused the change
+	ID             uint64 // unique within one Tracker
+	State          ConnState
+	Prev           ConnState // equal to State for ConnAttempt
+	Proto          uint8     // IP protocol: 6 TCP, 17 UDP
+	Client, Server netip.AddrPort
+	ClientMAC      MAC // zero when unknown
+	ServerMAC      MAC
+	Start          time.Time
+	Sent, Received uint64 // payload bytes client->server, server->client
+	SentPackets    uint64
+	RecvPackets    uint64
+	MidStream      bool // the opening was not seen; client is a guess by port
+	Multicast      bool // server is a group or broadcast address
+}
+
+// DHCP is a DHCPv4 message (RFC 2131, 2132).
+type DHCP struct {
+	Meta
+	Src, Dst    netip.Addr
+	Type        uint8 // option 53: 1 DISCOVER … 8 INFORM; 0 BOOTP
+	XID         uint32
+	ClientMAC   MAC
+	ClientIP    netip.Addr // ciaddr
+	YourIP      netip.Addr // yiaddr
+	RequestedIP netip.Addr // option 50
+	ServerID    netip.Addr // option 54
+	Routers     []netip.Addr
+	DNS         []netip.Addr
+	Hostname    string // option 12 or 81, as sent, at most 255 bytes
+	VendorClass string // option 60
+	Params      []byte // option 55
+	FromServer  bool   // BOOTREPLY
+}
+
+// NameProto says which protocol carried a DNS-format message.
+type NameProto uint8
+
+// Protocols that share the DNS message format.
+const (
+	NameDNS   NameProto = iota
+	NameMDNS            // RFC 6762
+	NameLLMNR           // RFC 4795
+	NameNBNS            // RFC 1002
+)
+
+// DNSRecord is one resource record. Data is the address or the target name in
+// text for A, AAAA, CNAME, PTR, SRV and NS; for others it is empty and Size
+// tells how much was there.
+type DNSRecord struct {
+	Name string
+	Type uint16
+	TTL  uint32
+	Data string
+	Size int
+}
+
+// DNS is a DNS, mDNS, LLMNR or NBNS message. Names are lower case without the
+// final dot; NBNS names are decoded to their NetBIOS name without suffix.
+type DNS struct {
+	Meta
+	Proto      NameProto
+	Src, Dst   netip.AddrPort
+	TCP        bool
+	ID         uint16
+	Response   bool
+	RCode      uint8
+	QName      string // first question
+	QType      uint16
+	Answers    []DNSRecord // at most 32
+	MessageLen int
+}
+
+// TLSHello is a ClientHello or ServerHello (RFC 8446 section 4.1).
+type TLSHello struct {
+	Meta
+	ConnID         uint64
+	Client, Server netip.AddrPort
+	FromServer     bool
+	Version        uint16 // highest offered or selected
+	SNI            string
+	ALPN           []string
+}
+
+// HTTP is the head of a plain-text HTTP/1 request.
+type HTTP struct {
+	Meta
+	ConnID         uint64
+	Client, Server netip.AddrPort
+	Method         string
+	Host           string
+	Path           string // at most 512 bytes
+	UserAgent      string
+}
+
+// SMB is one SMB message header on TCP 445 or 139.
+type SMB struct {
+	Meta
+	ConnID         uint64
+	Client, Server netip.AddrPort
+	Version        uint8  // 1, 2 (also 3.x), 3 when encrypted (transform header)
+	Command        uint16 // of that version
+	Response       bool
+	Status         uint32 // NTSTATUS of a response
+}
+
+// Malformed says that a frame or a message in it could not be decoded.
+type Malformed struct {
+	Meta
+	Layer  string // constant: "ipv4", "tcp", "dhcp", …
+	Reason string // constant
+}
+
+var (
+	_ Event = (*Tick)(nil)
+	_ Event = (*ARP)(nil)
+	_ Event = (*NDP)(nil)
+	_ Event = (*ICMP)(nil)
+	_ Event = (*Conn)(nil)
+	_ Event = (*DHCP)(nil)
+	_ Event = (*DNS)(nil)
+	_ Event = (*TLSHello)(nil)
+	_ Event = (*HTTP)(nil)
+	_ Event = (*SMB)(nil)
+	_ Event = (*Malformed)(nil)
+)

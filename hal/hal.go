@@ -1,0 +1,86 @@
+// Package hal says what a front panel is: one button, one RGB lamp, one
+// 128x64 one-bit screen. Drivers live in the packages below.
+//
+// The gateway shows a Status and reads presses. A panel never decides
+// anything, and a broken one never stops the gateway.
+package hal
+
+import (
+	"context"
+	"time"
+)
+
+// State selects lamp, rhythm and page; see the table in hal/panel.
+type State uint8
+
+// States in rising order of urgency.
+const (
+	Normal State = iota
+	Learning
+	Attention   // a suspect waits for a press
+	Isolating   // the press was taken, the proof is not there yet
+	Isolated    // proven on the wire
+	NotIsolated // the proof did not come: pull the cable
+	Fault
+	VendorConnected
+)
+
+// Device is what a page says of one host.
+type Device struct {
+	Name  string // as the owner knows it
+	Addr  string // current address
+	Place string // port or place
+}
+
+// Status is everything that a panel shows. Texts are already in Lang.
+type Status struct {
+	State State
+	Drill bool   // adds the drill marking to every page
+	Lang  string // "ja" or "en"
+	Now   time.Time
+
+	Devices    int           // normal: active devices
+	PacketDays float64       // normal: days of packets that the spool holds
+	LastDrill  time.Time     // normal: zero when never
+	LearnLeft  time.Duration // learning
+
+	Suspect Device    // attention and later
+	What    string    // attention: what it does, one line
+	Waiting int       // further suspects behind this one
+	Since   time.Time // isolated: since when
+	Cable   string    // not isolated: what to pull
+
+	Vendor      string // name of the outside IT vendor
+	VendorPhone string
+	FaultText   string
+	FaultCall   string // whom to call
+
+	// Target identifies what a press would act on; empty when a press only
+	// turns the page. It comes back in Press.
+	Target string
+}
+
+// Gesture is what a person did with the button.
+type Gesture uint8
+
+// Gestures of DESIGN section 6.
+const (
+	Short Gesture = iota
+	Hold3         // held for 3 s: approve the waiting vendor access
+	Hold8         // held for 8 s: office-wide lockdown
+)
+
+// Press is one completed gesture, with what the screen named at the time.
+type Press struct {
+	Gesture Gesture
+	Target  string    // Status.Target that was on the screen
+	At      time.Time // of the edge that began it
+}
+
+// Panel is a front panel. Show never blocks on hardware: it replaces what is
+// to be shown. Presses is closed when Run returns.
+type Panel interface {
+	Show(Status)
+	Presses() <-chan Press
+	Run(ctx context.Context) error
+}

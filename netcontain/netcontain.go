@@ -1,0 +1,67 @@
+// Package netcontain says what containment is: which hosts are held, how far,
+// and what an enforcer of that promises.
+//
+// The gateway decides a whole Policy and hands it to an Enforcer; mechanisms
+// live in the packages below. It never imports firmware, never decides who is
+// guilty, and can never hold the gateway itself or its uplink.
+package netcontain
+
+import (
+	"context"
+	"net"
+	"net/netip"
+)
+
+// MAC is an IEEE 802 address.
+type MAC [6]byte
+
+func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
+
+// MarshalText implements encoding.TextMarshaler.
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// Level is how far a host is held back.
+type Level uint8
+
+// Levels in steps, because stopping too much hurts the business.
+const (
+	Watch   Level = iota // nothing blocked, everything recorded
+	Limit                // no host-to-host; internet only to the allow list
+	Isolate              // only DHCP, DNS and the help page of the gateway
+)
+
+func (l Level) String() string {
+	switch l {
+	case Watch:
+		return "watch"
+	case Limit:
+		return "limit"
+	case Isolate:
+		return "isolate"
+	}
+	return "unknown"
+}
+
+// Host is one device to be held at a level. All MACs and addresses of the
+// device are given; addresses alone identify a host that has no MAC here.
+type Host struct {
+	ID    string // opaque to netcontain
+	MACs  []MAC
+	Addrs []netip.Addr
+	Level Level
+}
+
+// Policy is the whole desired state. The zero Policy holds nobody.
+type Policy struct {
+	Hosts    []Host
+	Allow    []netip.Prefix // what Limit may still reach on the internet
+	Lockdown bool           // WAN cut, ports kept apart, for everybody
+}
+
+// Enforcer makes the kernel agree with a Policy. Apply takes the whole state,
+// as often as one likes, commits it in one batch, and cuts connections that
+// the new state forbids. Observed reads back what the kernel holds now.
+type Enforcer interface {
+	Apply(ctx context.Context, p Policy) error
+	Observed(ctx context.Context) (Policy, error)
+}
