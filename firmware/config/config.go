@@ -1,0 +1,220 @@
+// Package config loads, migrates and validates the one TOML settings file.
+//
+// The gateway's main calls it once. Unknown keys are refused, every problem is
+// reported at once with its key path, and nothing here touches the network or
+// the disk beyond the file that was named.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Version is the settings format that this program writes.
+const Version = 1
+
+// Config is the whole file. Load returns it complete: every default filled in.
+type Config struct {
+	Version  int      `toml:"version"`
+	Office   Office   `toml:"office"`
+	Network  Network  `toml:"network"`
+	Storage  Storage  `toml:"storage"`
+	Evidence Evidence `toml:"evidence"`
+	Policy   Policy   `toml:"policy"`
+	Decoy    Decoy    `toml:"decoy"`
+	Panel    Panel    `toml:"panel"`
+	Web      Web      `toml:"web"`
+}
+
+// Office says whose gateway this is and who helps.
+type Office struct {
+	Name        string `toml:"name"`
+	Lang        string `toml:"lang"` // "ja" or "en"
+	Vendor      string `toml:"vendor"`
+	VendorPhone string `toml:"vendor_phone"`
+}
+
+// Network names the interfaces. The bridge and its ports exist already
+// (systemd-networkd makes them); sekisho raises the ports when HoldPorts is
+// set, after the containment policy is in the kernel.
+type Network struct {
+	Bridge    string         `toml:"bridge"`
+	Ports     []string       `toml:"ports"`
+	WAN       string         `toml:"wan"`
+	LAN       []netip.Prefix `toml:"lan"`
+	HoldPorts bool           `toml:"hold_ports"`
+	// Allow is what a limited host may still reach on the internet.
+	Allow []netip.Prefix `toml:"allow"`
+	// DHCPServers besides the gateway itself that the owner knows of.
+	DHCPServers []netip.Addr `toml:"dhcp_servers"`
+	// DHCPPool is the range that dnsmasq leases: never used for decoys.
+	DHCPPool Range `toml:"dhcp_pool"`
+}
+
+// Range is an inclusive address range; the zero Range is empty.
+type Range struct {
+	First netip.Addr `toml:"first"`
+	Last  netip.Addr `toml:"last"`
+}
+
+// Storage is where things are kept. State is small and precious (incidents,
+// ledger, key); Evidence is large and belongs on the SSD.
+type Storage struct {
+	State    string `toml:"state"`
+	Evidence string `toml:"evidence"`
+	// Spool is the size of the rolling packet ring, in bytes.
+	Spool Size `toml:"spool"`
+	// Segment is the size of one ring file, in bytes.
+	Segment Size `toml:"segment"`
+}
+
+// Evidence is how much is frozen around an incident.
+type Evidence struct {
+	Before Duration `toml:"before"`
+	After  Duration `toml:"after"`
+}
+
+// Policy is when the gateway acts by itself, and how far.
+type Policy struct {
+	AutoIsolate bool     `toml:"auto_isolate"`
+	MaxHosts    int      `toml:"max_hosts"`   // automatic isolations per Window
+	MaxPercent  int      `toml:"max_percent"` // of active devices
+	Window      Duration `toml:"window"`
+	// Protected devices, by MAC address: only a person isolates them.
+	Protected []string `toml:"protected"`
+	// BusinessHours, "09:00-18:00" local time; empty means never. Inside
+	// them an automatic isolation steps down to limit.
+	BusinessHours string `toml:"business_hours"`
+}
+
+// Decoy is the number of unused addresses that the gateway watches over.
+type Decoy struct {
+	Count int `toml:"count"`
+}
+
+// Panel chooses the front panel.
+type Panel struct {
+	Kind string `toml:"kind"` // "virtual": terminal and web page; "headless": web page alone
+}
+
+// Web is where the page is served. Listen is ignored when the service manager
+// hands over a socket.
+type Web struct {
+	Listen string `toml:"listen"`
+}
+
+// Duration is a time.Duration written as "30m".
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// Size is a number of bytes written as "200GB", "64MiB" or "4096".
+type Size int64
+
+var units = []struct {
+	suffix string
+	bytes  int64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
+	{"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}, {"", 1},
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Size) UnmarshalText(b []byte) error {
+	text := strings.TrimSpace(string(b))
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(text, u.suffix)
+		if !ok {
+			continue
+		}
+		var n int64
+		if _, err := fmt.Sscanf(strings.TrimSpace(digits)+"\n", "%d\n", &n); err != nil || n < 0 || n > (1<<62)/u.bytes {
+			break
+		}
+		*s = Size(n * u.bytes)
+		return nil
+	}
+	return fmt.Errorf("%q is not a size; write for example \"200GB\" or \"64MiB\"", text)
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s Size) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%dB", int64(s)), nil }
+
+// Default is a complete configuration but for the interfaces.
+func Default() Config {
+	return Config{
+		Version: Version,
+		Office:  Office{Name: "Office", Lang: "ja"},
+		Network: Network{Bridge: "br0", WAN: "wan0", HoldPorts: true},
+		Storage: Storage{
+			State: "/var/lib/sekisho", Evidence: "/srv/evidence",
+			Spool: 200e9, Segment: 64 << 20,
+		},
+		Evidence: Evidence{Before: Duration(30 * time.Minute), After: Duration(5 * time.Minute)},
+		Policy:   Policy{AutoIsolate: true, MaxHosts: 2, MaxPercent: 20, Window: Duration(10 * time.Minute)},
+		Decoy:    Decoy{Count: 3},
+		Panel:    Panel{Kind: "virtual"},
+		Web:      Web{Listen: "127.0.0.1:8080"},
+	}
+}
+
+// Load reads the file over the defaults, migrates an older version, and
+// validates. Errors are joined, each with its key path.
+func Load(path string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Config{}, fmt.Errorf("settings file %s does not exist; see README.md for one to start from", path)
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read settings: %w", err)
+	}
+	c, err := Parse(data)
+	if err != nil {
+		return Config{}, fmt.Errorf("settings file %s:\n%w", path, err)
+	}
+	return c, nil
+}
+
+// Parse is Load for bytes.
+func Parse(data []byte) (Config, error) {
+	data, err := migrate(data)
+	if err != nil {
+		return Config{}, err
+	}
+	c := Default()
+	meta, err := toml.Decode(string(data), &c)
+	if err != nil {
+		return Config{}, err // names line and key itself
+	}
+	var problems []error
+	for _, key := range meta.Undecoded() {
+		problems = append(problems, fmt.Errorf("%s: unknown key", key))
+	}
+	if err := errors.Join(append(problems, c.Validate()...)...); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// Encode writes the settings as a file that Load reads back to the same value.
+func (c Config) Encode() ([]byte, error) {
+	var b bytes.Buffer
+	err := toml.NewEncoder(&b).Encode(c)
+	return b.Bytes(), err
+}

@@ -1,0 +1,144 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const office = `
+version = 1
+[office]
+name = "関所商会"
+vendor = "Example IT"
+vendor_phone = "03-0000-0000"
+[network]
+bridge = "br0"
+ports = ["lan1", "lan2"]
+wan = "wan0"
+lan = ["192.168.77.0/24"]
+dhcp_pool = { first = "192.168.77.100", last = "192.168.77.199" }
+[storage]
+state = "/var/lib/sekisho"
+evidence = "/srv/evidence"
+spool = "10GB"
+[evidence]
+before = "10m"
+[policy]
+business_hours = "09:00-18:00"
+protected = ["02:00:5e:00:53:01"]
+`
+
+func TestAFileIsReadOverTheDefaults(t *testing.T) {
+	c, err := Parse([]byte(office))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := time.Duration(c.Evidence.Before), 10*time.Minute; got != want {
+		t.Errorf("evidence.before = %v, want %v", got, want)
+	}
+	if got, want := time.Duration(c.Evidence.After), 5*time.Minute; got != want {
+		t.Errorf("evidence.after = %v, want the default %v", got, want)
+	}
+	if c.Storage.Spool != 10e9 {
+		t.Errorf("storage.spool = %d, want 10e9", c.Storage.Spool)
+	}
+	from, to, err := c.Policy.Hours()
+	if from != 9*time.Hour || to != 18*time.Hour || err != nil {
+		t.Errorf("business hours = %v-%v (%v), want 9h-18h", from, to, err)
+	}
+}
+
+func TestWhatIsWrittenIsReadBack(t *testing.T) {
+	want, err := Parse([]byte(office))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := want.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Parse(data)
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, data)
+	}
+	opts := cmp.Options{
+		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+		cmpopts.EquateEmpty(),
+	}
+	if d := cmp.Diff(want, got, opts); d != "" {
+		t.Errorf("the settings changed on their way through a file (-want +got):\n%s", d)
+	}
+}
+
+func TestProblemsNameTheirKey(t *testing.T) {
+	for name, tc := range map[string]struct{ old, new, want string }{
+		"unknown key":       {`[policy]`, "[policy]\nauto_isolat = true", "policy.auto_isolat: unknown key"},
+		"wrong type":        {`wan = "wan0"`, `wan = 3`, "network.wan"},
+		"not TOML":          {`[office]`, `[office`, "line 4"},
+		"bad size":          {`"10GB"`, `"ten"`, `"ten" is not a size`},
+		"spool too small":   {`"10GB"`, `"64MiB"`, "storage.spool: must hold"},
+		"host bits":         {`192.168.77.0/24`, `192.168.77.1/24`, "network.lan[0]: 192.168.77.1/24 has host bits set; write 192.168.77.0/24"},
+		"port named twice":  {`"lan2"]`, `"lan1"]`, `network.ports[1]: "lan1" is already network.ports[0]`},
+		"no port":           {`ports = ["lan1", "lan2"]`, `ports = []`, "network.ports: is empty"},
+		"pool backwards":    {`first = "192.168.77.100"`, `first = "192.168.77.250"`, "network.dhcp_pool: first must not be after last"},
+		"pool elsewhere":    {`last = "192.168.77.199"`, `last = "192.168.88.1"`, "network.dhcp_pool: is not inside"},
+		"relative path":     {`"/srv/evidence"`, `"evidence"`, "storage.evidence:"},
+		"bad protected MAC": {`02:00:5e:00:53:01`, `02:00`, "policy.protected[0]:"},
+		"bad hours":         {`09:00-18:00`, `18:00-09:00`, "policy.business_hours:"},
+		"bad duration":      {`before = "10m"`, `before = "soon"`, "evidence.before"},
+		"newer version":     {`version = 1`, `version = 99`, "version: 99 was written by a newer program"},
+		"version zero":      {`version = 1`, `version = 0`, "version: 0 is not a version"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(office, tc.old, tc.new, 1)
+			if text == office {
+				t.Fatalf("%q does not stand in the file", tc.old)
+			}
+			_, err := Parse([]byte(text))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v does not contain %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestAllProblemsAreReportedAtOnce(t *testing.T) {
+	_, err := Parse([]byte("[network]\nwan='x/y'\n[policy]\nmax_percent = 400\nwindw = 1\n"))
+	for _, want := range []string{"policy.windw", "policy.max_percent", "network.wan", "network.ports", "network.lan"} {
+		if err == nil || !strings.Contains(err.Error(), want+":") {
+			t.Errorf("no problem reported for %s in:\n%v", want, err)
+		}
+	}
+}
+
+func TestAMissingFileSaysSo(t *testing.T) {
+	_, err := Load(filepath.Join(t.TempDir(), "none.toml"))
+	if err == nil || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("error = %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "bad.toml")
+	if err := os.WriteFile(path, []byte("x = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("error %v does not name the file", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(office))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse(data)
+		if err == nil && len(c.Validate()) != 0 {
+			t.Error("Parse accepted what Validate refuses")
+		}
+	})
+}

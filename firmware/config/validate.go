@@ -1,0 +1,139 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Validate lists every problem, each with its key path and what to write
+// instead.
+func (c Config) Validate() []error {
+	var p problems
+	c.validateOffice(&p)
+	c.validateNetwork(&p)
+	c.validateStorage(&p)
+	c.validatePolicy(&p)
+	p.check(c.Decoy.Count >= 0 && c.Decoy.Count <= 16, "decoy.count", "%d is not between 0 and 16", c.Decoy.Count)
+	p.oneOf("panel.kind", c.Panel.Kind, "virtual", "headless")
+	if _, _, err := net.SplitHostPort(c.Web.Listen); err != nil {
+		p.add("web.listen", "%q is not host:port; write for example \"127.0.0.1:8080\"", c.Web.Listen)
+	}
+	return p
+}
+
+type problems []error
+
+func (p *problems) add(key, format string, args ...any) {
+	*p = append(*p, fmt.Errorf("%s: "+format, append([]any{key}, args...)...))
+}
+
+func (p *problems) check(ok bool, key, format string, args ...any) {
+	if !ok {
+		p.add(key, format, args...)
+	}
+}
+
+func (p *problems) oneOf(key, got string, allowed ...string) {
+	for _, a := range allowed {
+		if got == a {
+			return
+		}
+	}
+	p.add(key, "%q is not one of %s", got, strings.Join(allowed, ", "))
+}
+
+func (c Config) validateOffice(p *problems) {
+	p.check(c.Office.Name != "", "office.name", "is empty; write the name that reports carry")
+	p.oneOf("office.lang", c.Office.Lang, "ja", "en")
+}
+
+func (c Config) validateNetwork(p *problems) {
+	n := c.Network
+	seen := map[string]string{}
+	name := func(key, v string) {
+		// IFNAMSIZ is 16 with the final zero (linux/if.h).
+		p.check(v != "" && len(v) < 16 && !strings.ContainsAny(v, "/ \t"), key, "%q is not an interface name", v)
+		if other, dup := seen[v]; dup {
+			p.add(key, "%q is already %s", v, other)
+		}
+		seen[v] = key
+	}
+	name("network.bridge", n.Bridge)
+	name("network.wan", n.WAN)
+	p.check(len(n.Ports) > 0, "network.ports", "is empty; name the bridge's ports, for example [\"lan1\", \"lan2\"]")
+	for i, port := range n.Ports {
+		name(fmt.Sprintf("network.ports[%d]", i), port)
+	}
+	p.check(len(n.LAN) > 0, "network.lan", "is empty; write the office's network, for example [\"192.168.10.0/24\"]")
+	for i, lan := range n.LAN {
+		p.check(lan == lan.Masked(), fmt.Sprintf("network.lan[%d]", i), "%s has host bits set; write %s", lan, lan.Masked())
+	}
+	pool := n.DHCPPool
+	if pool != (Range{}) {
+		p.check(pool.First.IsValid() && pool.Last.IsValid() && pool.First.Compare(pool.Last) <= 0,
+			"network.dhcp_pool", "first must not be after last")
+		p.check(contained(n.LAN, pool.First) && contained(n.LAN, pool.Last), "network.dhcp_pool", "is not inside network.lan")
+	}
+}
+
+func contained(prefixes []netip.Prefix, a netip.Addr) bool {
+	for _, p := range prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// smallest ring that still rotates: the segment being written, one being
+// pinned and some to drop.
+const minSegments = 4
+
+func (c Config) validateStorage(p *problems) {
+	s := c.Storage
+	p.check(filepath.IsAbs(s.State), "storage.state", "%q is not an absolute path", s.State)
+	p.check(filepath.IsAbs(s.Evidence), "storage.evidence", "%q is not an absolute path", s.Evidence)
+	p.check(s.Segment >= 1<<20, "storage.segment", "must be at least 1MiB")
+	p.check(s.Spool >= minSegments*s.Segment, "storage.spool", "must hold at least %d segments", minSegments)
+	p.check(c.Evidence.Before >= 0, "evidence.before", "must not be negative")
+	p.check(c.Evidence.After >= 0, "evidence.after", "must not be negative")
+}
+
+func (c Config) validatePolicy(p *problems) {
+	pol := c.Policy
+	p.check(pol.MaxHosts >= 0, "policy.max_hosts", "must not be negative")
+	p.check(pol.MaxPercent >= 0 && pol.MaxPercent <= 100, "policy.max_percent", "%d is not between 0 and 100", pol.MaxPercent)
+	p.check(pol.Window > 0, "policy.window", "must be positive")
+	for i, m := range pol.Protected {
+		if hw, err := net.ParseMAC(m); err != nil || len(hw) != 6 {
+			p.add(fmt.Sprintf("policy.protected[%d]", i), "%q is not a MAC address such as \"02:00:5e:00:53:01\"", m)
+		}
+	}
+	if _, _, err := pol.Hours(); err != nil {
+		p.add("policy.business_hours", "%v", err)
+	}
+}
+
+// Hours returns the begin and end of business hours as time since local
+// midnight; both are zero when there are none.
+func (p Policy) Hours() (from, to time.Duration, err error) {
+	if p.BusinessHours == "" {
+		return 0, 0, nil
+	}
+	a, b, _ := strings.Cut(p.BusinessHours, "-")
+	from, errFrom := clock(a)
+	to, errTo := clock(b)
+	if errFrom != nil || errTo != nil || from >= to {
+		return 0, 0, fmt.Errorf("%q is not a span of the day such as \"09:00-18:00\"", p.BusinessHours)
+	}
+	return from, to, nil
+}
+
+func clock(s string) (time.Duration, error) {
+	t, err := time.Parse("15:04", strings.TrimSpace(s))
+	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, err
+}
