@@ -45,10 +45,15 @@ func (l Level) String() string {
 // Host is one device to be held at a level. All MACs and addresses of the
 // device are given; addresses alone identify a host that has no MAC here.
 type Host struct {
-	ID    string // opaque to netcontain
+	ID    string // opaque to netcontain, at most MaxID bytes
 	MACs  []MAC
 	Addrs []netip.Addr
 	Level Level
+
+	// Ports are bridge ports that this host has for itself: they are held
+	// whole, so that neither a new address nor another host's broadcast
+	// passes. netcontain/plan fills them from what the bridge has learnt.
+	Ports []string
 }
 
 // Policy is the whole desired state. The zero Policy holds nobody.

@@ -1,0 +1,55 @@
+// Package nft holds hosts with nftables: mechanism `mac`, bridge-family sets
+// by MAC and by address, and an inet table for what is routed.
+//
+// The gateway's reconciler calls it. It must never touch a table that is not
+// its own ("bridge sekisho" and "inet sekisho"), and never hold the gateway or
+// its uplink router.
+package nft
+
+import (
+	"errors"
+	"net/netip"
+
+	"sekisho/netcontain"
+)
+
+// Table is the name of our two tables, in the families bridge and inet.
+const Table = "sekisho"
+
+// Mark is put on the DNS and HTTP packets of isolated hosts that are
+// redirected to the refuge.
+const Mark = 0x5e15
+
+// Refuge says where netcontain/refuge listens. With zero ports an isolated
+// host reaches the gateway's own DNS and HTTP (ports 53 and 80) instead.
+type Refuge struct {
+	DNS  uint16 // UDP and TCP
+	HTTP uint16
+}
+
+// Config says where and what the Enforcer guards.
+type Config struct {
+	Bridge string // the LAN bridge, required; must exist when Apply is called
+	WAN    string // the uplink device, required; it need not exist yet
+
+	// Never adds to what may never be held. The addresses of this machine's
+	// devices and its default routers are always in it. It is asked at every
+	// Apply, and may be nil.
+	Never func() ([]netcontain.MAC, []netip.Addr)
+
+	Refuge Refuge
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.Bridge == "" || len(c.Bridge) > 15 {
+		errs = append(errs, errors.New("Bridge: not a device name"))
+	}
+	if c.WAN == "" || len(c.WAN) > 15 || c.WAN == c.Bridge {
+		errs = append(errs, errors.New("WAN: not a device name other than the bridge"))
+	}
+	if (c.Refuge.DNS == 0) != (c.Refuge.HTTP == 0) {
+		errs = append(errs, errors.New("Refuge: name both ports or none"))
+	}
+	return errors.Join(errs...)
+}

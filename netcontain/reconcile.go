@@ -1,0 +1,161 @@
+package netcontain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// AlteredError is what Observed returns when the enforcer's own rules are
+// there but are not what it put there. The remedy is to Apply again.
+type AlteredError struct{ What string }
+
+func (e *AlteredError) Error() string { return "rules altered: " + e.What }
+
+// DefaultEvery is how often a Reconciler looks without being told to.
+const DefaultEvery = 500 * time.Millisecond
+
+// Config says what a Reconciler works with.
+type Config struct {
+	Enforcer Enforcer     // required
+	Log      *slog.Logger // required
+
+	// Every is the longest time between two looks; DefaultEvery when zero.
+	Every time.Duration
+	// Changes makes it look at once, nil when the enforcer cannot tell.
+	Changes <-chan struct{}
+	// OnDrift is told of every drift found, after the attempt to repair it,
+	// with the error of that attempt. It must not block. It may be nil.
+	OnDrift func(Drift, error)
+	// Refine adds what only the present network knows (netcontain/plan: the
+	// ports of a host). It runs before every comparison. It may be nil.
+	Refine func(Policy) (Policy, error)
+}
+
+// Reconciler keeps the kernel at the desired policy, also when something else
+// changes the kernel. All methods may be called from several goroutines.
+type Reconciler struct {
+	cfg Config
+
+	mu      sync.Mutex
+	desired Policy
+	known   bool // Set was called: before that there is nothing to defend
+}
+
+// NewReconciler returns a Reconciler that wants nothing yet.
+func NewReconciler(cfg Config) (*Reconciler, error) {
+	if cfg.Enforcer == nil {
+		return nil, errors.New("reconciler: no Enforcer")
+	}
+	if cfg.Log == nil {
+		return nil, errors.New("reconciler: no Log")
+	}
+	if cfg.Every <= 0 {
+		cfg.Every = DefaultEvery
+	}
+	return &Reconciler{cfg: cfg}, nil
+}
+
+// Set makes p the desired policy and applies it before it returns. A policy
+// that is invalid, or that would hold the gateway itself, is refused and the
+// one before stays. After any other error p stays desired, and Run goes on
+// trying.
+func (r *Reconciler) Set(ctx context.Context, p Policy) error {
+	if err := p.Validate(); err != nil {
+		return fmt.Errorf("set policy: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := r.cfg.Enforcer.Apply(ctx, r.refine(p))
+	if errors.Is(err, ErrNever) {
+		return fmt.Errorf("set policy: %w", err)
+	}
+	r.desired, r.known = p.Canonical(), true
+	if err != nil {
+		return fmt.Errorf("set policy: %w", err)
+	}
+	return nil
+}
+
+// Desired returns what Set was last given, in canonical form.
+func (r *Reconciler) Desired() Policy {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.desired.Canonical()
+}
+
+// refine falls back to the bare policy: containment by MAC and address must
+// not wait for what the bridge knows.
+func (r *Reconciler) refine(p Policy) Policy {
+	if r.cfg.Refine == nil {
+		return p
+	}
+	refined, err := r.cfg.Refine(p)
+	if err != nil {
+		r.cfg.Log.Warn("refine policy", "err", err)
+		return p
+	}
+	return refined
+}
+
+// Check looks once and repairs what it finds. It returns the drift that was
+// there before, empty when there was none, and the error of the look or the
+// repair.
+func (r *Reconciler) Check(ctx context.Context) (Drift, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.known {
+		return Drift{}, nil
+	}
+	want := r.refine(r.desired)
+	observed, err := r.cfg.Enforcer.Observed(ctx)
+	drift := Diff(want, observed)
+	var altered *AlteredError
+	switch {
+	case errors.As(err, &altered):
+		drift.Altered = altered.What
+	case err != nil:
+		return Drift{}, fmt.Errorf("observe containment: %w", err)
+	case drift.Empty():
+		return drift, nil
+	}
+	if err := r.cfg.Enforcer.Apply(ctx, want); err != nil {
+		return drift, fmt.Errorf("repair containment: %w", err)
+	}
+	return drift, nil
+}
+
+// Run looks at every change and at least every Config.Every until ctx ends,
+// and returns nil then: no failure of the kernel may stop the defence.
+func (r *Reconciler) Run(ctx context.Context) error {
+	tick := time.NewTicker(r.cfg.Every)
+	defer tick.Stop()
+	changes := r.cfg.Changes
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, open := <-changes:
+			if !open {
+				changes = nil // the ticker remains
+				continue
+			}
+		case <-tick.C:
+		}
+		drift, err := r.Check(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			r.cfg.Log.Error("containment not as asked", "drift", drift.String(), "err", err)
+		} else if !drift.Empty() {
+			r.cfg.Log.Warn("containment repaired", "drift", drift.String())
+		}
+		if r.cfg.OnDrift != nil && (err != nil || !drift.Empty()) {
+			r.cfg.OnDrift(drift, err)
+		}
+	}
+}
