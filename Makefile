@@ -1,0 +1,70 @@
+# Sekisho: see README.md. `make help` lists the targets.
+
+SHELL    := /bin/bash
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -X main.version=$(VERSION)
+SCENARIO ?= worm
+
+STATICCHECK := v0.8.2
+
+# What each target needs from Debian besides Go, git and make. A package is
+# recognised by a file that it installs.
+BUILD_PKGS := gcc:/usr/bin/gcc libc6-dev:/usr/include/stdio.h
+LAB_PKGS   := iproute2:/usr/sbin/ip nftables:/usr/sbin/nft dnsmasq-base:/usr/sbin/dnsmasq samba:/usr/sbin/smbd \
+              smbclient:/usr/bin/smbclient nmap:/usr/bin/nmap dsniff:/usr/sbin/arpspoof
+TEST_PKGS  := tshark:/usr/bin/tshark chromium:/usr/bin/chromium fonts-noto-cjk:/usr/share/doc/fonts-noto-cjk/copyright
+
+define need
+@missing=; for p in $(1); do [ -e "$${p#*:}" ] || missing="$$missing $${p%%:*}"; done; \
+if [ -n "$$missing" ]; then \
+	echo "installing Debian packages:$$missing (root is asked for only here)" >&2; \
+	as=; [ "$$(id -u)" = 0 ] || as=sudo; \
+	if [ -n "$$as" ] && ! command -v sudo >/dev/null; then echo "run as root: apt-get install$$missing" >&2; exit 1; fi; \
+	$$as apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -q --no-install-recommends $$missing >/dev/null; \
+fi
+endef
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/sekisho and bin/sekishoctl
+	$(call need,$(BUILD_PKGS))
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sekisho ./firmware/cmd/sekisho
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sekishoctl ./firmware/cmd/sekishoctl
+
+.PHONY: run
+run: build ## start the gateway on a virtual office; SCENARIO=worm|scan|arp-spoof|rogue-dhcp
+	$(call need,$(LAB_PKGS))
+	bin/sekisho demo --scenario $(SCENARIO)
+
+.PHONY: test
+test: build lint ## everything that needs no virtual machine
+	$(call need,$(LAB_PKGS) $(TEST_PKGS))
+	go test -race -timeout 25m ./...
+
+.PHONY: test-vm
+test-vm: ## the digital twin (not built yet)
+	@echo "the digital twin in QEMU is not built yet; 'make test' covers the real kernel in namespaces" >&2; exit 1
+
+.PHONY: bench
+bench: build ## measure: ratios in one run, see firmware/README.md
+	$(call need,$(LAB_PKGS))
+	go test -run '^$$' -bench . -benchmem ./firmware/... ./netcontain/... ./hal/...
+	bin/sekisho bench
+
+.PHONY: image
+image: ## the OS image (not built yet)
+	@echo "the OS image is not built yet" >&2; exit 1
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	$(call need,$(BUILD_PKGS))
+	@out=$$(gofmt -l firmware hal netcontain ui image); [ -z "$$out" ] || { echo "run gofmt -w on: $$out" >&2; exit 1; }
+	go vet ./...
+	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
+
+.PHONY: clean
+clean: ## remove what build made
+	rm -rf bin
