@@ -1,0 +1,182 @@
+// Package evidence keeps packets: the spool, a rolling ring of everything that
+// was captured, and the vault, where what belongs to an incident is sealed.
+//
+// The gateway writes frames, pins and seals; sekishoctl verifies, on any
+// system. It must never hold up the capture, never lose a frame without
+// counting it, never remove what is pinned, and never call a bundle sealed that
+// has not been synced, read back and verified.
+//
+//	spool.Write(frame)             every frame, from the capture goroutine
+//	spool.Pin(incident, from)      the moment an incident opens: hard links
+//	vault.Seal(ctx, BundleInput)   in the background; calls spool.Extract
+//	Verify(dir, VerifyOptions)     anywhere, without the device
+package evidence
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// What can be wrong with the spool's disk; Health wraps one of them.
+var (
+	ErrDiskFull    = errors.New("the evidence disk is full")
+	ErrReadOnly    = errors.New("the evidence disk is read-only")
+	ErrMissing     = errors.New("the evidence folder is missing")
+	ErrDisk        = errors.New("the evidence disk does not take writes")
+	ErrPinsFill    = errors.New("pinned evidence fills the packet ring")
+	ErrTooSlow     = errors.New("the evidence disk is too slow, frames are being dropped")
+	ErrNoPin       = errors.New("nothing is pinned under this id")
+	ErrSealed      = errors.New("a bundle with this id is sealed already")
+	errSpoolClosed = errors.New("spool is closed")
+)
+
+// SpoolConfig says how much is kept. Only MaxBytes has no default.
+type SpoolConfig struct {
+	MaxBytes      int64         // size of the ring, pinned segments included; at least 3 segments
+	SegmentBytes  int64         // default 64 MiB
+	BufferBytes   int           // default 1 MiB; a multiple of 4096
+	Buffers       int           // default 8: frames wait here while the disk is busy
+	SyncEvery     time.Duration // default 1 s: at most so much is lost in a power cut
+	PinFollow     time.Duration // default 1 h: segments begun so long after Pin are pinned too
+	InterfaceName func(iface uint32) string
+	Now           func() time.Time
+	Logger        *slog.Logger
+}
+
+// SpoolStats counts since OpenSpool, except where it says "on disk".
+type SpoolStats struct {
+	Packets, Bytes uint64 // taken from capture; Bytes are captured bytes
+	Drops          uint64 // not kept: the disk was slow, full or away
+	DropBytes      uint64
+	DiskBytes      int64     // on disk, pinned included
+	PinnedBytes    int64     // on disk
+	Segments       int       // on disk
+	Pins           int       // on disk
+	Oldest         time.Time // first packet on disk; zero when there is none
+	// Days is how many days of packets the ring holds at the observed rate;
+	// 0 while that is not known.
+	Days float64
+}
+
+// Match names a host: a frame belongs to it when any of its addresses stands in
+// the Ethernet, ARP, NDP or IP header, as source or destination.
+type Match struct {
+	MACs  [][6]byte
+	Addrs []netip.Addr
+}
+
+// Gap is a span in which frames were captured but not kept.
+type Gap struct {
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	Frames uint64    `json:"frames"`
+}
+
+// Extraction says what Extract wrote.
+type Extraction struct {
+	Packets  uint64    `json:"packets"`
+	Bytes    uint64    `json:"bytes"` // captured bytes of these packets
+	First    time.Time `json:"first,omitzero"`
+	Last     time.Time `json:"last,omitzero"`
+	Segments int       `json:"segments"` // that were read
+	Skipped  int       `json:"skipped"`  // that the index ruled out
+	Gaps     []Gap     `json:"gaps,omitempty"`
+	// Damaged names segments that could not be read to their end.
+	Damaged []string `json:"damaged,omitempty"`
+}
+
+// Progress is called now and then from Extract's goroutine: bytes of segments
+// done, of all. It may be nil.
+type Progress func(done, total int64)
+
+// Text is one message in the two languages of the product.
+type Text struct {
+	EN string `json:"en"`
+	JA string `json:"ja"`
+}
+
+// In returns the text in lang, "ja" or "en".
+func (t Text) In(lang string) string {
+	if lang == "ja" {
+		return t.JA
+	}
+	return t.EN
+}
+
+// BundleInput is everything that Seal puts into a bag. The callbacks write the
+// files of that name and run one after another in Seal's goroutine; a nil one
+// leaves an empty file, or an empty object for JSON.
+type BundleInput struct {
+	ID       string // letters, digits, "._-", at most 64; the folder's name
+	Incident string // the incident's id
+
+	// Packets writes host.pcapng, as Spool.Extract does.
+	Packets func(ctx context.Context, w io.Writer) (Extraction, error)
+
+	Findings     func(w io.Writer) error // findings.jsonl, the contract's finding objects
+	Flows        func(w io.Writer) error // flows.jsonl
+	Assets       func(w io.Writer) error // assets.json
+	IncidentJSON func(w io.Writer) error // incident.json
+
+	Completeness Completeness // Seal adds what Packets returned
+	Report       ReportFacts
+	LedgerFrom   int64 // first ledger entry of the extract; the seal is the last
+}
+
+// Completeness says honestly what the packets cannot show.
+type Completeness struct {
+	From        time.Time  `json:"from"` // what was asked for
+	To          time.Time  `json:"to"`
+	KernelDrops uint64     `json:"kernel_drops"`
+	SpoolDrops  uint64     `json:"spool_drops"`
+	QueueDrops  uint64     `json:"queue_drops"`
+	ClockSynced bool       `json:"clock_synced"`
+	ClockOffset string     `json:"clock_offset,omitempty"` // as the time service reports it
+	BlindSpots  []Text     `json:"blind_spots"`
+	Extraction  Extraction `json:"extraction"`
+}
+
+// ReportFacts is what report.html tells. Everything in it was observed; it is
+// escaped, whatever a stranger put into a name.
+type ReportFacts struct {
+	Office   string
+	Device   Text // what the host is called: "PC-07 (Yamada)"
+	MAC      string
+	Addrs    []netip.Addr
+	Place    Text // "LAN port 3"
+	State    Text // containment now
+	Findings []ReportFinding
+	Timeline []ReportStep
+	Next     []Text // what to do next
+}
+
+// ReportFinding is one finding in the report.
+type ReportFinding struct {
+	Time       time.Time
+	Technique  string
+	Confidence string
+	Title      Text
+	Explain    Text
+}
+
+// ReportStep is one line of the report's timeline.
+type ReportStep struct {
+	Time time.Time
+	Text Text
+}
+
+// Bundle is a sealed bag.
+type Bundle struct {
+	ID      string    `json:"id"`
+	Path    string    `json:"path"` // absolute
+	Sealed  time.Time `json:"sealed"`
+	Packets uint64    `json:"packets"`
+	Bytes   uint64    `json:"bytes"` // captured bytes
+	First   time.Time `json:"first,omitzero"`
+	Last    time.Time `json:"last,omitzero"`
+	Entry   int64     `json:"entry"` // index of the sealing entry in the ledger
+}
