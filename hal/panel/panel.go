@@ -39,8 +39,34 @@ func Render(s hal.Status, page int) *Image {
 // RenderHold draws a page, or what a press in progress is about to do.
 func RenderHold(s hal.Status, page int, h Hold) *Image {
 	m := new(Image)
+	c := compose(s, page, h)
+	m.header(c)
+	y := 14
+	for _, l := range c.body {
+		m.row(y, l)
+		y += l.kind.height()
+	}
 	return m
 }
 
 // Lines is the text of a page, for screen readers and logs.
-func Lines(s hal.Status, page int, h Hold) []string { return nil }
+func Lines(s hal.Status, page int, h Hold) []string {
+	c := compose(s, page, h)
+	head := c.title
+	if c.drill != "" {
+		head = c.drill + " " + head
+	}
+	if c.right != "" {
+		head += " " + c.right
+	}
+	lines := []string{head}
+	for _, l := range c.body {
+		switch {
+		case l.kind == pairRow:
+			lines = append(lines, l.label+" "+l.text, l.label2+" "+l.text2)
+		case l.text != "":
+			lines = append(lines, l.text)
+		}
+	}
+	return lines
+}
