@@ -1,0 +1,262 @@
+package asset
+
+import (
+	"container/list"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sekisho/firmware/flow"
+)
+
+// Config says what the inventory knows beforehand. The zero Config works.
+type Config struct {
+	LAN       []netip.Prefix            // the office's own networks; nil: DefaultLAN
+	Self      []flow.MAC                // the gateway's own interfaces
+	SelfAddrs []netip.Addr              // the gateway's own addresses: nobody else is ever given them
+	PortName  func(iface uint32) string // nil: ports are unknown
+	Max       int                       // most devices kept; 0: 4096
+}
+
+const (
+	defaultMax = 4096
+	maxAddrs   = 16 // per device: link-local, stable and seven temporary IPv6 (RFC 8981) fit
+	// A host with a secondary IPv4 address announces it by ARP (RFC 5227); a
+	// MAC that sends from this many which it never announced forwards for others.
+	routerAfter = 3
+	// An owner who spoke so recently is alive: a contradicting ARP claim does
+	// not take the address from it. Hosts re-ask within this time (RFC 1122,
+	// 2.3.2.1 gives one minute as order of magnitude; doubled for sleepers).
+	ownerAlive = 2 * time.Minute
+	// LastSeen alone is told to the store no more often than this.
+	seenStep = time.Minute
+)
+
+// DefaultLAN is what counts as the office when nobody said otherwise: RFC 1918,
+// RFC 3927 and RFC 4291/4193 local addresses.
+func DefaultLAN() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"),
+		netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("169.254.0.0/16"),
+		netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("fc00::/7"),
+	}
+}
+
+// Stats counts what the bounds cost.
+type Stats struct {
+	Assets  int
+	Evicted uint64 // devices forgotten to make room
+	Refused uint64 // devices not taken in: everything kept was protected
+}
+
+// Inventory is the set of known devices. It is safe for concurrent use.
+type Inventory struct {
+	mu      sync.RWMutex
+	lan     []netip.Prefix
+	self    []flow.MAC
+	mine    map[netip.Addr]bool
+	port    func(uint32) string
+	max     int
+	byID    map[ID]*entry
+	byMAC   map[flow.MAC]*entry
+	byAddr  map[netip.Addr]*entry
+	fresh   list.List // never confirmed, least recently seen first
+	known   list.List // confirmed, least recently seen first
+	changed map[ID]struct{}
+	evicted uint64
+	refused uint64
+}
+
+// entry is an Asset with what only the inventory needs.
+type entry struct {
+	Asset
+	bound     map[netip.Addr]binding
+	unclaimed int // IPv4 addresses sent from, never announced
+	confirmed bool
+	kindRank  int
+	toldSeen  time.Time
+	elem      *list.Element // nil: never evicted
+	home      *list.List
+}
+
+type binding struct {
+	strong bool
+	last   time.Time
+}
+
+// New returns an empty inventory.
+func New(c Config) *Inventory {
+	if c.LAN == nil {
+		c.LAN = DefaultLAN()
+	}
+	if c.Max <= 0 {
+		c.Max = defaultMax
+	}
+	v := &Inventory{
+		lan: c.LAN, self: c.Self, port: c.PortName, max: c.Max,
+		mine: make(map[netip.Addr]bool, len(c.SelfAddrs)),
+	}
+	for _, a := range c.SelfAddrs {
+		v.mine[a] = true
+	}
+	v.reset()
+	return v
+}
+
+func (v *Inventory) reset() {
+	v.byID = make(map[ID]*entry)
+	v.byMAC = make(map[flow.MAC]*entry)
+	v.byAddr = make(map[netip.Addr]*entry)
+	v.changed = make(map[ID]struct{})
+	v.fresh.Init()
+	v.known.Init()
+}
+
+// Get returns the device with that ID.
+func (v *Inventory) Get(id ID) (Asset, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.byID[id].snapshot()
+}
+
+// ByMAC returns the device with that Ethernet address.
+func (v *Inventory) ByMAC(m flow.MAC) (Asset, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.byMAC[m].snapshot()
+}
+
+// ByAddr returns the device that holds an IP address now.
+func (v *Inventory) ByAddr(a netip.Addr) (Asset, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.byAddr[a].snapshot()
+}
+
+// All returns every device, ordered by ID.
+func (v *Inventory) All() []Asset {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	all := make([]Asset, 0, len(v.byID))
+	for _, e := range v.byID {
+		a, _ := e.snapshot()
+		all = append(all, a)
+	}
+	slices.SortFunc(all, func(a, b Asset) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return all
+}
+
+// Stats reports the size and what the bound cost.
+func (v *Inventory) Stats() Stats {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return Stats{Assets: len(v.byID), Evicted: v.evicted, Refused: v.refused}
+}
+
+// Changed drains the IDs of devices that changed since the last call, in
+// order: also those forgotten, for which Get says false.
+func (v *Inventory) Changed() []ID {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	ids := make([]ID, 0, len(v.changed))
+	for id := range v.changed {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	clear(v.changed)
+	return ids
+}
+
+// SetProtected marks a device that only a person may isolate. It reports
+// whether the device is known.
+func (v *Inventory) SetProtected(id ID, on bool) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	e := v.byID[id]
+	if e == nil {
+		return false
+	}
+	e.Protected = on
+	v.place(e)
+	v.mark(e)
+	return true
+}
+
+// SetName gives a device the owner's name for it, which nothing learnt
+// replaces; an empty name takes it back.
+func (v *Inventory) SetName(id ID, name string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	e := v.byID[id]
+	if e == nil {
+		return false
+	}
+	e.Name, e.NameFrom = cleanName(name), "owner"
+	if e.Name == "" {
+		e.NameFrom = ""
+	}
+	v.place(e)
+	v.mark(e)
+	return true
+}
+
+// Restore replaces the content by what All returned before a restart.
+func (v *Inventory) Restore(all []Asset) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.reset()
+	order := slices.Clone(all)
+	slices.SortStableFunc(order, func(a, b Asset) int { return a.LastSeen.Compare(b.LastSeen) })
+	for _, a := range order {
+		v.restore(a)
+	}
+	clear(v.changed)
+}
+
+func (v *Inventory) restore(a Asset) {
+	if a.MAC.IsZero() {
+		a.MAC = macOf(a.ID) // the JSON form does not repeat it
+	}
+	a.Addrs = slices.Clone(a.Addrs)
+	e := &entry{Asset: a, bound: make(map[netip.Addr]binding), confirmed: true, toldSeen: a.LastSeen}
+	if a.Kind != KindUnknown {
+		e.kindRank = rankRestored
+	}
+	if !v.room() {
+		v.refused++
+		return
+	}
+	v.byID[a.ID] = e
+	if !a.MAC.IsZero() {
+		v.byMAC[a.MAC] = e
+	}
+	for _, ip := range a.Addrs {
+		e.bound[ip] = binding{strong: true, last: a.LastSeen}
+		if v.byAddr[ip] == nil || !v.byAddr[ip].LastSeen.After(a.LastSeen) {
+			v.byAddr[ip] = e
+		}
+	}
+	v.place(e)
+}
+
+func (e *entry) snapshot() (Asset, bool) {
+	if e == nil {
+		return Asset{}, false
+	}
+	a := e.Asset
+	a.Addrs = slices.Clone(a.Addrs)
+	return a, true
+}
+
+func (v *Inventory) onLAN(a netip.Addr) bool {
+	for _, p := range v.lan {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *Inventory) mark(e *entry) { v.changed[e.ID] = struct{}{} }
