@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"time"
 )
@@ -11,6 +12,28 @@ type MAC [6]byte
 
 func (m MAC) String() string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// MarshalText implements encoding.TextMarshaler; the zero MAC is empty.
+func (m MAC) MarshalText() ([]byte, error) {
+	if m.IsZero() {
+		return nil, nil
+	}
+	return []byte(m.String()), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (m *MAC) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*m = MAC{}
+		return nil
+	}
+	hw, err := net.ParseMAC(string(b))
+	if err != nil || len(hw) != len(m) {
+		return fmt.Errorf("%q is not a MAC address", b)
+	}
+	copy(m[:], hw)
+	return nil
 }
 
 // IsZero says that no address is known, as on link types that carry none.
@@ -29,9 +52,11 @@ type Event interface {
 	Head() *Meta
 }
 
-// Meta stands in every event: where and when it was seen.
+// Meta stands in every event: where and when it was seen. For a state that
+// changed by time-out it is that of the client's packets, at the moment of the
+// change.
 type Meta struct {
-	Time   time.Time // packet time, UTC
+	Time   time.Time // packet time, UTC; never before that of an earlier event
 	SrcMAC MAC       // zero where the link type has none
 	DstMAC MAC
 	VLAN   uint16 // outermost VLAN id, 0 when untagged
@@ -43,8 +68,10 @@ type Meta struct {
 func (m *Meta) Head() *Meta { return m }
 
 // Tick says that packet time has reached Time. Ticks come at every full second
-// of packet time, also (once each) for seconds without a packet, up to a bound;
-// a larger jump arrives as one tick.
+// of packet time, also (once each) for seconds without a packet, up to a bound
+// (Config.MaxTicks); a larger jump arrives as one tick. There is none for the
+// second in which the capture begins. A tick comes after the time-outs of its
+// second and before the frame that made time pass.
 type Tick struct{ Meta }
 
 // ARP is one ARP packet for IPv4 over Ethernet (RFC 826).
@@ -82,16 +109,18 @@ type ICMP struct {
 	Length     int    // bytes of ICMP payload
 }
 
-// ConnState is how far a connection has come. It only moves forward.
+// ConnState is how far a connection has come. It only moves forward, that is
+// to a larger value, but may skip some: a refused or unanswered attempt whose
+// retry is answered becomes established.
 type ConnState uint8
 
 // States of a connection as an observer on the path sees it.
 const (
-	ConnAttempt     ConnState = iota // first SYN, or first datagram of a pair
+	ConnAttempt     ConnState = iota // first SYN (or FIN, NULL, Xmas probe), or first datagram of a pair
 	ConnRefused                      // RST to the SYN, or ICMP port/admin unreachable
-	ConnUnanswered                   // nothing came back in time, or ICMP host unreachable
-	ConnEstablished                  // SYN-ACK seen (and not reset), or a datagram answered
-	ConnClosed                       // FIN/RST after establishment, or idle time-out
+	ConnUnanswered                   // nothing came back in time, the client gave up, or ICMP host unreachable
+	ConnEstablished                  // SYN-ACK (or any later segment of the server) seen, or a datagram answered
+	ConnClosed                       // both FINs, RST after establishment, idle time-out, end of capture, or eviction
 )
 
 func (s ConnState) String() string {
@@ -110,12 +139,19 @@ func (s ConnState) String() string {
 	return "unknown"
 }
 
-// Conn is emitted at each change of a connection's state. Counts are so far.
+// Conn is emitted at each change of a connection's state. Counts are so far:
+// payload bytes as seen on the wire, retransmissions included.
+//
+// The first event of a connection is ConnAttempt, or ConnEstablished with
+// MidStream. A half-open scan shows as attempt, established, closed with
+// nothing sent. Multicast attempts are never unanswered, since nobody has to
+// answer; they close when idle. A failed attempt is followed by ConnClosed
+// only when more packets came after it had been reported.
 type Conn struct {
 	Meta                  // of the frame that caused the change
 	ID             uint64 // unique within one Tracker
 	State          ConnState
-	Prev           ConnState // equal to State for ConnAttempt
+	Prev           ConnState // equal to State for the first event
 	Proto          uint8     // IP protocol: 6 TCP, 17 UDP
 	Client, Server netip.AddrPort
 	ClientMAC      MAC // zero when unknown
@@ -160,7 +196,9 @@ const (
 
 // DNSRecord is one resource record. Data is the address or the target name in
 // text for A, AAAA, CNAME, PTR, SRV and NS; for others it is empty and Size
-// tells how much was there.
+// tells how much was there. For NBNS it is the address of an NB record and the
+// computer's name of a node status. For mDNS and NBNS the authority and
+// additional records are listed too.
 type DNSRecord struct {
 	Name string
 	Type uint16
@@ -178,6 +216,7 @@ type DNS struct {
 	TCP        bool
 	ID         uint16
 	Response   bool
+	Opcode     uint8 // 0 query; NBNS: 5 registration, 6 release, 8 refresh (the sender claims QName)
 	RCode      uint8
 	QName      string // first question
 	QType      uint16
@@ -196,7 +235,7 @@ type TLSHello struct {
 	ALPN           []string
 }
 
-// HTTP is the head of a plain-text HTTP/1 request.
+// HTTP is the head of the first plain-text HTTP/1 request of a connection.
 type HTTP struct {
 	Meta
 	ConnID         uint64
@@ -207,7 +246,8 @@ type HTTP struct {
 	UserAgent      string
 }
 
-// SMB is one SMB message header on TCP 445 or 139.
+// SMB is one SMB message header on TCP 445 or 139, the first of a compound;
+// at most 4,096 for one connection.
 type SMB struct {
 	Meta
 	ConnID         uint64
