@@ -20,7 +20,7 @@ type ID string
 // Asset is a snapshot of what is known of one device.
 type Asset struct {
 	ID        ID           `json:"id"`
-	MAC       flow.MAC     `json:"-"`
+	MAC       flow.MAC     `json:"mac"`
 	Addrs     []netip.Addr `json:"ips"`                 // most recently confirmed first, bounded
 	Name      string       `json:"name,omitempty"`      // best name, see NameFrom
 	NameFrom  string       `json:"name_from,omitempty"` // "owner", "dhcp", "mdns", "nbns", "llmnr"
