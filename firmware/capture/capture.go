@@ -54,24 +54,33 @@ type Source interface {
 	Close() error
 }
 
+// ErrNotCapture says that a file is neither pcap nor pcapng.
+var ErrNotCapture = errors.New("not a capture file (pcap or pcapng)")
+
 // ErrIdle says that a live source had nothing within its poll interval. It is
 // no failure: the caller lets time pass and calls Next again.
 var ErrIdle = errors.New("capture: idle")
 
 // Stats counts since the source was opened. Drops are frames that the kernel
-// had no room for; they never reached Next.
+// had no room for; they never reached Next. For files they are what the
+// capturing machine wrote down as dropped (pcapng interface statistics).
 type Stats struct {
 	Packets uint64
 	Bytes   uint64
 	Drops   uint64
+	Freezes uint64 // live: how often the ring was full and the kernel stopped
 }
 
 // DamageError names the place where a capture file stops making sense.
 type DamageError struct {
 	File   string
-	Offset int64 // bytes from the start of the file
+	Offset int64 // bytes from the start of the file; of the content, if gzipped
 	Reason string
+	Err    error // the reader's error, nil when the bytes themselves are wrong
 }
+
+// Unwrap returns the reader's error.
+func (e *DamageError) Unwrap() error { return e.Err }
 
 func (e *DamageError) Error() string {
 	return fmt.Sprintf("read capture %s: damaged at byte %d: %s", e.File, e.Offset, e.Reason)
