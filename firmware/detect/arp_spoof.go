@@ -1,0 +1,256 @@
+package detect
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"sekisho/firmware/flow"
+)
+
+// arpSpoof follows which MAC claims which address (RFC 826, RFC 4861) and
+// reports a claim against an owner who is alive.
+//
+// Model. One change of MAC is ordinary: a new lease, a new network card, a
+// laptop taken from its dock. What is not ordinary is that the former owner
+// goes on speaking afterwards. Poisoning must also repeat itself, because the
+// owner's answers overwrite it: answers that nobody asked for, again and again
+// (arpspoof sends one every 2 s, ettercap every 10 s).
+//
+//   - the gateway's own address claimed by another: high at once (configured);
+//   - owner alive after the claim and three unasked answers: high;
+//   - owner alive after the claim: medium, as two devices with one address do;
+//   - owner heard less than ownerLives before: low, said once.
+//
+// Never counted: leases granted by DHCP, virtual router MACs (VRRP and CARP
+// 00:00:5e:00:01/02, HSRP 00:00:0c:07:ac and 00:00:0c:9f:f, GLBP 00:07:b4),
+// and a device that answers for bridgeHosts and more when asked, as Wi-Fi
+// bridges do: its addresses stay low. Limit: poisoning by unicast on a switch
+// port that we do not see.
+type arpSpoof struct {
+	net   *network
+	binds *table[netip.Addr, bind]
+	asked *table[netip.Addr, time.Time]
+	rival *table[flow.MAC, claims]
+	out   []Finding
+}
+
+type bind struct {
+	owner     flow.MAC
+	seen      time.Time // owner last heard
+	rival     flow.MAC
+	since     time.Time // first claim of the rival
+	last      time.Time // last claim of the rival
+	claims    int
+	unasked   int
+	contested int // times the owner spoke after a claim
+	answered  bool
+	told      told
+}
+
+type claims struct{ addrs peerSet }
+
+const (
+	ownerLives  = time.Minute
+	contestFor  = 5 * time.Minute
+	askedFor    = 2 * time.Second
+	sureUnasked = 3
+	bridgeHosts = 4
+)
+
+func newARPSpoof(n *network) *arpSpoof {
+	return &arpSpoof{
+		net:   n,
+		binds: newTable[netip.Addr, bind](16384, 0),
+		asked: newTable[netip.Addr, time.Time](4096, 0),
+		rival: newTable[flow.MAC, claims](1024, 1<<14),
+	}
+}
+
+func (d *arpSpoof) Name() string { return "arp_spoof" }
+func (d *arpSpoof) size() int    { return d.binds.size() + d.asked.size() + d.rival.size() }
+func (d *arpSpoof) evictions() uint64 {
+	return d.binds.evicted + d.asked.evicted + d.rival.evicted
+}
+
+func (d *arpSpoof) Observe(ev flow.Event) []Finding {
+	d.out = d.out[:0]
+	switch e := ev.(type) {
+	case *flow.ARP:
+		d.arp(e)
+	case *flow.NDP:
+		if e.Type == 136 && !e.LinkAddr.IsZero() {
+			d.claim(&e.Meta, e.LinkAddr, e.Target, false)
+		}
+	case *flow.DHCP:
+		if e.FromServer && e.Type == 5 && e.YourIP.IsValid() && !e.YourIP.IsUnspecified() && !d.gateway(e.YourIP) {
+			*d.binds.get(e.YourIP) = bind{owner: e.ClientMAC, seen: e.Time}
+		}
+	case *flow.Conn:
+		d.alive(e.ClientMAC, e.Client.Addr(), e.Time)
+	}
+	return d.out
+}
+
+func (d *arpSpoof) arp(e *flow.ARP) {
+	if e.SenderIP.IsValid() && !e.SenderIP.IsUnspecified() {
+		unasked := false
+		if e.Op == 2 && e.SenderIP != e.TargetIP {
+			t := d.asked.peek(e.SenderIP)
+			unasked = t == nil || e.Time.Sub(*t) > askedFor
+		}
+		d.claim(&e.Meta, e.SenderMAC, e.SenderIP, unasked)
+	}
+	if e.Op == 1 && e.SenderIP != e.TargetIP {
+		*d.asked.get(e.TargetIP) = e.Time
+	}
+}
+
+func (d *arpSpoof) gateway(a netip.Addr) bool { return slices.Contains(d.net.Gateway, a) }
+
+func (d *arpSpoof) claim(m *flow.Meta, mac flow.MAC, a netip.Addr, unasked bool) {
+	if mac.IsZero() || mac.IsGroup() || virtualRouter(mac) || !a.IsValid() || a.IsMulticast() {
+		return
+	}
+	b := d.binds.get(a)
+	if d.gateway(a) {
+		d.claimGateway(m, mac, a, b)
+		return
+	}
+	switch {
+	case b.owner.IsZero():
+		b.owner, b.seen = mac, m.Time
+	case b.owner == mac:
+		d.ownerSpeaks(b, a, m)
+	case m.Time.Sub(b.seen) > contestFor && b.contested == 0:
+		*b = bind{owner: mac, seen: m.Time} // the former owner has gone
+	default:
+		d.rivalClaims(m, mac, a, b, unasked)
+	}
+}
+
+// alive takes traffic as a sign that the owner of an address is there.
+func (d *arpSpoof) alive(mac flow.MAC, a netip.Addr, t time.Time) {
+	if mac.IsZero() {
+		return
+	}
+	if b := d.binds.peek(a); b != nil && b.owner == mac && t.After(b.seen) {
+		d.ownerSpeaks(b, a, &flow.Meta{Time: t, SrcMAC: mac})
+	}
+}
+
+func (d *arpSpoof) ownerSpeaks(b *bind, a netip.Addr, m *flow.Meta) {
+	b.seen = m.Time
+	if b.rival.IsZero() || b.answered || m.Time.Sub(b.last) > contestFor {
+		return
+	}
+	b.answered = true
+	b.contested++
+	d.judge(m.Time, a, b)
+}
+
+func (d *arpSpoof) rivalClaims(m *flow.Meta, mac flow.MAC, a netip.Addr, b *bind, unasked bool) {
+	if b.rival != mac {
+		b.rival, b.since, b.claims, b.unasked, b.contested = mac, m.Time, 0, 0, 0
+	}
+	b.last, b.answered = m.Time, false
+	b.claims++
+	if unasked {
+		b.unasked++
+	}
+	if d.rival.get(mac).addrs.add(a) {
+		d.rival.grow(mac, 1)
+	}
+	d.judge(m.Time, a, b)
+}
+
+func (d *arpSpoof) judge(now time.Time, a netip.Addr, b *bind) {
+	bridge := d.rival.get(b.rival).addrs.len() >= bridgeHosts && b.unasked < sureUnasked
+	conf, score := Low, 0.3
+	switch {
+	case b.contested == 0 && b.since.Sub(b.seen) > ownerLives:
+		return
+	case bridge || b.contested == 0:
+	case b.unasked >= sureUnasked:
+		conf, score = High, 0.98
+	default:
+		conf, score = Medium, 0.75
+	}
+	if b.told.conf != "" && rank(conf) <= rank(b.told.conf) {
+		return
+	}
+	b.told.conf = conf
+	d.out = append(d.out, d.finding(now, a, b, conf, score))
+}
+
+func (d *arpSpoof) claimGateway(m *flow.Meta, mac flow.MAC, a netip.Addr, b *bind) {
+	if own, ok := d.net.byMAC(mac); m.Out || ok && own.Gateway {
+		b.owner, b.seen = mac, m.Time
+		return
+	}
+	if b.rival != mac {
+		*b = bind{owner: b.owner, seen: b.seen, rival: mac, since: m.Time}
+	}
+	b.claims++
+	b.last = m.Time
+	if b.told.more(b.claims, High) && b.claims == 1 {
+		d.out = append(d.out, d.finding(m.Time, a, b, High, 0.99))
+	}
+}
+
+func virtualRouter(m flow.MAC) bool {
+	switch {
+	case m[0] == 0 && m[1] == 0 && m[2] == 0x5e && m[3] == 0 && (m[4] == 1 || m[4] == 2):
+		return true
+	case m[0] == 0 && m[1] == 0 && m[2] == 0x0c && (m[3] == 0x07 && m[4] == 0xac || m[3] == 0x9f && m[4]>>4 == 0xf):
+		return true
+	}
+	return m[0] == 0 && m[1] == 0x07 && m[2] == 0xb4
+}
+
+func (d *arpSpoof) finding(now time.Time, a netip.Addr, b *bind, conf Confidence, score float64) Finding {
+	h := d.net.host(b.rival, netip.Addr{})
+	if h.IP == a || !h.IP.IsValid() && d.gateway(a) {
+		h.IP = netip.Addr{} // the claimed address is the victim's, not its own
+	}
+	h.IPs = slices.DeleteFunc(slices.Clone(h.IPs), func(x netip.Addr) bool { return x == a })
+	if !h.IP.IsValid() && len(h.IPs) > 0 {
+		h.IP = h.IPs[0]
+	}
+	victim := d.net.peer(a)
+	if !b.owner.IsZero() {
+		victim.MAC = b.owner
+	}
+	who := h.label()
+	if h.IP.IsValid() {
+		who += " (" + b.rival.String() + ")"
+	}
+	tEN, tJA := span(now.Sub(b.since))
+	f := Finding{
+		Time: now, Detector: d.Name(), Technique: "T1557.002", Host: h, Peers: []Host{victim}, PeerCount: 1,
+		Score: score, Confidence: conf, First: b.since, Last: now,
+		Title: Text{
+			EN: fmt.Sprintf("%s claims the address %s of another device", who, a),
+			JA: fmt.Sprintf("%s がほかの機器のアドレス %s を名乗っています", who, a),
+		},
+		Explain: Text{
+			EN: fmt.Sprintf("%s said %d time(s) within %s that %s is its own, %d of them unasked. %s belongs to %s, which spoke up %d time(s) since. Traffic for that address can be read or changed on the way.",
+				who, b.claims, tEN, a, b.unasked, a, ownerName(b), b.contested),
+			JA: fmt.Sprintf("%s が %s の間に %d 回、%s は自分のアドレスだと名乗りました（うち %d 回は問い合わせなし）。%s は %s のもので、その後も %d 回応答しています。このアドレス宛ての通信を盗み見られたり、書き換えられたりするおそれがあります。",
+				who, tJA, b.claims, a, b.unasked, a, ownerName(b), b.contested),
+		},
+	}
+	if d.gateway(a) {
+		f.Explain.EN = fmt.Sprintf("%s said that %s is its own. That is the address of this gateway: whoever believes it sends all traffic through that device.", who, a)
+		f.Explain.JA = fmt.Sprintf("%s が、このゲートウェイのアドレス %s を自分のものだと名乗りました。これを信じた機器の通信は、すべてこの機器を経由してしまいます。", who, a)
+	}
+	return f
+}
+
+func ownerName(b *bind) string {
+	if b.owner.IsZero() {
+		return "-"
+	}
+	return b.owner.String()
+}

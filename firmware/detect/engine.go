@@ -1,0 +1,189 @@
+package detect
+
+import (
+	"net/netip"
+	"slices"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/flow"
+)
+
+// Assets answers who is who. *asset.Inventory does.
+type Assets interface {
+	ByMAC(flow.MAC) (asset.Asset, bool)
+	ByAddr(netip.Addr) (asset.Asset, bool)
+}
+
+var _ Assets = (*asset.Inventory)(nil)
+
+// Config says what is known of the network. Assets may be nil.
+type Config struct {
+	Assets      Assets
+	LAN         []netip.Prefix      // nil: asset.DefaultLAN
+	Gateway     []netip.Addr        // the gateway's own addresses; empty in a replay
+	DHCPServers []netip.Addr        // known good besides the gateway; empty and no Gateway: the first one seen
+	Decoys      func() []netip.Addr // addresses that nobody uses, read every second; nil: none
+	MaxHosts    int                 // sources that one detector keeps; 0: 4096
+}
+
+// Stats counts what the bounds cost. A counter that moves means that somebody
+// invents addresses, and that a slow scan may have been forgotten.
+type Stats struct {
+	Evicted map[string]uint64 // by detector
+	Entries map[string]int    // by detector: keys held now
+}
+
+// Engine runs the detectors in a fixed order. It is not safe for concurrent use.
+type Engine struct {
+	net  *network
+	list []Detector
+	out  []Finding
+}
+
+// bounded is a detector that keeps keys which strangers choose.
+type bounded interface {
+	size() int
+	evictions() uint64
+}
+
+// New wires the detectors. Their order is the order of findings of one event.
+func New(c Config) *Engine {
+	if c.LAN == nil {
+		c.LAN = asset.DefaultLAN()
+	}
+	if c.MaxHosts <= 0 {
+		c.MaxHosts = 4096
+	}
+	n := &network{Config: c}
+	return &Engine{net: n, list: []Detector{
+		newDecoyTouch(n),
+		newARPSpoof(n),
+		newRogueDHCP(n),
+		newWorm(n),
+		newHostScan(n),
+		newPortScan(n),
+		newARPScan(n),
+	}}
+}
+
+// Observe hands one event to every detector. The slice is valid until the next
+// call; the findings in it are the caller's.
+func (e *Engine) Observe(ev flow.Event) []Finding {
+	e.out = e.out[:0]
+	for _, d := range e.list {
+		e.out = append(e.out, d.Observe(ev)...)
+	}
+	return e.out
+}
+
+// Stats reports what the detectors hold and what they forgot.
+func (e *Engine) Stats() Stats {
+	s := Stats{Evicted: map[string]uint64{}, Entries: map[string]int{}}
+	for _, d := range e.list {
+		if b, ok := d.(bounded); ok {
+			s.Evicted[d.Name()], s.Entries[d.Name()] = b.evictions(), b.size()
+		}
+	}
+	return s
+}
+
+// network is what the detectors ask about the office.
+type network struct{ Config }
+
+func (n *network) onLAN(a netip.Addr) bool {
+	for _, p := range n.LAN {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *network) byMAC(m flow.MAC) (asset.Asset, bool) {
+	if n.Assets == nil || m.IsZero() {
+		return asset.Asset{}, false
+	}
+	return n.Assets.ByMAC(m)
+}
+
+func (n *network) byAddr(a netip.Addr) (asset.Asset, bool) {
+	if n.Assets == nil {
+		return asset.Asset{}, false
+	}
+	return n.Assets.ByAddr(a)
+}
+
+// own says that a frame's source is the gateway itself.
+func (n *network) own(m flow.MAC, a netip.Addr) bool {
+	if slices.Contains(n.Gateway, a) {
+		return true
+	}
+	d, ok := n.byMAC(m)
+	return ok && d.Gateway
+}
+
+// source is who sent: a device on our own wire by its MAC, so that neither
+// changing addresses nor invented ones split it; anybody behind a router, or
+// where no MAC is seen, by address.
+type source struct {
+	mac flow.MAC
+	ip  netip.Addr
+}
+
+func (n *network) source(m flow.MAC, a netip.Addr) source {
+	if m.IsZero() || !n.onLAN(a) {
+		return source{ip: a}
+	}
+	if d, ok := n.byMAC(m); ok && d.Router {
+		if !slices.Contains(d.Addrs, a) {
+			return source{ip: a}
+		}
+	}
+	return source{mac: m}
+}
+
+// host describes one device for a finding; a is the address it is about.
+func (n *network) host(m flow.MAC, a netip.Addr) Host {
+	h := Host{MAC: m, IP: a}
+	d, ok := n.byMAC(m)
+	if m.IsZero() || ok && d.Router && a.IsValid() && !slices.Contains(d.Addrs, a) {
+		h.MAC = flow.MAC{}
+		d, ok = n.byAddr(a) // behind a router: the router's MAC is not its own
+		if ok {
+			h.MAC = d.MAC
+		}
+	}
+	if ok {
+		h.Name, h.IPs = d.Name, d.Addrs
+	}
+	if !h.IP.IsValid() && len(h.IPs) > 0 {
+		h.IP = h.IPs[0]
+	}
+	if h.IP.IsValid() && !slices.Contains(h.IPs, h.IP) {
+		h.IPs = append([]netip.Addr{h.IP}, h.IPs...)
+	}
+	return h
+}
+
+func (n *network) peer(a netip.Addr) Host {
+	h := Host{IP: a, IPs: []netip.Addr{a}}
+	if d, ok := n.byAddr(a); ok {
+		h.MAC, h.Name, h.IPs = d.MAC, d.Name, d.Addrs
+	}
+	return h
+}
+
+func (n *network) peers(list []netip.Addr) []Host {
+	hosts := make([]Host, 0, len(list))
+	for _, a := range list {
+		hosts = append(hosts, n.peer(a))
+	}
+	return hosts
+}
+
+// router says that a device forwards for others: what it asks or sends has
+// causes that lie elsewhere.
+func (n *network) router(m flow.MAC) bool {
+	d, ok := n.byMAC(m)
+	return ok && d.Router
+}

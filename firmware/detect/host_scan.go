@@ -1,0 +1,142 @@
+package detect
+
+import (
+	"fmt"
+	"time"
+
+	"sekisho/firmware/flow"
+)
+
+// hostScan runs the test of trw.go per source and service: first contacts with
+// different hosts on one port. Splitting by port is ours: peer-to-peer
+// programs fail often too, but on a port of each peer's own choice.
+//
+// Limits. Towards the internet only services that office hosts do not use
+// there count: when the line is down, every web contact of every host fails.
+// A router relays the contacts of others and is never more than low; a source
+// outside the LAN cannot be isolated and is always low. UDP needs no answer,
+// so its silence is weak. A scan of living hosts with the service open leaves
+// no failures and is not seen here.
+type hostScan struct {
+	net  *network
+	ping *echoes
+	tab  *table[serviceKey, sweep]
+	out  []Finding
+}
+
+type serviceKey struct {
+	src   source
+	proto uint8
+	port  uint16
+}
+
+type sweep struct {
+	peers, dead peerSet
+	hits        int
+	w           walk
+	first       time.Time
+	told        told
+}
+
+// Bounds: what all sources together may remember, about 64 bytes each.
+const sweepBudget = 1 << 18
+
+// firstSay is the least number of failed first contacts. ln 99 / ln 4 says
+// four; one more keeps four dead shortcuts on a desktop quiet, and is the
+// "about five" that the paper observes.
+const firstSay = 5
+
+// sureAfter failures in a row leave a posterior below 0.2 % for "ordinary".
+const sureAfter = 8
+
+func newHostScan(n *network) *hostScan {
+	return &hostScan{net: n, ping: newEchoes(n), tab: newTable[serviceKey, sweep](4*n.MaxHosts, sweepBudget)}
+}
+
+func (d *hostScan) Name() string      { return "host_scan" }
+func (d *hostScan) size() int         { return d.tab.size() + d.ping.pending.size() }
+func (d *hostScan) evictions() uint64 { return d.tab.evicted + d.ping.pending.evicted }
+
+func (d *hostScan) Observe(ev flow.Event) []Finding {
+	d.out = d.out[:0]
+	if c, ok := d.net.contactOf(ev); ok {
+		d.contact(c)
+		return d.out
+	}
+	for _, c := range d.ping.observe(ev) {
+		d.contact(c)
+	}
+	return d.out
+}
+
+func (d *hostScan) contact(c contact) {
+	inside := d.net.onLAN(c.from)
+	if inside && !d.net.onLAN(c.to) && !(c.proto == protoTCP && remoteControl(c.port)) {
+		return
+	}
+	k := serviceKey{c.src, c.proto, c.port}
+	s := d.tab.get(k)
+	if !s.peers.add(c.to) {
+		return
+	}
+	d.tab.grow(k, 1)
+	if s.first.IsZero() {
+		s.first = c.start
+	}
+	s.w.step(c.ok)
+	if c.ok {
+		s.hits++
+		return
+	}
+	s.dead.add(c.to)
+	d.tab.grow(k, 1)
+	if !s.w.decided() || s.dead.len() < firstSay {
+		return
+	}
+	conf := d.confidence(c, s)
+	if s.told.more(s.dead.len(), conf) {
+		d.out = append(d.out, d.finding(c, s, conf))
+	}
+}
+
+func (d *hostScan) confidence(c contact, s *sweep) Confidence {
+	conf := Medium
+	if s.dead.len() >= sureAfter && s.dead.len() >= 3*s.hits {
+		conf = High
+	}
+	switch {
+	case !d.net.onLAN(c.from), d.net.router(c.mac):
+		return Low
+	case c.proto == protoUDP && s.dead.len() < 2*sureAfter:
+		return Low
+	case c.proto != protoTCP:
+		return atMost(conf, Medium) // monitoring and printer discovery ping and query whole networks
+	}
+	return conf
+}
+
+func (d *hostScan) finding(c contact, s *sweep, conf Confidence) Finding {
+	h := d.net.host(c.src.mac, c.from)
+	svc := service(c.proto, c.port)
+	nEN, nJA := count(s.peers.len(), s.peers.full)
+	tEN, tJA := span(c.at.Sub(s.first))
+	tech := "T1046"
+	if c.proto == protoICMP {
+		tech = "T1018"
+	}
+	return Finding{
+		Time: c.at, Detector: d.Name(), Technique: tech, Host: h,
+		Peers: d.net.peers(s.dead.first), PeerCount: s.peers.len(),
+		Score: s.w.score(), Confidence: conf, First: s.first, Last: c.at,
+		Title: Text{
+			EN: fmt.Sprintf("%s is looking for other devices", h.label()),
+			JA: fmt.Sprintf("%s がほかの機器を探し回っています", h.label()),
+		},
+		Explain: Text{
+			EN: fmt.Sprintf("%s tried to reach %s different devices by %s within %s; %d of them did not accept. An ordinary device knows whom it calls.",
+				h.label(), nEN, svc, tEN, s.dead.len()),
+			JA: fmt.Sprintf("%s が %s の間に、%s で %s 台の異なる機器へ接続を試み、%d 台に受け付けられませんでした。通常の機器は、接続先をあらかじめ知っています。",
+				h.label(), tJA, svc, nJA, s.dead.len()),
+		},
+	}
+}

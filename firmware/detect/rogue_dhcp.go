@@ -1,0 +1,157 @@
+package detect
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"sekisho/firmware/flow"
+)
+
+// rogueDHCP reports leases offered by a server other than the office's (RFC
+// 2131: whoever answers first decides where a client sends its traffic). On
+// the gateway the legitimate server is known and one offer is enough. In a
+// replay it is the first that offers, per VLAN, and which of two is the
+// impostor is a guess: medium, unless the second names itself as router
+// against the first.
+//
+// Limits. An ACK to INFORM grants nothing and is ignored, whoever sends it
+// (two directory servers do). A second server that hands out the same router
+// and name servers is a failover pair: low. A server that answered before the
+// capture began is unknown.
+type rogueDHCP struct {
+	net   *network
+	known map[uint16]*server // by VLAN, the first one learnt
+	tab   *table[rogueKey, offers]
+	out   []Finding
+}
+
+type server struct {
+	mac     flow.MAC
+	id      netip.Addr
+	routers []netip.Addr
+	dns     []netip.Addr
+	acks    int
+}
+
+type rogueKey struct {
+	mac flow.MAC
+	id  netip.Addr
+}
+
+type offers struct {
+	clients map[flow.MAC]struct{}
+	first   time.Time
+	told    told
+}
+
+func newRogueDHCP(n *network) *rogueDHCP {
+	return &rogueDHCP{net: n, known: make(map[uint16]*server), tab: newTable[rogueKey, offers](256, 0)}
+}
+
+func (d *rogueDHCP) Name() string      { return "rogue_dhcp" }
+func (d *rogueDHCP) size() int         { return d.tab.size() + len(d.known) } // 4,096 VLANs at most
+func (d *rogueDHCP) evictions() uint64 { return d.tab.evicted }
+
+func (d *rogueDHCP) Observe(ev flow.Event) []Finding {
+	e, ok := ev.(*flow.DHCP)
+	grants := ok && e.FromServer && (e.Type == 2 || e.Type == 5) && e.YourIP.IsValid() && !e.YourIP.IsUnspecified()
+	if !grants || e.Out {
+		return nil
+	}
+	id := e.ServerID
+	if !id.IsValid() {
+		id = e.Src
+	}
+	if len(d.net.Gateway)+len(d.net.DHCPServers) > 0 {
+		return d.live(e, id)
+	}
+	s := d.known[e.VLAN&0xfff]
+	if s == nil {
+		d.known[e.VLAN&0xfff] = &server{mac: e.SrcMAC, id: id, routers: slices.Clone(e.Routers), dns: slices.Clone(e.DNS)}
+		return nil
+	}
+	if s.id == id || s.mac == e.SrcMAC && !s.mac.IsZero() {
+		if e.Type == 5 {
+			s.acks++
+		}
+		return nil // one machine with two addresses, or a relay's copy
+	}
+	conf, score := Medium, 0.8
+	switch {
+	case slices.Equal(s.routers, e.Routers) && slices.Equal(s.dns, e.DNS) && len(e.Routers) > 0:
+		conf, score = Low, 0.3
+	case s.acks > 0 && slices.Contains(e.Routers, id) && !slices.Contains(s.routers, id):
+		conf, score = High, 0.97
+	}
+	return d.report(e, id, conf, score, s.id)
+}
+
+// live judges against what is configured. An answer in the gateway's name that
+// the gateway did not send is an impostor too.
+func (d *rogueDHCP) live(e *flow.DHCP, id netip.Addr) []Finding {
+	if d.net.own(e.SrcMAC, netip.Addr{}) || slices.Contains(d.net.DHCPServers, id) {
+		return nil
+	}
+	want := netip.Addr{}
+	if len(d.net.Gateway) > 0 {
+		want = d.net.Gateway[0]
+	} else {
+		want = d.net.DHCPServers[0]
+	}
+	score := 0.95
+	if slices.Contains(e.Routers, id) || slices.Contains(e.DNS, id) {
+		score = 0.99
+	}
+	return d.report(e, id, High, score, want)
+}
+
+func (d *rogueDHCP) report(e *flow.DHCP, id netip.Addr, conf Confidence, score float64, want netip.Addr) []Finding {
+	o := d.tab.get(rogueKey{e.SrcMAC, id})
+	if o.clients == nil {
+		o.clients, o.first = make(map[flow.MAC]struct{}), e.Time
+	}
+	if len(o.clients) < 256 {
+		o.clients[e.ClientMAC] = struct{}{}
+	}
+	if !o.told.more(len(o.clients), conf) {
+		return nil
+	}
+	h := d.net.host(e.SrcMAC, id)
+	client := Host{MAC: e.ClientMAC}
+	if a, ok := d.net.byMAC(e.ClientMAC); ok {
+		client = d.net.host(e.ClientMAC, netip.Addr{})
+		client.Name = a.Name
+	}
+	router, dns := join(e.Routers), join(e.DNS)
+	d.out = append(d.out[:0], Finding{
+		Time: e.Time, Detector: d.Name(), Technique: "T1557.003", Host: h, Peers: []Host{client}, PeerCount: len(o.clients),
+		Score: score, Confidence: conf, First: o.first, Last: e.Time,
+		Title: Text{
+			EN: fmt.Sprintf("%s hands out addresses as if it were the office's gateway", h.label()),
+			JA: fmt.Sprintf("%s がゲートウェイになりすましてアドレスを配っています", h.label()),
+		},
+		Explain: Text{
+			EN: fmt.Sprintf("%s offered the address %s to %d device(s), with router %s and name server %s. The office's own server is %s. Devices that accept send their traffic where this one says.",
+				h.label(), e.YourIP, len(o.clients), router, dns, want),
+			JA: fmt.Sprintf("%s が %d 台の機器にアドレス %s を配ろうとしました（ルーター %s、DNS サーバー %s）。社内の正しい DHCP サーバーは %s です。受け取った機器の通信は、この機器の指定する先へ送られます。",
+				h.label(), len(o.clients), e.YourIP, router, dns, want),
+		},
+	})
+	return d.out
+}
+
+func join(list []netip.Addr) string {
+	if len(list) == 0 {
+		return "-"
+	}
+	s := ""
+	for i, a := range list[:min(len(list), 3)] {
+		if i > 0 {
+			s += ", "
+		}
+		s += a.String()
+	}
+	return s
+}
