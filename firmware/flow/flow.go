@@ -2,7 +2,37 @@
 // allocating, tracks connections in a bounded table, and hands the few packets
 // that carry names and identities to deeper parsers.
 //
-// The gateway and `sekisho replay` call it with every frame. It knows packet
-// time only, keeps no frame bytes, and must never panic or grow without bound,
-// whatever the wire carries.
+// The gateway and `sekisho replay` call it with every frame; evidence and the
+// containment probe use its header decoder alone. It knows packet time only,
+// keeps no frame bytes, and must never panic or grow without bound, whatever
+// the wire carries.
+//
+// # Which parser reads what
+//
+// Every packet goes through Decode, which is ours: a general packet library
+// costs two to ten times as much, and on a small router every nanosecond of
+// the hot path counts. Deeper messages are rare and are read by kept
+// libraries: DHCP and the options of neighbour discovery by google/gopacket,
+// whose decoders for those two need no packet object and reuse their memory;
+// DNS, mDNS, LLMNR and NBNS by x/net/dns/dnsmessage; TLS hellos by
+// x/crypto/cryptobyte. gopacket's decoders are not total (its DHCP panics on
+// a hardware length above 227), so every deep parser runs inside one guard
+// that turns a panic into a counted, malformed message. The first line of
+// HTTP and the SMB header have a fixed place and are read directly.
+//
+// # Time
+//
+// Time-outs and ticks come from packet time, once a second: a time-out is
+// reported at the first full second at which it has passed, before that
+// second's Tick. Time never goes back, except when sixteen frames in a row lie
+// a minute or more behind: then the clock that stamps them was set, and the
+// Tracker follows it.
+//
+// # What it does not do
+//
+// Fragments and streams are not put together beyond the first 8 KiB of a TCP
+// direction. Byte counts are payload as seen on the wire, retransmissions
+// included. VLAN ids are no part of a connection's key, since the gateway sees
+// routed packets on both sides. A capture of one direction only shows every
+// attempt as unanswered.
 package flow

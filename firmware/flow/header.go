@@ -121,7 +121,7 @@ type Header struct {
 	Fragment   bool // the packet is one fragment of several
 	LaterFrag  bool // not the first fragment: there are no ports in it
 	Truncated  bool // captured bytes end before the packet does
-	NoPorts    bool // TCP or UDP whose ports were cut off by the snap length
+	HeaderCut  bool // the snap length cut the transport header: ports count when not 0, nothing else does
 	Src, Dst   Addr
 	SrcPort    uint16
 	DstPort    uint16
@@ -142,13 +142,13 @@ type Header struct {
 // ARP is no error.
 func Decode(link capture.LinkType, data []byte, h *Header) error {
 	*h = Header{}
+	var err *Error
 	if link == capture.LinkEthernet {
-		if err := h.ethernet(data); err != nil {
-			return err
-		}
-		return nil
+		err = h.ethernet(data)
+	} else {
+		err = h.otherLink(link, data)
 	}
-	if err := h.otherLink(link, data); err != nil {
+	if err != nil { // a nil *Error in an error is not nil
 		return err
 	}
 	return nil

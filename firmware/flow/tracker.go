@@ -1,7 +1,9 @@
 package flow
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sekisho/firmware/capture"
@@ -64,28 +66,192 @@ type Stats struct {
 	TLS, HTTP, SMB  uint64
 }
 
+// retrySYN is how long a failed TCP attempt is remembered: the longest pause
+// between two SYNs of one attempt, 64 s (RFC 6298 doubles from 1 s; Linux
+// stops after the sixth), with some room. A retry is no new attempt.
+const retrySYN = 75 * time.Second
+
+func (c *Config) defaults() {
+	set := func(d *time.Duration, to time.Duration) {
+		if *d <= 0 {
+			*d = to
+		}
+	}
+	set(&c.UnansweredAfter, 3*time.Second)
+	set(&c.UDPIdle, 120*time.Second)
+	set(&c.TCPIdle, time.Hour)
+	set(&c.Linger, 10*time.Second)
+	if c.MaxConns <= 0 {
+		c.MaxConns = 1 << 16
+	}
+	if c.MaxTicks <= 0 {
+		c.MaxTicks = 3600
+	}
+}
+
 // Tracker turns frames into events. It is not safe for concurrent use; one
 // goroutine owns it.
 type Tracker struct {
-	cfg   Config
-	stats Stats
+	cfg        Config
+	broadcasts []Addr // directed broadcast addresses of the LAN
+	stats      Stats
+
+	started   bool
+	now       int64 // packet time; never goes back but for a stepped clock
+	firstTime int64
+	nextTick  int64
+	behind    int // frames in a row from long before now
+	wheel     wheel
+
+	table     table
+	lastID    uint64
+	fragments [fragmentSlots]fragment
+	streams   streams
+
+	hdr   Header
+	frame *capture.Frame // the one at hand, nil between calls
+	ev    events
+	deep  deepDecoders
+}
+
+// events are the structs that are handed out, one of each kind, used again and
+// again: what most frames mean must cost no allocation.
+type events struct {
+	tick  Tick
+	arp   ARP
+	ndp   NDP
+	icmp  ICMP
+	conn  Conn
+	dhcp  DHCP
+	dns   DNS
+	tls   TLSHello
+	http  HTTP
+	smb   SMB
+	wrong Malformed
 }
 
 // New returns a Tracker with an empty table.
-func New(cfg Config) *Tracker { return &Tracker{cfg: cfg} }
+func New(cfg Config) *Tracker {
+	cfg.defaults()
+	t := &Tracker{cfg: cfg, table: newTable(cfg.MaxConns)}
+	for _, p := range cfg.LAN {
+		if a, ok := broadcast(p); ok {
+			t.broadcasts = append(t.broadcasts, a)
+		}
+	}
+	return t
+}
+
+// broadcast is the directed broadcast address of an IPv4 network.
+func broadcast(p netip.Prefix) (Addr, bool) {
+	if !p.IsValid() || !p.Addr().Is4() || p.Bits() > 30 {
+		return Addr{}, false
+	}
+	b := p.Masked().Addr().As4()
+	for bit := p.Bits(); bit < 32; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return AddrFrom(netip.AddrFrom4(b)), true
+}
+
+func utc(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 
 // Frame decodes one frame and emits what it means, in order, before it
 // returns. f and its Data are not kept; events are valid during emit only.
-func (t *Tracker) Frame(f *capture.Frame, emit func(Event)) {}
+func (t *Tracker) Frame(f *capture.Frame, emit func(Event)) {
+	t.stats.Packets++
+	t.stats.Bytes += uint64(len(f.Data))
+	t.observe(f.Time, emit)
+	t.frame = f
+	h := &t.hdr
+	if err := Decode(f.Link, f.Data, h); err != nil {
+		if err == ErrUnsupportedLink {
+			t.stats.UnsupportedLink++
+		} else {
+			t.malformed(err.(*Error), emit)
+		}
+		t.frame = nil
+		return
+	}
+	if h.Truncated || f.OrigLen > len(f.Data) {
+		t.stats.Truncated++
+	}
+	switch {
+	case h.LaterFrag:
+		t.laterFragment()
+	case h.Proto == ProtoTCP && h.IPVersion != 0:
+		t.tcp(emit)
+	case h.Proto == ProtoUDP && h.IPVersion != 0:
+		t.udp(emit)
+	default:
+		t.rest(emit)
+	}
+	t.frame = nil
+}
+
+// rest handles what is neither TCP nor UDP.
+func (t *Tracker) rest(emit func(Event)) {
+	h := &t.hdr
+	switch {
+	case h.EtherType == EtherARP:
+		t.arp(emit)
+	case h.IPVersion == 0:
+		t.stats.NonIP++
+	case h.HeaderCut:
+	case h.IPVersion == 4 && h.Proto == ProtoICMP, h.IPVersion == 6 && h.Proto == ProtoICMPv6:
+		t.icmp(emit)
+	}
+}
 
 // Advance lets packet time reach ns (nanoseconds since the Unix epoch) without
 // a packet: time-outs fire and ticks come. A time that is already past does
 // nothing.
-func (t *Tracker) Advance(ns int64, emit func(Event)) {}
+func (t *Tracker) Advance(ns int64, emit func(Event)) {
+	if !t.started || ns > t.now {
+		t.observe(ns, emit)
+	}
+}
 
 // Flush ends a capture: attempts whose time-out has passed become unanswered,
-// everything else that is open is closed. The Tracker is empty afterwards.
-func (t *Tracker) Flush(emit func(Event)) {}
+// everything else that is open is closed, oldest first. Failed connections
+// were reported already. The table is empty afterwards.
+func (t *Tracker) Flush(emit func(Event)) {
+	open := make([]uint32, 0, t.table.live)
+	for i := uint32(1); i <= t.table.used; i++ {
+		if t.table.at(i).live {
+			open = append(open, i)
+		}
+	}
+	slices.SortFunc(open, func(x, y uint32) int {
+		return cmp.Compare(t.table.at(x).id, t.table.at(y).id)
+	})
+	for _, i := range open {
+		c := t.table.at(i)
+		if c.state == ConnAttempt && !c.multicast && t.due(c) <= t.now {
+			t.late(c, t.now)
+			t.change(c, ConnUnanswered, emit)
+		}
+		t.forget(i, c, t.now, emit)
+	}
+}
 
 // Stats returns the counters so far.
-func (t *Tracker) Stats() Stats { return t.stats }
+func (t *Tracker) Stats() Stats {
+	s := t.stats
+	s.Live = uint64(t.table.live)
+	return s
+}
+
+// here fills the Meta of an event that the frame at hand causes.
+func (t *Tracker) here() Meta {
+	return Meta{
+		Time: utc(t.now), SrcMAC: t.hdr.SrcMAC, DstMAC: t.hdr.DstMAC, VLAN: t.hdr.VLAN,
+		Iface: t.frame.Iface, Out: t.frame.Out,
+	}
+}
+
+func (t *Tracker) malformed(err *Error, emit func(Event)) {
+	t.stats.Malformed++
+	t.ev.wrong = Malformed{Meta: t.here(), Layer: err.Layer, Reason: err.Reason}
+	emit(&t.ev.wrong)
+}

@@ -1,0 +1,251 @@
+package flow
+
+import (
+	"net/netip"
+
+	"github.com/google/gopacket/layers"
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// app is what one direction of a connection was found to carry.
+type app uint8
+
+const (
+	appUnknown app = iota
+	appTLS
+	appHTTP
+	appSMB
+	appDNS
+	appDone // nothing that is read, or read to the end
+)
+
+// maxTries is how many payload segments of a direction may pass until its head
+// must be complete.
+const maxTries = 8
+
+// deepDecoders are reused: what they read is copied into an event before the
+// next message.
+type deepDecoders struct {
+	dhcp layers.DHCPv4
+	ndp  layers.ICMPv6Options
+	dns  dnsmessage.Parser
+	tls  []byte // handshake bytes of a hello that spans records
+}
+
+type parser uint8
+
+const (
+	parseNDP parser = iota
+	parseDHCP
+	parseDNS
+	parseTLS
+	parseHTTP
+	parseSMB
+)
+
+var errPanic = [...]*Error{
+	parseNDP:  {"ndp", "the decoder panicked"},
+	parseDHCP: {"dhcp", "the decoder panicked"},
+	parseDNS:  {"dns", "the decoder panicked"},
+	parseTLS:  {"tls", "the decoder panicked"},
+	parseHTTP: {"http", "the decoder panicked"},
+	parseSMB:  {"smb", "the decoder panicked"},
+}
+
+// errMore says that a head is not complete yet. It is never emitted.
+var errMore = &Error{"stream", "more is needed"}
+
+// parse runs one deep parser and says whether its event is complete. What
+// could not be decoded is emitted as Malformed.
+func (t *Tracker) parse(p parser, data []byte, emit func(Event)) bool {
+	err := t.guarded(p, data)
+	if err != nil {
+		t.malformed(err, emit)
+	}
+	return err == nil
+}
+
+// guarded is the one place where a panic of a decoder ends. It covers parsers
+// only and never a consumer: those run after it has returned.
+func (t *Tracker) guarded(p parser, data []byte) (err *Error) {
+	defer func() {
+		if recover() != nil {
+			t.stats.Panics++
+			err = errPanic[p]
+		}
+	}()
+	t.stats.DeepParsed++
+	switch p {
+	case parseNDP:
+		return t.deep.readNDP(data, &t.ev.ndp)
+	case parseDHCP:
+		return t.deep.readDHCP(data, &t.ev.dhcp)
+	case parseDNS:
+		return t.deep.readDNS(data, &t.ev.dns)
+	case parseTLS:
+		return t.deep.readTLS(data, &t.ev.tls)
+	case parseHTTP:
+		return readHTTP(data, &t.ev.http)
+	}
+	return readSMB(data, &t.ev.smb)
+}
+
+// udpPayload reads the datagrams by which hosts name themselves.
+func (t *Tracker) udpPayload(emit func(Event)) {
+	h := &t.hdr
+	src, dst := h.SrcPort, h.DstPort
+	switch {
+	case dst == 67 || dst == 68 && src == 67:
+		t.ev.dhcp = DHCP{
+			Meta: t.here(), Src: h.Src.Netip(), Dst: h.Dst.Netip(),
+			Routers: t.ev.dhcp.Routers[:0], DNS: t.ev.dhcp.DNS[:0], Params: t.ev.dhcp.Params[:0],
+		}
+		if t.parse(parseDHCP, h.Payload, emit) {
+			t.stats.DHCP++
+			emit(&t.ev.dhcp)
+		}
+		return
+	case src >= 5356 && dst >= 5356, src > 137 && dst > 5355: // most of all others
+		return
+	}
+	proto, ok := nameProto(dst)
+	if !ok {
+		proto, ok = nameProto(src)
+	}
+	if ok {
+		t.message(proto, false, h.Payload, emit)
+	}
+}
+
+// message reads and emits one DNS-format message.
+func (t *Tracker) message(proto NameProto, tcp bool, msg []byte, emit func(Event)) {
+	h := &t.hdr
+	t.ev.dns = DNS{
+		Meta: t.here(), Proto: proto, TCP: tcp, Answers: t.ev.dns.Answers[:0],
+		Src: netip.AddrPortFrom(h.Src.Netip(), h.SrcPort), Dst: netip.AddrPortFrom(h.Dst.Netip(), h.DstPort),
+	}
+	if t.parse(parseDNS, msg, emit) {
+		t.stats.DNS++
+		emit(&t.ev.dns)
+	}
+}
+
+// tcpPayload reads the first bytes of each direction of a connection.
+func (t *Tracker) tcpPayload(c *conn, dir int, emit func(Event)) {
+	switch c.app[dir] {
+	case appDone:
+		return
+	case appSMB:
+		t.smb(c, dir, emit)
+		return
+	}
+	h := &t.hdr
+	if h.Truncated {
+		t.giveUp(c, dir, true)
+		return
+	}
+	if c.tries[dir]++; c.tries[dir] > maxTries {
+		t.giveUp(c, dir, c.app[dir] != appUnknown || c.stream[dir] != 0)
+		return
+	}
+	data := h.Payload
+	if first := c.isn[dir] + 1; c.stream[dir] != 0 || h.Seq != first {
+		if c.stream[dir] == 0 {
+			if c.stream[dir] = t.streams.take(first); c.stream[dir] == 0 {
+				t.giveUp(c, dir, true)
+				return
+			}
+		}
+		s := &t.streams.slot[c.stream[dir]]
+		s.add(h.Seq, data)
+		if data = s.head(); len(data) == 0 {
+			return
+		}
+	}
+	if t.head(c, dir, data, emit) {
+		t.streams.give(c, dir)
+		return
+	}
+	if c.stream[dir] == 0 { // the first segment, and not enough
+		if c.stream[dir] = t.streams.take(h.Seq); c.stream[dir] == 0 {
+			t.giveUp(c, dir, true)
+			return
+		}
+		t.streams.slot[c.stream[dir]].add(h.Seq, data)
+	}
+	if len(t.streams.slot[c.stream[dir]].head()) == streamBytes {
+		t.giveUp(c, dir, true)
+	}
+}
+
+// giveUp stops reading a direction; counted says that something was missed.
+func (t *Tracker) giveUp(c *conn, dir int, counted bool) {
+	if counted {
+		t.stats.DeepSkipped++
+	}
+	c.app[dir] = appDone
+	t.streams.give(c, dir)
+}
+
+// head reads what a direction begins with and says whether it is done with it;
+// else more bytes are needed.
+func (t *Tracker) head(c *conn, dir int, data []byte, emit func(Event)) bool {
+	if c.app[dir] == appUnknown {
+		c.app[dir] = sniff(c, dir, data)
+	}
+	switch c.app[dir] {
+	case appUnknown:
+		return false
+	case appTLS:
+		return t.tlsHead(c, dir, data, emit)
+	case appHTTP:
+		return t.httpHead(c, dir, data, emit)
+	case appDNS:
+		return t.dnsStream(c, dir, data, emit)
+	case appSMB:
+		t.smbBegin(c, dir, emit)
+	}
+	return true
+}
+
+// sniff recognises a protocol by its first bytes, on whatever port it runs;
+// only DNS and SMB, whose first bytes are a length, are believed by their port. It is
+// appUnknown as long as there are too few bytes to tell.
+func sniff(c *conn, dir int, b []byte) app {
+	_, _, _, port := c.ends()
+	switch {
+	case port == 53:
+		return appDNS
+	case b[0] == 0x16:
+		if len(b) < 3 {
+			return appUnknown
+		}
+		if b[1] == 3 && b[2] <= 4 {
+			return appTLS
+		}
+	case port == 445, port == 139:
+		return appSMB
+	case dir == 0 && b[0] >= 'A' && b[0] <= 'Z':
+		return sniffHTTP(b)
+	}
+	return appDone
+}
+
+// dnsStream reads the first message of each direction of DNS over TCP (RFC 1035
+// section 4.2.2); a zone transfer goes unread after that.
+func (t *Tracker) dnsStream(c *conn, dir int, data []byte, emit func(Event)) bool {
+	if len(data) < 2 {
+		return false
+	}
+	n := int(data[0])<<8 | int(data[1])
+	if n > streamBytes-2 {
+		t.giveUp(c, dir, true)
+		return true
+	}
+	if len(data) < 2+n {
+		return false
+	}
+	t.message(NameDNS, true, data[2:2+n], emit)
+	c.app[dir] = appDone
+	return true
+}

@@ -1,0 +1,127 @@
+package flow
+
+// tcp takes one segment to its connection.
+func (t *Tracker) tcp(emit func(Event)) {
+	h := &t.hdr
+	if h.HeaderCut { // ports alone say nothing about a state
+		return
+	}
+	k, srcIsA := h.key()
+	i, ok := t.table.slots[k]
+	if !ok {
+		t.tcpOpen(&k, srcIsA, emit)
+		return
+	}
+	c := t.table.at(i)
+	dir := 0
+	if srcIsA == c.clientIsB {
+		dir = 1
+	}
+	if h.Fragment {
+		t.firstFragment(i, c, dir)
+	}
+	if h.TCPFlags&(FlagSYN|FlagACK|FlagRST) == FlagSYN && t.newSYN(c, dir) {
+		t.forget(i, c, t.now, emit)
+		t.tcpOpen(&k, srcIsA, emit)
+		return
+	}
+	if c.state == ConnClosed {
+		return // late segments of what is over
+	}
+	t.count(i, c, dir)
+	t.tcpState(i, c, dir, emit)
+	if len(h.Payload) > 0 && c.state == ConnEstablished && !h.Fragment {
+		t.tcpPayload(c, dir, emit)
+	}
+}
+
+// newSYN says whether a SYN starts another connection on the ports of a known
+// one, instead of being a retransmission or one half of a simultaneous open.
+func (t *Tracker) newSYN(c *conn, dir int) bool {
+	seq := t.hdr.Seq
+	same := seq == c.isn[dir]
+	switch c.state {
+	case ConnAttempt: // from the server: RFC 9293 section 3.5, figure 7
+		c.isn[dir] = seq
+		return false
+	case ConnRefused, ConnUnanswered:
+		return dir == 1 || !same
+	}
+	return !same
+}
+
+// tcpState moves the connection as RFC 9293 has it, seen from the path.
+// Only a packet of the other side proves an answer: a scanner that sends an ACK
+// after its SYN has still not been answered.
+func (t *Tracker) tcpState(i uint32, c *conn, dir int, emit func(Event)) {
+	flags := t.hdr.TCPFlags
+	switch {
+	case flags&FlagRST != 0:
+		switch {
+		case c.state == ConnAttempt && dir == 1:
+			t.become(i, c, ConnRefused, emit)
+		case c.state == ConnAttempt: // the client gave up before an answer
+			t.become(i, c, ConnUnanswered, emit)
+		case c.state == ConnEstablished:
+			t.become(i, c, ConnClosed, emit)
+		}
+		return
+	case flags&(FlagSYN|FlagACK) == FlagSYN:
+		return
+	case flags&FlagSYN != 0:
+		c.isn[dir] = t.hdr.Seq
+		if dir == 1 && c.state < ConnEstablished {
+			t.become(i, c, ConnEstablished, emit)
+		}
+	case dir == 1 && c.state != ConnRefused && c.state < ConnEstablished:
+		c.isn[1] = t.hdr.Seq - 1
+		t.become(i, c, ConnEstablished, emit) // the SYN-ACK was not captured
+	}
+	if flags&FlagFIN != 0 && c.state == ConnEstablished {
+		c.fin[dir] = true
+		if c.fin[1-dir] {
+			t.become(i, c, ConnClosed, emit)
+		} else {
+			t.schedule(i, c, t.due(c)) // half closed: a shorter wait
+		}
+	}
+}
+
+// tcpOpen judges a segment that belongs to no known connection.
+func (t *Tracker) tcpOpen(k *key, srcIsA bool, emit func(Event)) {
+	h := &t.hdr
+	var i uint32
+	var c *conn
+	dir := 0
+	switch flags := h.TCPFlags & (FlagSYN | FlagACK | FlagRST); {
+	case flags&FlagRST != 0:
+		return // the end of something that was never seen
+	case flags&FlagACK == 0:
+		// A SYN; or no flag that a real segment lacks, as FIN, NULL and Xmas
+		// scans send (every segment after the SYN has ACK): a first contact
+		// that waits for a RST.
+		i, c = t.open(k, srcIsA, true, ConnAttempt, emit)
+		c.isn[0] = h.Seq
+	case flags&FlagSYN != 0:
+		i, c = t.open(k, srcIsA, false, ConnEstablished, emit)
+		c.isn[0], c.isn[1] = h.Ack-1, h.Seq
+		dir = 1
+	default:
+		client := senderIsClient(h.SrcPort, h.DstPort)
+		i, c = t.open(k, srcIsA, client, ConnEstablished, emit)
+		if !client {
+			dir = 1
+		}
+		c.isn[dir], c.isn[1-dir] = h.Seq-1, h.Ack-1
+		c.fin[dir] = h.TCPFlags&FlagFIN != 0
+	}
+	if h.Fragment {
+		t.firstFragment(i, c, dir)
+	} else if len(h.Payload) > 0 && c.state == ConnEstablished {
+		t.tcpPayload(c, dir, emit)
+	}
+}
+
+// senderIsClient guesses from the ports of a connection whose opening was not
+// seen: the lower port serves. Equal ports say nothing; then the sender is.
+func senderIsClient(src, dst uint16) bool { return src >= dst }
