@@ -34,9 +34,9 @@ type askKey struct {
 	target netip.Addr
 }
 
-// answerWait: a living host answers ARP within milliseconds; Linux repeats
-// after 1 s and gives up after three (mcast_solicit, arp(7)).
-const answerWait = 2 * time.Second
+// answerWait: a living host answers ARP within milliseconds; whoever asks
+// repeats the question after 1 s (RFC 1122, 2.3.2.1; arp(7), retrans_time).
+const answerWait = time.Second
 
 const maxAsks = 16384
 
@@ -49,11 +49,11 @@ func (a *asks) evictions() uint64 { return a.heard.evicted + a.pending.evicted }
 
 func (a *asks) observe(ev flow.Event) []ask {
 	a.out = a.out[:0]
-	switch e := ev.(type) {
-	case *flow.ARP:
+	if e, ok := ev.(*flow.ARP); ok {
 		a.arp(e)
-	case *flow.Tick:
-		a.expire(e.Time)
+	}
+	if len(a.queue) > 0 {
+		a.expire(ev.Head().Time)
 	}
 	return a.out
 }

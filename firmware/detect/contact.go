@@ -69,9 +69,9 @@ type echo struct {
 	at  time.Time
 }
 
-// pingWait is the time-out of the ping tools (iputils waits 10 s at the end,
-// Windows 4 s, nmap about 1 s); flow waits 3 s for a connection.
-const pingWait = 3 * time.Second
+// pingWait: only hosts of the office are judged, a round trip there takes
+// milliseconds, and sweeping tools wait about as long (nmap: 1 s at most).
+const pingWait = time.Second
 
 func newEchoes(n *network) *echoes {
 	return &echoes{net: n, pending: newTable[echoKey, echo](16384, 0)}
@@ -79,8 +79,7 @@ func newEchoes(n *network) *echoes {
 
 func (p *echoes) observe(ev flow.Event) []contact {
 	p.out = p.out[:0]
-	switch e := ev.(type) {
-	case *flow.ICMP:
+	if e, ok := ev.(*flow.ICMP); ok {
 		request, reply := uint8(8), uint8(0)
 		if e.V6 {
 			request, reply = 128, 129
@@ -91,8 +90,9 @@ func (p *echoes) observe(ev flow.Event) []contact {
 		case reply:
 			p.answer(e)
 		}
-	case *flow.Tick:
-		p.expire(e.Time)
+	}
+	if len(p.queue) > 0 {
+		p.expire(ev.Head().Time)
 	}
 	return p.out
 }

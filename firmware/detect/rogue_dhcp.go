@@ -12,7 +12,7 @@ import (
 // rogueDHCP reports leases offered by a server other than the office's (RFC
 // 2131: whoever answers first decides where a client sends its traffic). On
 // the gateway the legitimate server is known and one offer is enough. In a
-// replay it is the first that offers, per VLAN, and which of two is the
+// replay it is the first whose lease a client got, per VLAN, and which of two is the
 // impostor is a guess: medium, unless the second names itself as router
 // against the first.
 //
@@ -22,7 +22,8 @@ import (
 // capture began is unknown.
 type rogueDHCP struct {
 	net   *network
-	known map[uint16]*server // by VLAN, the first one learnt
+	known map[uint16]*server          // by VLAN, the first one learnt
+	early *table[rogueKey, flow.DHCP] // offers before the first ACK
 	tab   *table[rogueKey, offers]
 	out   []Finding
 }
@@ -47,12 +48,12 @@ type offers struct {
 }
 
 func newRogueDHCP(n *network) *rogueDHCP {
-	return &rogueDHCP{net: n, known: make(map[uint16]*server), tab: newTable[rogueKey, offers](256, 0)}
+	return &rogueDHCP{net: n, known: make(map[uint16]*server), tab: newTable[rogueKey, offers](256, 0), early: newTable[rogueKey, flow.DHCP](64, 0)}
 }
 
 func (d *rogueDHCP) Name() string      { return "rogue_dhcp" }
-func (d *rogueDHCP) size() int         { return d.tab.size() + len(d.known) } // 4,096 VLANs at most
-func (d *rogueDHCP) evictions() uint64 { return d.tab.evicted }
+func (d *rogueDHCP) size() int         { return d.tab.size() + d.early.size() + len(d.known) } // 4,096 VLANs at most
+func (d *rogueDHCP) evictions() uint64 { return d.tab.evicted + d.early.evicted }
 
 func (d *rogueDHCP) Observe(ev flow.Event) []Finding {
 	e, ok := ev.(*flow.DHCP)
@@ -67,17 +68,42 @@ func (d *rogueDHCP) Observe(ev flow.Event) []Finding {
 	if len(d.net.Gateway)+len(d.net.DHCPServers) > 0 {
 		return d.live(e, id)
 	}
-	s := d.known[e.VLAN&0xfff]
-	if s == nil {
-		d.known[e.VLAN&0xfff] = &server{mac: e.SrcMAC, id: id, routers: slices.Clone(e.Routers), dns: slices.Clone(e.DNS)}
+	return d.replay(e, id)
+}
+
+// replay takes the first server whose lease a client got for the office's:
+// who merely offered, before or after, is the other one.
+func (d *rogueDHCP) replay(e *flow.DHCP, id netip.Addr) []Finding {
+	vlan := e.VLAN & 0xfff
+	s := d.known[vlan]
+	if s == nil && e.Type == 2 {
+		o := d.early.get(rogueKey{e.SrcMAC, id})
+		*o = *e
+		o.Routers, o.DNS, o.ServerID = slices.Clone(e.Routers), slices.Clone(e.DNS), id
 		return nil
 	}
-	if s.id == id || s.mac == e.SrcMAC && !s.mac.IsZero() {
-		if e.Type == 5 {
-			s.acks++
+	if s == nil {
+		s = &server{mac: e.SrcMAC, id: id, routers: slices.Clone(e.Routers), dns: slices.Clone(e.DNS)}
+		d.known[vlan] = s
+		var out []Finding
+		for n := d.early.root.prev; n != &d.early.root; n = n.prev { // oldest first
+			o := &n.val
+			if o.VLAN&0xfff == vlan && o.ServerID != id && (o.SrcMAC != e.SrcMAC || o.SrcMAC.IsZero()) {
+				late := *o
+				late.Time = e.Time // decided now
+				out = append(out, d.second(&late, o.ServerID, s)...)
+			}
 		}
-		return nil // one machine with two addresses, or a relay's copy
+		return out
 	}
+	if s.id == id || s.mac == e.SrcMAC && !s.mac.IsZero() {
+		s.acks++ // one machine with two addresses, or a relay's copy
+		return nil
+	}
+	return d.second(e, id, s)
+}
+
+func (d *rogueDHCP) second(e *flow.DHCP, id netip.Addr, s *server) []Finding {
 	conf, score := Medium, 0.8
 	switch {
 	case slices.Equal(s.routers, e.Routers) && slices.Equal(s.dns, e.DNS) && len(e.Routers) > 0:

@@ -51,6 +51,9 @@ func count(n int, full bool) (en, ja string) {
 // span writes a duration in words of both languages.
 func span(d time.Duration) (en, ja string) {
 	switch {
+	case d < time.Second:
+		n := max(1, d.Milliseconds())
+		return fmt.Sprintf("%d ms", n), fmt.Sprintf("%dミリ秒", n)
 	case d < 2*time.Second:
 		ms := d.Milliseconds()
 		return fmt.Sprintf("%d.%d s", ms/1000, ms%1000/100), fmt.Sprintf("%d.%d秒", ms/1000, ms%1000/100)
