@@ -1,0 +1,145 @@
+package incident
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/detect"
+)
+
+// breaker keeps a false alarm from stopping the business: it counts the
+// distinct devices that policy held lately.
+type breaker struct {
+	window time.Duration
+	hosts  map[asset.ID]time.Time // latest automatic order per device
+}
+
+func (b *breaker) spend(at time.Time, id asset.ID) {
+	if at.After(b.hosts[id]) {
+		b.hosts[id] = at
+	}
+}
+
+// recent counts devices other than id. A time ahead of now (the clock was set
+// back) still counts: the breaker errs towards a person.
+func (b *breaker) recent(now time.Time, id asset.ID) int {
+	n := 0
+	for host, at := range b.hosts {
+		if now.Sub(at) > b.window {
+			delete(b.hosts, host)
+		} else if host != id {
+			n++
+		}
+	}
+	return n
+}
+
+// tripped says why policy may not hold one more device, or nothing.
+func (d *Desk) tripped(now time.Time, id asset.ID, active int) (detect.Text, bool) {
+	if n := d.breaker.recent(now, id); n >= d.policy.MaxHosts {
+		return detect.Text{
+			EN: fmt.Sprintf("The circuit breaker stopped automatic isolation: %d devices in the last %s already.", n, d.policy.Window),
+			JA: fmt.Sprintf("自動隔離は安全装置により止まっています（直近%d分間ですでに%d台）。", int(d.policy.Window.Minutes()), n),
+		}, true
+	}
+	held := d.autoHeld(now, id)
+	if most := max(1, active*d.policy.MaxPercent/100); held >= most {
+		return detect.Text{
+			EN: fmt.Sprintf("The circuit breaker stopped automatic isolation: %d of %d active devices are held already, %d may be.", held, active, most),
+			JA: fmt.Sprintf("自動隔離は安全装置により止まっています（稼働中%d台のうち、すでに%d台を隔離、上限%d台）。", active, held, most),
+		}, true
+	}
+	return detect.Text{}, false
+}
+
+// autoHeld counts other devices that policy holds now or ordered lately.
+func (d *Desk) autoHeld(now time.Time, id asset.ID) int {
+	n := d.breaker.recent(now, id)
+	for _, i := range d.all {
+		if i.State.Held() && i.Decision.By == ByAuto && i.Asset.ID != id {
+			if _, counted := d.breaker.hosts[i.Asset.ID]; !counted {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// assess weighs the incident's evidence with f added.
+func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) Assessment {
+	i = i.clone()
+	i.observe(f)
+	sum := odds(i.Findings, now)
+	a := Assessment{
+		Score: probability(sum), Confidence: band(sum), Action: None, Guard: d.policy.guard(i.Asset),
+		Why: detect.Text{EN: bounded(f.Explain.EN), JA: bounded(f.Explain.JA)},
+	}
+	because := func(en, ja string) { a.Why.EN += " " + en; a.Why.JA += ja }
+	if len(i.Findings) > 1 {
+		because(fmt.Sprintf("%d detectors agree.", len(i.Findings)), fmt.Sprintf("%d種類の検知が重なっています。", len(i.Findings)))
+	}
+	switch {
+	case a.Guard == GuardNever:
+		because("This is the gateway or its uplink, which is never isolated.", "ゲートウェイまたは上位ルーターのため、隔離の対象にはなりません。")
+		return a
+	case !d.local(i.Asset):
+		because("The device is not on the office network.", "社内ネットワークの機器ではありません。")
+		return a
+	case a.Confidence == detect.Low:
+		because("This alone is no reason to act.", "これだけでは対処の必要はありません。")
+		return a
+	}
+	a.Action = Suggest
+	if m, ok := d.muted[i.Asset.ID]; ok && now.Sub(m.at) <= d.policy.Quiet && m.covers(f.Detector, a.Confidence) {
+		because("A person called this a false alarm before.", "以前、担当者が誤検知と判断しています。")
+		if a.Confidence != detect.High {
+			a.Action = None
+		}
+		return a
+	}
+	if a.Confidence != detect.High || i.State.Held() {
+		return a
+	}
+	switch trip, open := d.tripped(now, i.Asset.ID, active); {
+	case a.Guard != GuardNone:
+		because("A protected device or router: a person has to decide.", "保護対象の機器またはルーターのため、担当者の判断が必要です。")
+	case !d.policy.AutoIsolate:
+		because("Automatic isolation is switched off.", "自動隔離は無効に設定されています。")
+	case open:
+		because(trip.EN, trip.JA)
+	default:
+		a.Action, a.Level = AutoIsolate, Isolate
+		if d.policy.Business.Contain(now) {
+			a.Level = Limit
+			because("Business hours: limited instead of isolated.", "業務時間中のため、隔離ではなく制限にとどめます。")
+		}
+	}
+	return a
+}
+
+func (m mute) covers(detector string, band detect.Confidence) bool {
+	return slices.Contains(m.detectors, detector) && rank(band) <= rank(m.band)
+}
+
+var privateRanges = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"),
+}
+
+// local says that the device is one of the office's own: only those can be held.
+func (d *Desk) local(a asset.Asset) bool {
+	if len(a.Addrs) == 0 {
+		return !a.MAC.IsZero() // only ever seen in ARP or DHCP
+	}
+	lan := d.policy.LAN
+	if lan == nil {
+		lan = privateRanges
+	}
+	return slices.ContainsFunc(a.Addrs, func(addr netip.Addr) bool {
+		return slices.ContainsFunc(lan, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) }) ||
+			addr.IsLinkLocalUnicast()
+	})
+}

@@ -1,0 +1,401 @@
+package incident
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/detect"
+)
+
+// Policy is what the owner allows. The zero Policy never acts by itself;
+// DefaultPolicy does.
+type Policy struct {
+	AutoIsolate bool
+	MaxHosts    int            // automatic isolations per Window; 0: 2
+	MaxPercent  int            // of active devices held automatically at a time, at least one; 0: 20
+	Window      time.Duration  // of the circuit breaker; 0: 10 minutes
+	Business    Hours          // inside, policy steps down to limit
+	LAN         []netip.Prefix // the office's networks; nil: private and link-local ranges
+	Never       []asset.ID     // the gateway's uplink router, besides Asset.Gateway
+
+	ProofWithin  time.Duration // from order to proof; 0: 30 s
+	Probation    time.Duration // after release; 0: 72 hours
+	Quiet        time.Duration // an incident that needs nobody ends after this; 0: 24 hours
+	ReleaseAfter time.Duration // automatic release of what was held automatically; 0: never
+	Drill        bool          // every incident is part of a drill
+}
+
+// DefaultPolicy is what an office starts with.
+func DefaultPolicy() Policy { return Policy{AutoIsolate: true}.filled() }
+
+func (p Policy) filled() Policy {
+	p.MaxHosts = cmp.Or(p.MaxHosts, 2)
+	p.MaxPercent = cmp.Or(p.MaxPercent, 20)
+	p.Window = cmp.Or(p.Window, 10*time.Minute)
+	p.ProofWithin = cmp.Or(p.ProofWithin, 30*time.Second)
+	p.Probation = cmp.Or(p.Probation, 72*time.Hour)
+	p.Quiet = cmp.Or(p.Quiet, 24*time.Hour)
+	return p
+}
+
+// Hours is a span of the day, every day. The zero Hours never holds.
+type Hours struct {
+	From, To time.Duration // since midnight; To before From runs past midnight
+	Location *time.Location
+}
+
+// ParseHours reads "09:00-18:00"; empty text is the zero Hours.
+func ParseHours(text string, loc *time.Location) (Hours, error) {
+	if text == "" {
+		return Hours{}, nil
+	}
+	from, to, ok := strings.Cut(text, "-")
+	f, err1 := time.Parse("15:04", strings.TrimSpace(from))
+	t, err2 := time.Parse("15:04", strings.TrimSpace(to))
+	if !ok || err1 != nil || err2 != nil {
+		return Hours{}, fmt.Errorf("%q is not a span of the day; write for example \"09:00-18:00\"", text)
+	}
+	sinceMidnight := func(t time.Time) time.Duration {
+		return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
+	}
+	return Hours{sinceMidnight(f), sinceMidnight(t), loc}, nil
+}
+
+// Contain says whether t lies inside.
+func (h Hours) Contain(t time.Time) bool {
+	if h.From == h.To {
+		return false
+	}
+	if h.Location != nil {
+		t = t.In(h.Location)
+	}
+	at := time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
+	if h.From < h.To {
+		return at >= h.From && at < h.To
+	}
+	return at >= h.From || at < h.To
+}
+
+// maxIncidents bounds what a desk holds; a stranger can invent devices.
+const maxIncidents = 512
+
+// Change is an incident after a step, to be journalled, and what to do then.
+type Change struct {
+	Incident Incident
+	Commands []Command
+}
+
+// Desk holds the incidents at hand. It is pure (time is passed in) and not
+// safe for concurrent use: the gateway's one loop owns it.
+type Desk struct {
+	policy  Policy
+	all     map[string]*Incident
+	live    map[asset.ID]string // device -> its live incident
+	muted   map[asset.ID]mute
+	breaker breaker
+	evicted uint64
+}
+
+// mute remembers a person's word that something was a false alarm.
+type mute struct {
+	at        time.Time
+	band      detect.Confidence
+	detectors []string
+	by        string
+}
+
+// NewDesk returns an empty desk.
+func NewDesk(p Policy) *Desk {
+	p = p.filled()
+	return &Desk{
+		policy: p, all: map[string]*Incident{}, live: map[asset.ID]string{}, muted: map[asset.ID]mute{},
+		breaker: breaker{window: p.Window, hosts: map[asset.ID]time.Time{}},
+	}
+}
+
+// Restore takes in what the store kept, also the closed ones: the circuit
+// breaker counts them. It returns the commands to run again at boot.
+func (d *Desk) Restore(now time.Time, kept []Incident) []Change {
+	var out []Change
+	for _, i := range kept {
+		if i.Decision.By == ByAuto {
+			d.breaker.spend(i.Decision.At, i.Asset.ID)
+		}
+		d.put(i)
+	}
+	for _, i := range d.Incidents() {
+		if c, err := d.Apply(i.ID, Input{Kind: InRestart, At: now}); err == nil && len(c.Commands) > 0 {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Observe takes one finding: into the device's live incident, or into a new
+// one. active is the number of devices seen lately, for the breaker. Usually
+// one change comes back; a relapse ends one incident and opens the next.
+func (d *Desk) Observe(now time.Time, f detect.Finding, a asset.Asset, active int) []Change {
+	a = named(a, f)
+	var out []Change
+	cur := d.current(a.ID)
+	if cur == nil {
+		cur = d.open(now, a)
+	} else {
+		cur.Asset = a
+	}
+	c := d.judge(now, f, *cur, active)
+	out = append(out, c)
+	if c.Incident.State == Closed { // a relapse
+		next := d.open(now, a)
+		next.Previous = c.Incident.ID
+		out = append(out, d.judge(now, f, *next, active))
+	}
+	return out
+}
+
+// judge steps the incident with the finding and, where policy says so, orders
+// containment in the same change.
+func (d *Desk) judge(now time.Time, f detect.Finding, i Incident, active int) Change {
+	a := d.assess(now, f, i, active)
+	next, commands := Step(i, Input{Kind: InFinding, At: now, By: bounded(f.Detector), Finding: f, Assessment: a})
+	if a.Action == AutoIsolate && next.State == Open {
+		var more []Command
+		next, more = Step(next, Input{Kind: InAuto, At: now, By: ByAuto, Level: a.Level, Why: a.Why})
+		if next.State == Containing {
+			d.breaker.spend(now, next.Asset.ID)
+			// Isolation first, whatever else the finding asked for.
+			commands = distinct(append(more, commands...))
+		}
+	}
+	d.put(next)
+	return Change{next, commands}
+}
+
+func distinct(in []Command) []Command {
+	var out []Command
+	for _, c := range in {
+		if !slices.Contains(out, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Request holds a device that a person names, with or without an incident.
+func (d *Desk) Request(now time.Time, a asset.Asset, level Level, by string) Change {
+	cur := d.current(a.ID)
+	if cur == nil {
+		cur = d.open(now, a)
+		cur.Why = detect.Text{EN: "A person asked for it.", JA: "担当者の操作によるものです。"}
+	}
+	cur.Guard = d.policy.guard(a)
+	c, _ := d.Apply(cur.ID, Input{Kind: InRequest, At: now, By: by, Level: level})
+	return c
+}
+
+// UnknownError names an incident that the desk does not hold.
+type UnknownError struct{ ID string }
+
+func (e *UnknownError) Error() string { return "no incident " + e.ID }
+
+// Apply steps the incident with the given id. The only error is *UnknownError.
+func (d *Desk) Apply(id string, in Input) (Change, error) {
+	i := d.all[id]
+	if i == nil {
+		return Change{}, &UnknownError{id}
+	}
+	next, commands := Step(*i, in)
+	if next.State == Dismissed && in.Kind == InDismiss && i.State.Live() {
+		d.silence(next, in)
+	}
+	d.put(next)
+	return Change{next, commands}, nil
+}
+
+func (d *Desk) silence(i Incident, in Input) {
+	m := mute{at: in.At, band: i.Confidence, by: in.By}
+	for _, o := range i.Findings {
+		m.detectors = append(m.detectors, o.Detector)
+	}
+	if len(d.muted) < maxIncidents {
+		d.muted[i.Asset.ID] = m
+	}
+}
+
+// Advance lets time reach now: deadlines and probations that ran out.
+func (d *Desk) Advance(now time.Time) []Change {
+	var out []Change
+	for id, m := range d.muted {
+		if now.Sub(m.at) > d.policy.Quiet {
+			delete(d.muted, id)
+		}
+	}
+	for _, i := range d.Incidents() {
+		in := Input{At: now, By: ByPolicy}
+		switch {
+		case i.State == Containing && now.Sub(i.Since) > d.policy.ProofWithin,
+			i.State == Open && i.Action == None && now.Sub(i.Updated) > d.policy.Quiet,
+			(i.State == Contained || i.State == Eradicating) && d.policy.ReleaseAfter > 0 &&
+				i.Decision.By == ByAuto && now.Sub(i.Since) > d.policy.ReleaseAfter:
+			in.Kind = InDeadline
+		case i.State == Probation && now.Sub(i.Since) > d.policy.Probation:
+			in.Kind = InExpired
+		default:
+			continue
+		}
+		if c, err := d.Apply(i.ID, in); err == nil {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Get returns the incident with the given id.
+func (d *Desk) Get(id string) (Incident, bool) {
+	i := d.all[id]
+	if i == nil {
+		return Incident{}, false
+	}
+	return *i, true
+}
+
+// Incidents returns all that the desk holds, oldest first.
+func (d *Desk) Incidents() []Incident {
+	out := make([]Incident, 0, len(d.all))
+	for _, i := range d.all {
+		out = append(out, *i)
+	}
+	slices.SortFunc(out, func(a, b Incident) int {
+		return cmp.Or(a.Opened.Compare(b.Opened), cmp.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+// Waiting returns those that a person is asked about, the most urgent first:
+// by confidence, then by score, then the one that has waited longest.
+func (d *Desk) Waiting() []Incident {
+	out := slices.DeleteFunc(d.Incidents(), func(i Incident) bool { return !i.Waiting() })
+	slices.SortStableFunc(out, func(a, b Incident) int {
+		return cmp.Or(rank(b.Confidence)-rank(a.Confidence), cmp.Compare(b.Score, a.Score))
+	})
+	return out
+}
+
+// Suspect is the one that a press means: the first of Waiting.
+func (d *Desk) Suspect() (Incident, bool) {
+	if w := d.Waiting(); len(w) > 0 {
+		return w[0], true
+	}
+	return Incident{}, false
+}
+
+// Evicted counts incidents that went to make room.
+func (d *Desk) Evicted() uint64 { return d.evicted }
+
+func rank(c detect.Confidence) int {
+	switch c {
+	case detect.High:
+		return 2
+	case detect.Medium:
+		return 1
+	}
+	return 0
+}
+
+func (d *Desk) current(id asset.ID) *Incident { return d.all[d.live[id]] }
+
+func (d *Desk) open(now time.Time, a asset.Asset) *Incident {
+	i := Incident{
+		ID: d.newID(now, a), State: Open, Asset: a, Guard: d.policy.guard(a), Drill: d.policy.Drill, Level: Watch,
+		Action: None, Confidence: detect.Low, Opened: now.UTC(), Updated: now.UTC(), Since: now.UTC(),
+		Findings: []Observation{}, History: []Transition{},
+	}
+	d.put(i)
+	return d.all[i.ID]
+}
+
+// put stores a snapshot and makes room when there is none: first what is over,
+// then what needs nobody. What is held or waits for a person never goes.
+func (d *Desk) put(i Incident) {
+	d.all[i.ID] = &i
+	if i.State.Live() {
+		d.live[i.Asset.ID] = i.ID
+	} else if d.live[i.Asset.ID] == i.ID {
+		delete(d.live, i.Asset.ID)
+	}
+	if len(d.all) <= maxIncidents {
+		return
+	}
+	var victim *Incident
+	for _, c := range d.all {
+		if c.ID == i.ID || c.State.Live() && (c.State != Open || c.Action != None) {
+			continue
+		}
+		if victim == nil || cmp.Or(b2i(c.State.Live())-b2i(victim.State.Live()),
+			c.Updated.Compare(victim.Updated), cmp.Compare(c.ID, victim.ID)) < 0 {
+			victim = c
+		}
+	}
+	if victim == nil {
+		return
+	}
+	delete(d.all, victim.ID)
+	if d.live[victim.Asset.ID] == victim.ID {
+		delete(d.live, victim.Asset.ID)
+	}
+	d.evicted++
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// newID is the opening time and four hex digits of the address, with a number
+// behind when that is taken.
+func (d *Desk) newID(now time.Time, a asset.Asset) string {
+	tail := fmt.Sprintf("%02x%02x", a.MAC[4], a.MAC[5])
+	if a.MAC.IsZero() && len(a.Addrs) > 0 {
+		b := a.Addrs[0].AsSlice()
+		if n := len(b); n >= 2 {
+			tail = fmt.Sprintf("%02x%02x", b[n-2], b[n-1])
+		}
+	}
+	base := now.UTC().Format("20060102-150405-") + tail
+	id := base
+	for n := 2; d.all[id] != nil; n++ {
+		id = fmt.Sprintf("%s-%d", base, n)
+	}
+	return id
+}
+
+// named gives an unknown device the identity that the detector saw.
+func named(a asset.Asset, f detect.Finding) asset.Asset {
+	if a.MAC.IsZero() {
+		a.MAC = f.Host.MAC
+	}
+	if len(a.Addrs) == 0 {
+		a.Addrs = slices.Clone(f.Host.IPs)
+		if len(a.Addrs) == 0 && f.Host.IP.IsValid() {
+			a.Addrs = []netip.Addr{f.Host.IP}
+		}
+	} else {
+		a.Addrs = slices.Clone(a.Addrs)
+	}
+	if a.Name == "" {
+		a.Name = f.Host.Name
+	}
+	if a.ID == "" && !a.MAC.IsZero() {
+		a.ID = asset.ID("mac:" + a.MAC.String())
+	} else if a.ID == "" && len(a.Addrs) > 0 {
+		a.ID = asset.ID("ip:" + a.Addrs[0].String())
+	}
+	return a
+}

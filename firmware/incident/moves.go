@@ -1,0 +1,339 @@
+package incident
+
+import (
+	"slices"
+	"time"
+
+	"sekisho/firmware/detect"
+)
+
+// finding merges what a detector said. In probation it is a relapse when
+// policy finds it worth a person's time: this incident ends, so that its
+// evidence stays one piece, and the desk opens the next.
+func (m *move) finding() {
+	if !m.i.State.Live() {
+		m.refuse("the incident is over")
+		return
+	}
+	before := m.i.Action
+	m.silent = m.i.observe(m.in.Finding)
+	a := m.in.Assessment
+	m.note = a.Why.EN
+	m.i.Score, m.i.Confidence = a.Score, a.Confidence
+	m.i.Guard = a.Guard
+	if m.i.State == Probation && a.Action != None {
+		m.note = "it began again; a new incident follows"
+		m.to(Closed)
+		m.i.Closed = m.in.At
+		m.do(Notify{NoticeRelapse})
+		return
+	}
+	if m.i.State != Open {
+		return
+	}
+	m.i.Action, m.i.Why = a.Action, a.Why
+	if before == None && a.Action != None {
+		m.silent = false
+		m.do(FreezeEvidence{m.i.firstPacket()})
+		if a.Action == Suggest {
+			m.do(Notify{NoticeSuspect})
+		}
+	}
+}
+
+// ask handles every wish to hold the device: a press, the web page, policy.
+func (m *move) ask() {
+	level := m.in.Level
+	if m.in.Kind == InPress || level == "" {
+		level = Isolate
+	}
+	auto := m.in.Kind == InAuto
+	switch {
+	case !m.i.State.Live():
+		m.refuse("the incident is over")
+	case m.i.Guard == GuardNever || m.i.Asset.Gateway:
+		m.refuse("the gateway and its uplink are never contained")
+	case level != Limit && level != Isolate:
+		m.refuse("not a level to contain at")
+	case auto && (m.i.Guard != GuardNone || m.i.Asset.Protected || m.i.Asset.Router):
+		m.refuse("only a person may contain this device")
+	case auto && m.i.State == ContainFailed:
+		m.refuse("containment does not work; a person has to look")
+	case m.i.State.Held() && m.i.State != ContainFailed && level.rank() <= m.i.Level.rank():
+		m.note = "already ordered"
+	case m.i.Guard == GuardTwice && !m.i.State.Held() && !m.askedBefore():
+		m.i.Asked = m.in.At
+		m.note = "asked once; a second time within two minutes carries it out"
+		m.do(Notify{NoticeAskAgain})
+	default:
+		m.contain(level)
+	}
+}
+
+func (m *move) askedBefore() bool {
+	since := m.in.At.Sub(m.i.Asked)
+	return !m.i.Asked.IsZero() && since >= 0 && since <= askWindow
+}
+
+func (m *move) contain(level Level) {
+	if m.i.Level.rank() > level.rank() && m.i.State.Held() {
+		level = m.i.Level // a retry never lowers what was ordered
+	}
+	why := m.in.Why
+	if why == (detect.Text{}) {
+		why = m.i.Why
+	}
+	m.i.Level, m.i.Applied, m.i.Proof = level, false, Proof{}
+	m.i.Decision = Decision{At: m.in.At, By: bounded(m.in.By), Level: level, Why: why}
+	if m.i.Decision.By == "" && m.in.Kind == InAuto {
+		m.i.Decision.By = ByAuto
+	} else if m.i.Decision.By == "" && m.in.Kind == InPress {
+		m.i.Decision.By = ByButton
+	}
+	m.i.Asked = time.Time{}
+	m.to(Containing)
+	m.do(SetLevel{level}) // first: isolation never waits for evidence
+	if m.i.Frozen.IsZero() {
+		m.do(FreezeEvidence{m.i.firstPacket()})
+	}
+	m.do(Notify{NoticeContaining})
+}
+
+// other says that a result is about a level that is no longer the wanted one.
+func (m *move) other() bool { return m.in.Level != "" && m.in.Level != m.i.Level }
+
+func (m *move) applied() {
+	switch {
+	case m.i.State == Probation:
+		m.silent = true // the release itself
+	case !m.i.State.Held():
+		m.refuse("nothing is ordered; a late result")
+	case m.other():
+		m.refuse("a result for another level")
+	case m.i.State == Containing && !m.i.Applied:
+		m.i.Applied = true
+		m.do(ProveIsolation{})
+	case m.i.State == ContainFailed:
+		m.i.Applied = true
+		m.to(Containing)
+		m.do(ProveIsolation{})
+	default:
+		if m.silent = true; !m.i.Applied { // after a restart: the old proof is stale
+			m.i.Applied = true
+			m.do(ProveIsolation{})
+		}
+	}
+}
+
+func (m *move) applyFailed() {
+	switch {
+	case m.i.State == Probation:
+		m.note = "release: " + m.in.Note
+		m.do(Notify{NoticeReleaseFailed})
+	case !m.i.State.Held():
+		m.refuse("nothing is ordered; a late result")
+	case m.other():
+		m.refuse("a result for another level")
+	default:
+		m.fail(Proof{Grade: NotIsolated, At: m.in.At, Text: detect.Text{
+			EN: "The block could not be put in place. Pull the device's network cable.",
+			JA: "遮断を設定できませんでした。この機器のLANケーブルを抜いてください。",
+		}})
+		m.i.Applied = false
+	}
+}
+
+func (m *move) fail(p Proof) {
+	p.Grade = NotIsolated
+	if p.At.IsZero() {
+		p.At = m.in.At
+	}
+	m.i.Proof = p
+	if m.i.State == ContainFailed {
+		return
+	}
+	m.to(ContainFailed)
+	m.do(Notify{NoticeContainFailed})
+}
+
+func (m *move) proven() {
+	switch {
+	case !m.i.State.Held():
+		m.refuse("nothing is held; a late result")
+	case !m.i.Applied:
+		m.refuse("a proof from before the level was in force")
+	case m.in.Proof.Leaked > 0 || m.in.Proof.Grade == NotIsolated:
+		m.leaked()
+	default:
+		m.i.Proof = m.in.Proof
+		if m.i.Proof.Grade == "" {
+			m.i.Proof.Grade = Proven
+		}
+		if m.i.Proof.At.IsZero() {
+			m.i.Proof.At = m.in.At
+		}
+		if m.i.State == Contained || m.i.State == Eradicating {
+			m.silent = true
+			return
+		}
+		m.to(Contained)
+		if m.i.Contained.IsZero() {
+			m.i.Contained = m.in.At
+		}
+		m.do(Notify{NoticeContained})
+		if m.i.sealDue() {
+			m.do(SealBundle{})
+		}
+	}
+}
+
+func (m *move) leaked() {
+	if !m.i.State.Held() {
+		m.refuse("nothing is held; a late result")
+		return
+	}
+	m.fail(m.in.Proof)
+}
+
+func (m *move) frozen() {
+	if m.i.State == Dismissed {
+		m.do(UnpinEvidence{}) // pinned after it was called a false alarm
+		return
+	}
+	m.silent = !m.i.Frozen.IsZero()
+	m.i.Frozen = m.in.At
+}
+
+func (m *move) freezeFailed() {
+	if m.i.State.Live() {
+		m.do(Notify{NoticeEvidence})
+	}
+}
+
+func (m *move) sealed() {
+	switch {
+	case m.in.Note == "":
+		m.refuse("a sealed bundle has a path")
+	case m.i.Decision.At.IsZero():
+		m.refuse("no bundle was asked for")
+	default:
+		m.silent = m.i.Bundle == m.in.Note
+		m.i.Bundle = m.in.Note
+		if !m.silent {
+			m.do(Notify{NoticeSealed})
+		}
+	}
+}
+
+func (m *move) sealFailed() {
+	if m.i.Decision.At.IsZero() {
+		m.refuse("no bundle was asked for")
+		return
+	}
+	m.do(Notify{NoticeEvidence})
+}
+
+// release is the return-to-network gate: never a gesture, never a machine.
+func (m *move) release() {
+	switch {
+	case m.in.By == "" || m.in.By == ByButton || m.in.By == ByAuto:
+		m.refuse("only a person on the web page releases a device")
+	case m.i.State.Held():
+		m.free()
+	default:
+		m.refuse("the device is not held")
+	}
+}
+
+func (m *move) free() {
+	m.to(Probation)
+	m.i.Level, m.i.Applied = Watch, false
+	m.do(Release{}, Notify{NoticeReleased})
+	if m.i.sealDue() {
+		m.do(SealBundle{})
+	}
+}
+
+func (m *move) eradicated() {
+	switch m.i.State {
+	case Contained, ContainFailed, Eradicating:
+		if m.in.Note != "" && len(m.i.Steps) < maxObservations && !slices.Contains(m.i.Steps, bounded(m.in.Note)) {
+			m.i.Steps = append(m.i.Steps, bounded(m.in.Note))
+		}
+		if m.i.State != Eradicating {
+			m.to(Eradicating)
+		}
+	default:
+		m.refuse("cleaning begins once the device is held")
+	}
+}
+
+func (m *move) expired() {
+	if m.i.State != Probation {
+		m.refuse("not in probation")
+		return
+	}
+	m.to(Closed)
+	m.i.Closed = m.in.At
+	m.do(Notify{NoticeClosed})
+}
+
+func (m *move) dismiss() {
+	switch {
+	case m.in.By == "" || m.in.By == ByButton || m.in.By == ByAuto:
+		m.refuse("only a person on the web page dismisses an incident")
+	case m.in.Note == "":
+		m.refuse("a dismissal needs a reason")
+	case !m.i.State.Live():
+		m.refuse("the incident is over")
+	default:
+		m.drop()
+		m.do(Notify{NoticeDismissed})
+	}
+}
+
+// drop ends the incident as nothing. A bundle that exists is kept.
+func (m *move) drop() {
+	if m.i.State.Held() {
+		m.do(Release{})
+	}
+	m.to(Dismissed)
+	m.i.Closed = m.in.At
+	m.i.Level, m.i.Applied = Watch, false
+	if !m.i.Frozen.IsZero() {
+		m.do(UnpinEvidence{})
+	}
+}
+
+func (m *move) deadline() {
+	switch m.i.State {
+	case Open:
+		if m.i.Action != None {
+			m.refuse("a person still has to decide")
+			return
+		}
+		m.note = "nothing more was seen"
+		m.drop()
+	case Containing:
+		m.fail(Proof{At: m.in.At, Text: detect.Text{
+			EN: "No proof of isolation came in time. Pull the device's network cable.",
+			JA: "隔離の確認が時間内に取れませんでした。この機器のLANケーブルを抜いてください。",
+		}})
+	case Contained, Eradicating:
+		if m.in.By != ByPolicy {
+			m.refuse("the owner did not set a release by time")
+			return
+		}
+		m.note = "released by time, as the owner set"
+		m.free()
+	default:
+		m.refuse("no deadline runs")
+	}
+}
+
+// restart: what the kernel holds is unknown until the level is applied again.
+func (m *move) restart() {
+	m.i.Applied = false
+	m.do(Resume(m.i)...)
+	m.silent = len(m.commands) == 0
+}
