@@ -20,7 +20,7 @@ type FanoutType uint16
 // The fanout types that keep the packets of a flow together, or balance best.
 const (
 	FanoutHash       FanoutType = 0 // by flow
-	FanoutRoundRobin FanoutType = 1 // frame by frame
+	FanoutRoundRobin FanoutType = 1 // frame by frame, counting also those that the filter refuses
 	FanoutCPU        FanoutType = 2 // by the CPU that received it
 )
 

@@ -89,7 +89,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("decoys on %s: %w", k.cfg.Link, err)
 	}
+	k.mu.Lock()
 	k.kern = kern
+	k.mu.Unlock()
 	defer kern.close()
 	if err := kern.clear(); err != nil {
 		return fmt.Errorf("decoys on %s: remove leftovers: %w", k.cfg.Link, err)
