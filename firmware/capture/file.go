@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"bytes"
 	"compress/gzip"
 	"encoding/binary"
 	"errors"
@@ -173,10 +172,4 @@ func (r *Reader) short(what string, have []byte, want int, err error) error {
 		return r.damage("%s is cut off: %d of %d bytes are there", what, len(have), want)
 	}
 	return &DamageError{File: r.name, Offset: r.win.off + int64(len(have)), Reason: what + ": " + err.Error(), Err: err}
-}
-
-// printable cuts what a file calls something to a sane length.
-func printable(b []byte) string {
-	b, _, _ = bytes.Cut(b, []byte{0})
-	return string(bytes.ToValidUTF8(b[:min(len(b), 256)], []byte("?")))
 }

@@ -375,15 +375,13 @@ func TestDamageAtEveryByte(t *testing.T) {
 				}
 				var f Frame
 				for i := 0; ; i++ {
-					end := r.win.off
-					err := r.Next(&f)
-					if err != nil {
+					if err := r.Next(&f); err != nil {
 						break
 					}
 					if i > len(c.want) {
 						t.Fatalf("byte %d: more frames than the file has room for", at)
 					}
-					if end = r.win.off; at >= c.body && end <= int64(at) && copyOf(&f) != c.want[i] {
+					if end := r.win.off; at >= c.body && end <= int64(at) && copyOf(&f) != c.want[i] {
 						t.Fatalf("byte %d: frame %d before it changed", at, i)
 					}
 				}
