@@ -56,7 +56,7 @@ type Event interface {
 // changed by time-out it is that of the client's packets, at the moment of the
 // change.
 type Meta struct {
-	Time   time.Time // packet time, UTC; never before that of an earlier event
+	Time   time.Time // packet time, UTC; not before that of an earlier event, but for a clock set back
 	SrcMAC MAC       // zero where the link type has none
 	DstMAC MAC
 	VLAN   uint16 // outermost VLAN id, 0 when untagged
