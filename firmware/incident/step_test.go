@@ -1,0 +1,247 @@
+package incident
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/detect"
+	"sekisho/firmware/flow"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func device(n byte) asset.Asset {
+	mac := flow.MAC{2, 0, 0, 0, 0xab, n}
+	return asset.Asset{ID: asset.ID("mac:" + mac.String()), MAC: mac, Kind: asset.KindComputer, FirstSeen: noon, LastSeen: noon}
+}
+
+// in brings a fresh incident into a state by legal inputs alone.
+func in(t *testing.T, s State) Incident {
+	t.Helper()
+	i := Incident{ID: "x", State: Open, Asset: device(1), Level: Watch, Action: Suggest, Opened: noon, Updated: noon, Since: noon}
+	ways := map[State][]Kind{
+		Open: {}, Containing: {InPress}, Contained: {InPress, InApplied, InProven},
+		Eradicating: {InPress, InApplied, InProven, InEradicated}, Probation: {InPress, InApplied, InProven, InRelease},
+		Closed: {InPress, InApplied, InProven, InRelease, InExpired}, ContainFailed: {InPress, InApplyFailed}, Dismissed: {InDismiss},
+	}
+	for _, k := range ways[s] {
+		i, _ = Step(i, sample(k))
+	}
+	if i.State != s {
+		t.Fatalf("the way to %s ended in %s", s, i.State)
+	}
+	return i
+}
+
+func sample(k Kind) Input {
+	in := Input{Kind: k, At: noon.Add(time.Minute), By: "web:sato", Note: "note", Level: Isolate, Proof: Proof{Grade: Proven}}
+	switch k {
+	case InPress:
+		in.By = ByButton
+	case InAuto:
+		in.By = ByAuto
+	case InFinding:
+		in.Finding = detect.Finding{Time: in.At, First: noon, Detector: "worm", Score: .9, Confidence: detect.Medium}
+		in.Assessment = Assessment{Score: .9, Confidence: detect.Medium, Action: Suggest}
+	case InLeaked:
+		in.Proof = Proof{Grade: NotIsolated, Leaked: 3}
+	}
+	return in
+}
+
+// steps is the state machine as a table: a row per input, a column per state.
+// "x" refused, "=" stays; what follows are the commands.
+var steps = map[Kind]string{
+	//                open                                             | containing | contained | eradicating | probation | closed | contain_failed | dismissed
+	InFinding:      "= | = | = | = | closed: notify relapse | x | = | x",
+	InPress:        "containing: set_level isolate, freeze_evidence, notify containing | = | = | = | containing: set_level isolate, freeze_evidence, notify containing | x | containing: set_level isolate, freeze_evidence, notify containing | x",
+	InRequest:      "containing: set_level isolate, freeze_evidence, notify containing | = | = | = | containing: set_level isolate, freeze_evidence, notify containing | x | containing: set_level isolate, freeze_evidence, notify containing | x",
+	InAuto:         "containing: set_level isolate, freeze_evidence, notify containing | = | = | = | containing: set_level isolate, freeze_evidence, notify containing | x | x | x",
+	InApplied:      "x | =: prove_isolation | = | = | = | x | containing: prove_isolation | x",
+	InApplyFailed:  "x | contain_failed: notify contain_failed | contain_failed: notify contain_failed | contain_failed: notify contain_failed | =: notify release_failed | x | = | x",
+	InProven:       "x | x | = | = | x | x | x | x",
+	InLeaked:       "x | contain_failed: notify contain_failed | contain_failed: notify contain_failed | contain_failed: notify contain_failed | x | x | = | x",
+	InFrozen:       "= | = | = | = | = | = | = | =: unpin_evidence",
+	InFreezeFailed: "=: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | = | =: notify evidence | =",
+	InSealed:       "x | =: notify sealed | =: notify sealed | =: notify sealed | =: notify sealed | =: notify sealed | =: notify sealed | x",
+	InSealFailed:   "x | =: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | x",
+	InRelease:      "x | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | x | x | probation: release, notify released, seal_bundle | x",
+	InEradicated:   "x | x | eradicating | = | x | x | eradicating | x",
+	InExpired:      "x | x | x | x | closed: notify closed | x | x | x",
+	InDismiss:      "dismissed: notify dismissed | dismissed: release, notify dismissed | dismissed: release, notify dismissed | dismissed: release, notify dismissed | dismissed: notify dismissed | x | dismissed: release, notify dismissed | x",
+	InDeadline:     "x | contain_failed: notify contain_failed | x | x | x | x | x | x",
+	InRestart:      "=: freeze_evidence | =: set_level isolate, freeze_evidence | =: set_level isolate, freeze_evidence, seal_bundle | =: set_level isolate, freeze_evidence, seal_bundle | =: release, freeze_evidence, seal_bundle | =: seal_bundle | =: set_level isolate, freeze_evidence | =",
+}
+
+func TestEveryStateAndInputHasItsPlaceInTheTable(t *testing.T) {
+	for _, k := range Kinds() {
+		cells := strings.Split(steps[k], "|")
+		if len(cells) != len(States()) {
+			t.Errorf("input %s: %d cells for %d states", k, len(cells), len(States()))
+			continue
+		}
+		for n, s := range States() {
+			before := in(t, s)
+			after, commands := Step(before, sample(k))
+			got := string(after.State)
+			last := Transition{}
+			if len(after.History) > 0 {
+				last = after.History[len(after.History)-1]
+			}
+			grew := len(after.History) - len(before.History)
+			switch {
+			case grew == 1 && last.Refused:
+				if got = "x"; after.State != s || len(commands) != 0 || last.Note == "" {
+					t.Errorf("%s, %s: refused, yet it changed something or gave no reason", s, k)
+				}
+			case after.State == s:
+				got = "="
+			case grew != 1 || last.From != s || last.To != after.State || last.Input != k:
+				t.Errorf("%s, %s: transition is not in the history: %+v", s, k, last)
+			}
+			for c, command := range commands {
+				got += map[bool]string{true: ": ", false: ", "}[c == 0] + command.String()
+			}
+			if want := strings.TrimSpace(cells[n]); got != want {
+				t.Errorf("%s, %s: got %q, table says %q", s, k, got, want)
+			}
+		}
+	}
+}
+
+func TestAnUnknownInputIsRefused(t *testing.T) {
+	i, commands := Step(in(t, Open), Input{Kind: "nonsense", At: noon})
+	if len(commands) != 0 || !i.History[0].Refused {
+		t.Errorf("got %v, %+v", commands, i.History)
+	}
+}
+
+func TestProofCountsOnlyAfterTheLevelIsInForce(t *testing.T) {
+	i := in(t, Containing)
+	if i, _ = Step(i, sample(InProven)); i.State != Containing {
+		t.Fatalf("an early proof led to %s", i.State)
+	}
+	i, _ = Step(i, sample(InApplied))
+	i, commands := Step(i, sample(InProven))
+	if i.State != Contained || i.Contained.IsZero() || i.Proof.Grade != Proven {
+		t.Errorf("got %s, %+v", i.State, i.Proof)
+	}
+	if diff := cmp.Diff([]Command{Notify{NoticeContained}, SealBundle{}}, commands); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAProofThatCountsLeaksIsNone(t *testing.T) {
+	i, _ := Step(in(t, Containing), sample(InApplied))
+	p := sample(InProven)
+	p.Proof = Proof{Grade: Proven, Leaked: 1}
+	if i, _ = Step(i, p); i.State != ContainFailed || i.Proof.Grade != NotIsolated {
+		t.Errorf("got %s, %+v", i.State, i.Proof)
+	}
+}
+
+func TestAHeldDeviceIsProvenAgainAfterARestart(t *testing.T) {
+	i, _ := Step(in(t, Contained), sample(InRestart))
+	i, commands := Step(i, sample(InApplied))
+	if diff := cmp.Diff([]Command{ProveIsolation{}}, commands); diff != "" {
+		t.Error(diff)
+	}
+	if i, _ = Step(i, sample(InLeaked)); i.State != ContainFailed {
+		t.Errorf("a leak after the restart left it %s", i.State)
+	}
+}
+
+func TestReleaseAndDismissalAreNeverAGesture(t *testing.T) {
+	for _, k := range []Kind{InRelease, InDismiss} {
+		for _, by := range []string{"", ByButton, ByAuto} {
+			input := sample(k)
+			input.By = by
+			if i, c := Step(in(t, Contained), input); i.State != Contained || len(c) != 0 {
+				t.Errorf("%s by %q led to %s, %v", k, by, i.State, c)
+			}
+		}
+	}
+}
+
+func TestAProtectedDeviceIsAskedForTwice(t *testing.T) {
+	fresh := in(t, Open)
+	fresh.Guard = GuardTwice
+	once, commands := Step(fresh, sample(InPress))
+	if once.State != Open || len(commands) != 1 || commands[0] != (Notify{NoticeAskAgain}) {
+		t.Fatalf("first press: %s, %v", once.State, commands)
+	}
+	late := sample(InPress)
+	late.At = late.At.Add(askWindow + time.Second)
+	if i, _ := Step(once, late); i.State != Open {
+		t.Error("a press long after the first one was taken for the second")
+	}
+	if i, _ := Step(once, sample(InPress)); i.State != Containing {
+		t.Errorf("second press: %s", i.State)
+	}
+	if i, _ := Step(once, sample(InAuto)); i.State != Open {
+		t.Error("policy counted as the second ask")
+	}
+}
+
+func TestTheGatewayIsNeverContained(t *testing.T) {
+	for _, k := range []Kind{InPress, InRequest, InAuto} {
+		i := in(t, Open)
+		i.Asset.Gateway = true
+		if i, c := Step(i, sample(k)); i.State != Open || len(c) != 0 {
+			t.Errorf("%s: %s, %v", k, i.State, c)
+		}
+	}
+}
+
+func TestLimitIsRaisedToIsolateByAPress(t *testing.T) {
+	limit := sample(InRequest)
+	limit.Level = Limit
+	i, _ := Step(in(t, Open), limit)
+	i, _ = Step(i, Input{Kind: InApplied, At: noon, Level: Limit})
+	i, _ = Step(i, sample(InProven))
+	i, c := Step(i, sample(InPress))
+	if i.State != Containing || i.Level != Isolate || c[0] != (SetLevel{Isolate}) {
+		t.Fatalf("got %s at %s, %v", i.State, i.Level, c)
+	}
+	if i, _ = Step(i, Input{Kind: InApplied, At: noon, Level: Limit}); i.Applied {
+		t.Error("the late result for limit counted for isolate")
+	}
+}
+
+func TestReleaseByTimeNeedsTheOwnersWord(t *testing.T) {
+	input := sample(InDeadline)
+	input.By = ByPolicy
+	if i, _ := Step(in(t, Contained), input); i.State != Probation {
+		t.Errorf("the owner's deadline led to %s", i.State)
+	}
+}
+
+func TestHistoryIsBoundedAndKeepsItsBeginning(t *testing.T) {
+	i := in(t, Contained)
+	first := i.History[0]
+	for n := 0; n < 3*maxHistory; n++ {
+		i, _ = Step(i, sample(InPress))
+	}
+	if len(i.History) != maxHistory || i.HistoryDropped != 3*maxHistory+3-maxHistory {
+		t.Errorf("%d lines, %d dropped", len(i.History), i.HistoryDropped)
+	}
+	if i.History[0] != first {
+		t.Error("the first line is gone")
+	}
+}
+
+func TestStepLeavesTheOldSnapshotAlone(t *testing.T) {
+	before := in(t, Eradicating)
+	before, _ = Step(before, sample(InFinding))
+	copied := before.clone()
+	for _, k := range Kinds() {
+		Step(before, sample(k))
+	}
+	if diff := cmp.Diff(copied, before, cmp.Comparer(func(a, b asset.Asset) bool { return a.ID == b.ID })); diff != "" {
+		t.Error(diff)
+	}
+}
