@@ -1,0 +1,168 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Scenario is one way in which the attacker's machine misbehaves.
+type Scenario struct {
+	Name  string
+	Tools []string // programs that it needs
+	// attack misbehaves until ctx ends.
+	attack func(ctx context.Context, o *Office) error
+	// isAttack tells frames that the attacker sends for it from others.
+	isAttack func(o *Office, f frame) bool
+}
+
+// Scenarios lists all, the default first.
+func Scenarios() []Scenario {
+	return []Scenario{
+		{"worm", []string{"smbclient"}, worm, func(_ *Office, f frame) bool { return f.tcpSYN && f.dstPort == 445 }},
+		{"scan", []string{"nmap"}, scan, func(_ *Office, f frame) bool { return f.tcpSYN || f.arpOp == 1 }},
+		{"arp-spoof", []string{"arpspoof"}, arpSpoof, func(o *Office, f frame) bool {
+			return f.arpOp != 0 && f.arpSenderIP != o.Attacker().Addr() && !f.arpSenderIP.IsUnspecified()
+		}},
+		{"rogue-dhcp", []string{"dnsmasq"}, rogueDHCP, func(_ *Office, f frame) bool { return f.udp && f.srcPort == 67 }},
+	}
+}
+
+// FindScenario returns the scenario of that name, and checks its programs.
+func FindScenario(name string) (Scenario, error) {
+	all := Scenarios()
+	i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name })
+	if i < 0 {
+		var names []string
+		for _, s := range all {
+			names = append(names, s.Name)
+		}
+		return Scenario{}, fmt.Errorf("there is no scenario %q; choose one of %v", name, names)
+	}
+	return all[i], Tools(all[i].Tools...)
+}
+
+// Attack runs the scenario until ctx ends, which is no error.
+func (s Scenario) Attack(ctx context.Context, o *Office) error {
+	if err := s.attack(ctx, o); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("scenario %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// Bounds of the worm: contacts each 100 ms, at most this many in all.
+const (
+	wormPause = 100 * time.Millisecond
+	wormLimit = 2000
+)
+
+// worm probes tcp/445 over the LAN in an order that the seed fixes, and leaves
+// a harmless marker file where a share lets it. It never stops by itself before
+// its bound, also when nothing answers any more.
+func worm(ctx context.Context, o *Office) error {
+	h := o.Attacker()
+	marker := filepath.Join(o.config.Dir, "marker")
+	if err := os.WriteFile(marker, []byte("a harmless marker of the virtual office\n"), 0o644); err != nil {
+		return err
+	}
+	order := o.rand(0x3077).Perm(253) // .2 to .254
+	var g errgroup.Group
+	defer g.Wait() //nolint:errcheck // contacts return nothing
+	tick := time.NewTicker(wormPause)
+	defer tick.Stop()
+	base := o.LAN.Addr().As4()
+	for i := range wormLimit {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		to := base
+		to[3] = byte(2 + order[i%len(order)])
+		if h.Addr().As4() == to {
+			continue
+		}
+		g.Go(func() error {
+			o.infect(ctx, h, fmt.Sprintf("%d.%d.%d.%d", to[0], to[1], to[2], to[3]), marker)
+			return nil
+		})
+	}
+	return nil
+}
+
+// infect is one contact, and on an answer one try to leave the marker.
+func (o *Office) infect(ctx context.Context, h *Host, to, marker string) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	conn, err := h.Dial(ctx, "tcp", to+":445")
+	if err != nil {
+		return
+	}
+	conn.Close()
+	err = o.smb(ctx, h, to, "put "+marker+" marker.txt")
+	o.config.Log.Debug("worm found an open share", "address", to, "error", err)
+}
+
+// scan runs nmap over the LAN again and again.
+func scan(ctx context.Context, o *Office) error {
+	for range 20 {
+		cmd := o.Attacker().Command(ctx, "nmap", "-n", "-sS", "--max-rate", "100", "-p", "22,23,80,139,443,445,3389,5900,8080,9100", o.LAN.String())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("nmap: %w: %s", err, out)
+		}
+	}
+	return nil
+}
+
+// arpSpoof puts the attacker between the gateway and the victim, both ways.
+func arpSpoof(ctx context.Context, o *Office) error {
+	h, victim := o.Attacker(), o.Host(VictimName)
+	g, ctx := errgroup.WithContext(ctx)
+	for _, pair := range [][2]string{{victim.Addr().String(), gatewayLAN.String()}, {gatewayLAN.String(), victim.Addr().String()}} {
+		g.Go(func() error {
+			cmd := h.Command(ctx, "arpspoof", "-i", h.Iface, "-t", pair[0], pair[1])
+			if out, err := cmd.CombinedOutput(); err != nil {
+				return fmt.Errorf("arpspoof: %w: %s", err, out)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// rogueDHCP hands out the attacker as router and name server; the victim asks
+// for an address now and then, as machines that come back to their desk do.
+func rogueDHCP(ctx context.Context, o *Office) error {
+	h, victim := o.Attacker(), o.Host(VictimName)
+	own := h.Addr().String()
+	cmd := h.Command(ctx, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0", "--no-ping", "--interface="+h.Iface, "--bind-dynamic",
+		"--dhcp-range=192.168.77.200,192.168.77.220,255.255.255.0,2m", "--dhcp-option=option:router,"+own, "--dhcp-option=option:dns-server,"+own,
+		"--dhcp-leasefile="+filepath.Join(o.config.Dir, "rogue-leases"), "--pid-file=")
+	s, err := startService("second dnsmasq", cmd)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for range 120 {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.done:
+			return s.check()
+		case <-tick.C:
+		}
+		renew, cancel := context.WithTimeout(ctx, 3*time.Second)
+		if err := victim.Renew(renew); err != nil {
+			o.config.Log.Debug("renewal failed", "host", victim.Name, "error", err)
+		}
+		cancel()
+	}
+	return nil
+}
