@@ -24,7 +24,7 @@ const (
 	defaultMax = 4096
 	maxAddrs   = 16 // per device: link-local, stable and seven temporary IPv6 (RFC 8981) fit
 	// A host with a secondary IPv4 address announces it by ARP (RFC 5227); a
-	// MAC that sends from this many which it never announced forwards for others.
+	// MAC that talks from this many which it never announced forwards for others.
 	routerAfter = 3
 	// An owner who spoke so recently is alive: a contradicting ARP claim does
 	// not take the address from it. Hosts re-ask within this time (RFC 1122,
@@ -73,7 +73,7 @@ type Inventory struct {
 type entry struct {
 	Asset
 	bound     map[netip.Addr]binding
-	unclaimed int // IPv4 addresses sent from, never announced
+	unclaimed int // IPv4 addresses proven, never announced
 	confirmed bool
 	kindRank  int
 	toldSeen  time.Time
@@ -82,7 +82,8 @@ type entry struct {
 }
 
 type binding struct {
-	strong bool
+	strong bool // announced
+	proven bool // not announced, but held up a conversation
 	last   time.Time
 }
 

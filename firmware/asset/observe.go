@@ -133,6 +133,8 @@ func (v *Inventory) conn(e *flow.Conn) {
 		v.confirm(c)
 		v.confirm(s)
 		v.kindByService(s, e)
+		v.proven(e.ClientMAC, e.Client.Addr())
+		v.proven(e.ServerMAC, e.Server.Addr())
 	}
 }
 
@@ -170,13 +172,27 @@ func (v *Inventory) source(mac flow.MAC, a netip.Addr, h *flow.Meta) *entry {
 		return v.unseen(a, h)
 	}
 	v.give(d, a, binding{last: h.Time})
-	if a.Is4() {
-		d.unclaimed++
-		if d.unclaimed >= routerAfter {
-			v.router(d)
-		}
-	}
 	return d
+}
+
+// proven notes that an address which its MAC never announced held up a
+// conversation. Several of them mean a router; sources that were only sent
+// from can be invented, and must not make an infected host look like one.
+func (v *Inventory) proven(mac flow.MAC, a netip.Addr) {
+	d := v.byMAC[mac]
+	if d == nil || !a.Is4() {
+		return
+	}
+	b, ok := d.bound[a]
+	if !ok || b.strong || b.proven {
+		return
+	}
+	b.proven = true
+	d.bound[a] = b
+	d.unclaimed++
+	if d.unclaimed >= routerAfter {
+		v.router(d)
+	}
 }
 
 func (v *Inventory) unseen(a netip.Addr, h *flow.Meta) *entry {
@@ -201,7 +217,7 @@ func (v *Inventory) claim(d *entry, a netip.Addr, h *flow.Meta) {
 			return
 		}
 	}
-	if b, ok := d.bound[a]; ok && !b.strong && a.Is4() && d.unclaimed > 0 {
+	if b, ok := d.bound[a]; ok && b.proven && d.unclaimed > 0 {
 		d.unclaimed--
 	}
 	v.give(d, a, binding{strong: true, last: h.Time})

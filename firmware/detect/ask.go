@@ -25,7 +25,7 @@ type asks struct {
 	net     *network
 	heard   *table[netip.Addr, struct{}]
 	pending *table[askKey, time.Time]
-	queue   []ask
+	queue   queue[ask]
 	out     []ask
 }
 
@@ -52,7 +52,7 @@ func (a *asks) observe(ev flow.Event) []ask {
 	if e, ok := ev.(*flow.ARP); ok {
 		a.arp(e)
 	}
-	if len(a.queue) > 0 {
+	if a.queue.len() > 0 {
 		a.expire(ev.Head().Time)
 	}
 	return a.out
@@ -68,25 +68,20 @@ func (a *asks) arp(e *flow.ARP) {
 		return
 	}
 	k := askKey{e.SenderMAC, e.TargetIP}
-	if a.pending.peek(k) != nil || len(a.queue) >= maxAsks {
+	if a.pending.peek(k) != nil || a.queue.len() >= maxAsks {
 		return
 	}
 	*a.pending.get(k) = e.Time
-	a.queue = append(a.queue, ask{mac: e.SenderMAC, from: e.SenderIP, target: e.TargetIP, at: e.Time})
+	a.queue.push(ask{mac: e.SenderMAC, from: e.SenderIP, target: e.TargetIP, at: e.Time})
 }
 
 func (a *asks) expire(now time.Time) {
-	n := 0
-	for _, q := range a.queue {
-		if now.Sub(q.at) < answerWait {
-			break
-		}
-		n++
+	for a.queue.len() > 0 && now.Sub(a.queue.front().at) >= answerWait {
+		q := a.queue.pop()
 		a.pending.remove(askKey{q.mac, q.target})
 		_, known := a.net.byAddr(q.target)
 		q.known = known || a.heard.peek(q.target) != nil
 		q.router, q.done = a.net.router(q.mac), now
 		a.out = append(a.out, q)
 	}
-	a.queue = append(a.queue[:0], a.queue[n:]...)
 }

@@ -58,7 +58,7 @@ func (n *network) contactOf(ev flow.Event) (contact, bool) {
 type echoes struct {
 	net     *network
 	pending *table[echoKey, echo]
-	queue   []echoKey // in order of time
+	queue   queue[echoKey] // in order of time
 	out     []contact
 }
 
@@ -91,7 +91,7 @@ func (p *echoes) observe(ev flow.Event) []contact {
 			p.answer(e)
 		}
 	}
-	if len(p.queue) > 0 {
+	if p.queue.len() > 0 {
 		p.expire(ev.Head().Time)
 	}
 	return p.out
@@ -106,11 +106,10 @@ func (p *echoes) ask(e *flow.ICMP) {
 		return
 	}
 	*p.pending.get(k) = echo{mac: e.SrcMAC, at: e.Time}
-	p.queue = append(p.queue, k)
-	if len(p.queue) > 2*p.pending.max { // answered ones pile up between two ticks
-		p.expire(e.Time)
-		p.queue = p.queue[:min(len(p.queue), p.pending.max)]
+	if p.queue.len() >= 2*p.pending.max {
+		p.queue.pop() // long answered or evicted: pending holds the newest
 	}
+	p.queue.push(k)
 }
 
 func (p *echoes) answer(e *flow.ICMP) {
@@ -122,19 +121,18 @@ func (p *echoes) answer(e *flow.ICMP) {
 }
 
 func (p *echoes) expire(now time.Time) {
-	n := 0
-	for _, k := range p.queue {
+	for p.queue.len() > 0 {
+		k := p.queue.front()
 		q := p.pending.peek(k)
 		if q != nil && now.Sub(q.at) < pingWait {
-			break
+			return
 		}
+		p.queue.pop()
 		if q != nil {
 			p.out = append(p.out, p.contact(k, *q, false, now))
 			p.pending.remove(k)
 		}
-		n++
 	}
-	p.queue = append(p.queue[:0], p.queue[n:]...)
 }
 
 func (p *echoes) contact(k echoKey, q echo, ok bool, now time.Time) contact {

@@ -36,7 +36,16 @@ type sweep struct {
 	w           walk
 	first       time.Time
 	told        told
+	recent      [pingBurst]time.Time // of the last new peers, ring by peers.len
 }
+
+// An ordinary host pings its router and now and then a neighbour. Were it one
+// new neighbour in 10 s, far above that, ten within 10 s would be a Poisson
+// tail of 1e-7: such a sweep is reported though everybody answers.
+const (
+	pingBurst  = 10
+	pingWindow = 10 * time.Second
+)
 
 // Bounds: what all sources together may remember, about 64 bytes each.
 const sweepBudget = 1 << 18
@@ -84,17 +93,21 @@ func (d *hostScan) contact(c contact) {
 		s.first = c.start
 	}
 	s.w.step(c.ok)
+	oldest := s.recent[s.peers.len()%pingBurst]
+	s.recent[s.peers.len()%pingBurst] = c.at
+	burst := c.proto == protoICMP && s.peers.len() > pingBurst && c.at.Sub(oldest) <= pingWindow
 	if c.ok {
 		s.hits++
-		return
+	} else {
+		s.dead.add(c.to)
+		d.tab.grow(k, 1)
 	}
-	s.dead.add(c.to)
-	d.tab.grow(k, 1)
-	if !s.w.decided() || s.dead.len() < firstSay {
+	failing := !c.ok && s.w.decided() && s.dead.len() >= firstSay
+	if !burst && !failing {
 		return
 	}
 	conf := d.confidence(c, s)
-	if s.told.more(s.dead.len(), conf) {
+	if s.told.more(s.peers.len(), conf) {
 		d.out = append(d.out, d.finding(c, s, conf))
 	}
 }
@@ -105,7 +118,7 @@ func (d *hostScan) confidence(c contact, s *sweep) Confidence {
 		conf = High
 	}
 	switch {
-	case !d.net.onLAN(c.from), d.net.router(c.mac):
+	case !d.net.onLAN(c.from), d.net.router(c.src.mac):
 		return Low
 	case c.proto == protoUDP && s.dead.len() < 2*sureAfter:
 		return Low
@@ -124,10 +137,14 @@ func (d *hostScan) finding(c contact, s *sweep, conf Confidence) Finding {
 	if c.proto == protoICMP {
 		tech = "T1018"
 	}
+	peers, score := s.dead.first, s.w.score()
+	if !s.w.decided() { // a burst of pings
+		peers, score = s.peers.first, 0.9
+	}
 	return Finding{
 		Time: c.at, Detector: d.Name(), Technique: tech, Host: h,
-		Peers: d.net.peers(s.dead.first), PeerCount: s.peers.len(),
-		Score: s.w.score(), Confidence: conf, First: s.first, Last: c.at,
+		Peers: d.net.peers(peers), PeerCount: s.peers.len(),
+		Score: score, Confidence: conf, First: s.first, Last: c.at,
 		Title: Text{
 			EN: fmt.Sprintf("%s is looking for other devices", h.label()),
 			JA: fmt.Sprintf("%s がほかの機器を探し回っています", h.label()),

@@ -118,7 +118,7 @@ func (d *portScan) step(c contact, s *probing) {
 func (d *portScan) confidence(c contact, s *probing, n int) Confidence {
 	conf := Low
 	switch {
-	case !d.net.onLAN(c.from), d.net.router(c.mac):
+	case !d.net.onLAN(c.from), d.net.router(c.src.mac):
 	case n-s.udp >= portHigh && n >= 3*s.open:
 		conf = High
 	case n >= portMedium:

@@ -101,7 +101,7 @@ func (d *worm) Observe(ev flow.Event) []Finding {
 		}
 	}
 	c, ok := d.net.contactOf(ev)
-	if ok && c.proto == protoTCP && remoteControl(c.port) && d.net.onLAN(c.from) && !d.net.router(c.mac) {
+	if ok && c.proto == protoTCP && remoteControl(c.port) && d.net.onLAN(c.from) && !d.net.router(c.src.mac) {
 		d.contact(c)
 	}
 	return d.out

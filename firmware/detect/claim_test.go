@@ -1,0 +1,181 @@
+package detect_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"sekisho/firmware/detect"
+	"sekisho/firmware/flow"
+)
+
+func TestClaimOfTheGatewaysAddressIsHighAtOnce(t *testing.T) {
+	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
+	o.arp(2, gatewayMAC, gatewayIP, ip(10))
+	o.quiet()
+	o.arp(1, mac(66), ip(66), ip(10)) // the impostor's own address
+	o.arp(2, mac(66), gatewayIP, ip(10))
+	o.want("arp_spoof", detect.High)
+	f := o.last("arp_spoof")
+	if f.Host.MAC != mac(66) || f.Host.IP != ip(66) {
+		t.Errorf("host %+v", f.Host)
+	}
+	for _, a := range f.Host.IPs {
+		if a == gatewayIP {
+			t.Error("the gateway's address is attributed to the impostor: isolating it would hit the gateway")
+		}
+	}
+	n := len(o.found)
+	for range 50 {
+		o.arp(2, mac(66), gatewayIP, ip(10))
+	}
+	if len(o.found) != n {
+		t.Error("the same claim is reported again")
+	}
+}
+
+func TestPoisoningOfALivingHostIsHigh(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	o.arp(1, mac(1), ip(1), ip(10))
+	for range 2 {
+		o.arp(2, mac(66), ip(1), ip(10))
+		o.wait(4 * time.Second)
+	}
+	o.want("arp_spoof", detect.Low)
+	o.arp(1, mac(1), ip(1), ip(11)) // the owner is alive
+	o.want("arp_spoof", detect.Medium)
+	o.arp(2, mac(66), ip(1), ip(10))
+	o.arp(1, mac(1), ip(1), ip(11))
+	o.want("arp_spoof", detect.High)
+}
+
+// Hard negatives: an address that gets another MAC.
+func TestOrdinaryChangesOfMAC(t *testing.T) {
+	cases := map[string]func(*office){
+		"lease goes to another device": func(o *office) {
+			o.arp(1, mac(10), ip(10), ip(1))
+			o.play(&flow.DHCP{Meta: o.meta(mac(1)), Src: ip(1), Type: 5, FromServer: true, YourIP: ip(10), ClientMAC: mac(11), ServerID: ip(1)})
+			o.arp(1, mac(11), ip(10), ip(1))
+		},
+		"new network card after a pause": func(o *office) {
+			o.arp(1, mac(10), ip(10), ip(1))
+			o.wait(10 * time.Minute)
+			o.arp(1, mac(11), ip(10), ip(1))
+			o.arp(1, mac(11), ip(10), ip(2))
+		},
+		"virtual router fails over": func(o *office) {
+			for range 5 {
+				o.arp(2, flow.MAC{0, 0, 0x5e, 0, 1, 7}, ip(1), ip(1))
+				o.arp(2, mac(1), ip(1), ip(1))
+				o.arp(2, flow.MAC{0, 0, 0x0c, 0x07, 0xac, 7}, ip(1), ip(1))
+			}
+		},
+	}
+	for name, play := range cases {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t, detect.Config{})
+			play(o)
+			o.quiet()
+		})
+	}
+}
+
+func TestWiFiBridgeThatAnswersForItsHostsStaysBelowHigh(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for range 20 {
+		for i := range 6 {
+			o.arp(1, mac(1), ip(1), ip(20+i))
+			o.arp(2, mac(20+i), ip(20+i), ip(1))
+			o.arp(2, mac(99), ip(20+i), ip(1)) // asked for
+		}
+	}
+	for _, f := range o.found {
+		if f.Confidence == detect.High {
+			t.Errorf("%s", f.Explain.EN)
+		}
+	}
+}
+
+func lease(o *office, typ uint8, server int, your netip.Addr, router netip.Addr) {
+	o.play(&flow.DHCP{Meta: o.meta(mac(server)), Src: ip(server), Type: typ, FromServer: true, YourIP: your,
+		ClientMAC: mac(10), ServerID: ip(server), Routers: []netip.Addr{router}, DNS: []netip.Addr{router}})
+	o.now = o.now.Add(100 * time.Millisecond)
+}
+
+func TestOfferOfAStrangerIsHighWhereTheServerIsKnown(t *testing.T) {
+	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}, DHCPServers: []netip.Addr{ip(2)}})
+	lease(o, 2, 0xfe, ip(10), gatewayIP)
+	lease(o, 5, 0xfe, ip(10), gatewayIP)
+	lease(o, 2, 2, ip(10), gatewayIP)
+	o.quiet()
+	lease(o, 2, 66, ip(10), ip(66))
+	o.want("rogue_dhcp", detect.High)
+	if f := o.last("rogue_dhcp"); f.Host.MAC != mac(66) || f.Technique != "T1557.003" {
+		t.Errorf("finding %+v", f)
+	}
+}
+
+func TestImpostorInTheGatewaysNameIsFound(t *testing.T) {
+	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
+	o.play(&flow.DHCP{Meta: o.meta(mac(66)), Src: gatewayIP, Type: 2, FromServer: true, YourIP: ip(10), ClientMAC: mac(10), ServerID: gatewayIP})
+	o.want("rogue_dhcp", detect.High)
+}
+
+func TestReplayLearnsTheServerByItsFirstLease(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	lease(o, 2, 66, ip(10), ip(66)) // offered first, not taken
+	lease(o, 2, 1, ip(10), ip(1))
+	o.quiet()
+	lease(o, 5, 1, ip(10), ip(1))
+	o.want("rogue_dhcp", detect.Medium)
+	if f := o.last("rogue_dhcp"); f.Host.MAC != mac(66) {
+		t.Errorf("host %+v, want the one whose offer nobody took", f.Host)
+	}
+	lease(o, 5, 1, ip(10), ip(1))
+	lease(o, 2, 66, ip(10), ip(66))
+	o.want("rogue_dhcp", detect.High)
+}
+
+func TestLegitimateSecondServers(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	lease(o, 5, 1, ip(10), ip(1))
+	for range 5 { // INFORM answered by two directory servers grants nothing
+		lease(o, 5, 1, netip.Addr{}, ip(1))
+		lease(o, 5, 4, netip.IPv4Unspecified(), ip(1))
+	}
+	o.quiet()
+	lease(o, 2, 2, ip(10), ip(1)) // failover pair: same router, same name server
+	o.want("rogue_dhcp", detect.Low)
+}
+
+func TestDecoyBands(t *testing.T) {
+	decoys := func() []netip.Addr { return []netip.Addr{ip(201), ip(202)} }
+	cases := []struct {
+		name string
+		play func(*office)
+		want detect.Confidence
+	}{
+		{"ARP alone", func(o *office) { o.arp(1, mac(10), ip(10), ip(201)) }, ""},
+		{"another address", func(o *office) { o.tcp(10, ip(200), 80, flow.ConnEstablished) }, ""},
+		{"one ping", func(o *office) { o.ping(10, ip(201), false) }, detect.Low},
+		{"pings of two", func(o *office) { o.ping(10, ip(201), false); o.ping(10, ip(202), false) }, detect.Medium},
+		{"one attempt", func(o *office) { o.tcp(10, ip(201), 80, flow.ConnAttempt) }, detect.Medium},
+		{"one datagram", func(o *office) { o.conn(10, ip(201), 17, 161, flow.ConnAttempt) }, detect.Medium},
+		{"hand-shake on SMB", func(o *office) { o.tcp(10, ip(201), 445, flow.ConnEstablished) }, detect.High},
+		{"two decoys", func(o *office) {
+			o.tcp(10, ip(201), 80, flow.ConnAttempt)
+			o.tcp(10, ip(202), 80, flow.ConnAttempt)
+		}, detect.High},
+		{"the gateway itself", func(o *office) { o.tcp(0xfe, ip(201), 80, flow.ConnAttempt) }, ""},
+		{"group destination", func(o *office) {
+			o.play(&flow.Conn{Meta: o.meta(mac(10)), Multicast: true, Proto: 17, Client: netip.AddrPortFrom(ip(10), 5), Server: netip.AddrPortFrom(ip(201), 5)})
+		}, ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			o := newOffice(t, detect.Config{Decoys: decoys})
+			c.play(o)
+			o.want("decoy_touch", c.want)
+		})
+	}
+}

@@ -1,0 +1,250 @@
+package detect_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"sekisho/firmware/detect"
+	"sekisho/firmware/flow"
+)
+
+func TestWormFiresAtTheFifthDeadPeerAndNotBefore(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range 4 {
+		o.tcp(10, ip(50+i), 445, flow.ConnUnanswered)
+	}
+	o.quiet()
+	o.tcp(10, ip(54), 445, flow.ConnUnanswered)
+	o.want("worm", detect.High)
+	f := o.last("worm")
+	if f.Host.MAC != mac(10) || f.Host.IP != ip(10) || f.PeerCount != 5 || len(f.Peers) != 5 || f.Technique != "T1210" {
+		t.Errorf("finding %+v", f)
+	}
+	for _, want := range []string{"SMB", "5"} {
+		if !strings.Contains(f.Explain.EN, want) || !strings.Contains(f.Explain.JA, want) {
+			t.Errorf("explanations lack %q: %q %q", want, f.Explain.EN, f.Explain.JA)
+		}
+	}
+}
+
+func TestWormCountsDeadAddressesAskedForByARP(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	o.tcp(10, ip(20), 445, flow.ConnRefused)
+	o.tcp(10, ip(21), 445, flow.ConnRefused)
+	for i := range 4 {
+		o.arp(1, mac(10), ip(10), ip(60+i))
+	}
+	o.wait(3 * time.Second)
+	o.want("worm", detect.High)
+}
+
+func TestWormFiresAmongSomeSuccesses(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range 12 {
+		s := flow.ConnUnanswered
+		if i%4 == 0 {
+			s = flow.ConnEstablished
+		}
+		o.tcp(10, net4(i), 445, s)
+	}
+	o.want("worm", detect.High)
+}
+
+func TestDeadShortcutsOverTheDayAreNoWorm(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for round := range 20 {
+		for i := range 3 {
+			o.tcp(10, ip(50+i), 445, flow.ConnUnanswered) // same three again and again
+		}
+		if round%5 == 0 {
+			o.tcp(10, ip(60+round/5), 445, flow.ConnEstablished)
+		}
+		o.wait(10 * time.Minute)
+	}
+	o.quiet()
+}
+
+func TestHostScanDecidesAboutTheFifthFirstContact(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range 4 {
+		o.tcp(10, ip(50+i), 8000, flow.ConnRefused)
+	}
+	o.quiet()
+	o.tcp(10, ip(54), 8000, flow.ConnRefused)
+	o.want("host_scan", detect.Medium)
+	for i := range 3 {
+		o.tcp(10, ip(55+i), 8000, flow.ConnRefused)
+	}
+	o.want("host_scan", detect.High)
+}
+
+func TestPingSweepIsMediumAtMost(t *testing.T) {
+	for _, answered := range []bool{true, false} {
+		o := newOffice(t, detect.Config{})
+		for i := range 30 {
+			o.ping(10, ip(20+i), answered)
+		}
+		o.wait(3 * time.Second)
+		o.want("host_scan", detect.Medium)
+	}
+}
+
+func TestMonitoringItsLivingHostsIsQuiet(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for range 100 {
+		for i := range 8 {
+			o.ping(10, ip(20+i), true)
+		}
+		o.wait(time.Minute)
+	}
+	o.quiet()
+}
+
+func TestOutsideScannerIsLowOnly(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range 200 {
+		o.play(&flow.Conn{Meta: o.meta(mac(1)), State: flow.ConnUnanswered, Proto: 6, Client: netip.AddrPortFrom(net4(9), 4000),
+			Server: netip.AddrPortFrom(ip(1+i), 445), ClientMAC: mac(1), Start: o.now})
+	}
+	o.want("host_scan", detect.Low)
+	o.want("worm", "")
+	if f := o.last("host_scan"); f.Host.IP != net4(9) || !f.Host.MAC.IsZero() {
+		t.Errorf("host %+v: the router's MAC is not the scanner's", f.Host)
+	}
+}
+
+// Hard negatives of contacts that fail.
+func TestFailingContactsOfAnOrdinaryOffice(t *testing.T) {
+	cases := map[string]func(*office){
+		"dead cloud server retried for days": func(o *office) {
+			for range 500 {
+				o.tcp(10, net4(1), 443, flow.ConnUnanswered)
+				o.wait(10 * time.Minute)
+			}
+		},
+		"peer-to-peer, ports of each peer's choice": func(o *office) {
+			for i := range 300 {
+				o.tcp(10, net4(i), uint16(20000+7*i), flow.ConnUnanswered)
+			}
+		},
+		"peer-to-peer on one port": func(o *office) {
+			for i := range 300 {
+				o.tcp(10, net4(i), 6881, flow.ConnUnanswered)
+			}
+		},
+		"the line is down": func(o *office) {
+			for i := range 200 {
+				o.tcp(10+i%20, net4(i), 443, flow.ConnUnanswered)
+			}
+		},
+		"browsing": func(o *office) {
+			for i := range 500 {
+				s := flow.ConnEstablished
+				if i%20 == 0 {
+					s = flow.ConnRefused
+				}
+				o.tcp(10, net4(i), 443, s)
+			}
+		},
+		"printer driver on a dead printer": func(o *office) {
+			for _, p := range []uint16{9100, 515, 631, 80, 443} {
+				o.tcp(10, ip(77), p, flow.ConnUnanswered)
+			}
+		},
+		"traceroute": func(o *office) {
+			for i := range 90 {
+				o.conn(10, ip(77), 17, uint16(33434+i), flow.ConnRefused)
+			}
+		},
+		"one dead name server": func(o *office) {
+			for range 100 {
+				o.conn(10, ip(53), 17, 53, flow.ConnUnanswered)
+			}
+		},
+	}
+	for name, play := range cases {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t, detect.Config{})
+			play(o)
+			o.quiet()
+		})
+	}
+}
+
+func TestRouterThatProbesItsClientsPrintersIsLow(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	o.arp(2, mac(1), ip(1), ip(10))
+	o.play(&flow.NDP{Meta: o.meta(mac(1)), Type: 134, Src: netip.MustParseAddr("fe80::1")}) // it is a router
+	for i := range 30 {
+		for _, p := range []uint16{9100, 515, 631} {
+			o.tcp(1, ip(20+i), p, flow.ConnRefused)
+		}
+	}
+	for _, f := range o.found {
+		if f.Confidence != detect.Low {
+			t.Errorf("%s %s: %s", f.Detector, f.Confidence, f.Explain.EN)
+		}
+	}
+}
+
+func TestGatewayItselfIsNeverReported(t *testing.T) {
+	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
+	for i := range 100 {
+		o.tcp(0xfe, ip(i), 445, flow.ConnUnanswered)
+		o.arp(1, gatewayMAC, gatewayIP, ip(i))
+	}
+	o.wait(5 * time.Second)
+	o.quiet()
+}
+
+func TestPortScanBandsRiseWithThePorts(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	bands := map[int]detect.Confidence{4: "", 5: detect.Low, 7: detect.Low, 8: detect.Medium, 14: detect.Medium, 15: detect.High}
+	for i := 1; i <= 15; i++ {
+		o.tcp(10, ip(20), uint16(100+i), flow.ConnRefused)
+		if want, ok := bands[i]; ok {
+			o.want("port_scan", want)
+		}
+	}
+	if f := o.last("port_scan"); f.Peers[0].IP != ip(20) || f.Technique != "T1046" {
+		t.Errorf("finding %+v", f)
+	}
+}
+
+func TestARPScanFastAndSlow(t *testing.T) {
+	for _, pause := range []time.Duration{0, time.Minute} {
+		o := newOffice(t, detect.Config{})
+		for i := range 7 {
+			o.arp(1, mac(10), ip(10), ip(50+i))
+			o.wait(pause)
+		}
+		o.wait(2 * time.Second)
+		o.quiet()
+		for i := range 40 {
+			o.arp(1, mac(10), ip(10), ip(60+i))
+			o.wait(pause)
+		}
+		o.wait(2 * time.Second)
+		o.want("arp_scan", detect.Medium)
+	}
+}
+
+func TestARPForKnownHostsAndStormsOfRoutersAreQuiet(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range 60 { // everybody has spoken
+		o.arp(1, mac(20+i), ip(20+i), ip(1))
+	}
+	for i := range 60 { // the router asks for known hosts
+		o.arp(1, mac(1), ip(1), ip(20+i))
+	}
+	for i := range 200 { // a cable modem's router asks from several networks of its own
+		o.arp(1, mac(2), netip.AddrFrom4([4]byte{10, byte(i % 5), 0, 1}), netip.AddrFrom4([4]byte{10, byte(i % 5), 1, byte(i)}))
+	}
+	for i := range 200 { // and one from outside
+		o.arp(1, mac(3), net4(1), net4(500+i))
+	}
+	o.wait(3 * time.Second)
+	o.quiet()
+}
