@@ -185,8 +185,9 @@ func (l *Live) clearError() error {
 }
 
 // Retap replaces what is captured, when ports come and go or come back under
-// a new index. Frames that are already in the ring still arrive. On an error
-// the old taps stay.
+// a new index. Frames that are already in the ring still arrive. Going from one
+// tap to several or back binds the socket anew and may miss frames meanwhile.
+// After an error, taps that still exist go on.
 func (l *Live) Retap(taps []Tap) error {
 	cfg := l.cfg
 	cfg.Taps = taps

@@ -41,12 +41,30 @@ func newOffice(t testing.TB) *office {
 	}
 	quiet(t, o.gw)
 	o.gw.Run(t, "ip link set br0 up")
+	o.ready(t)
 	o.br0, o.br0MAC = link(t, o.gw, "br0")
 	o.lan1, _ = link(t, o.gw, "lan1")
 	o.lan2, _ = link(t, o.gw, "lan2")
 	_, o.mac1 = link(t, o.h1, "peer")
 	_, o.mac2 = link(t, o.h2, "peer")
 	return o
+}
+
+// ready waits until the kernel has noticed all carriers and forwards.
+func (o *office) ready(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if strings.Count(o.gw.Run(t, "bridge link"), "state forwarding") == 2 &&
+			strings.Contains(o.gw.Run(t, "ip link show br0"), "state UP") &&
+			strings.Contains(o.h1.Run(t, "ip link show peer"), "state UP") &&
+			strings.Contains(o.h2.Run(t, "ip link show peer"), "state UP") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the bridge never forwards")
+		}
+		time.Sleep(5 * time.Millisecond) // only polling shows it
+	}
 }
 
 // quiet keeps the kernel from sending frames of its own (IPv6 autoconfiguration).
@@ -370,6 +388,7 @@ func TestIdleCloseAndLinkDown(t *testing.T) {
 		}
 	}
 	o.gw.Run(t, "ip link set lan1 up")
+	o.ready(t)
 	p := newSender(t, o.h1, "peer")
 	p.send(t, frame(o.br0MAC, o.mac1, "again"))
 	p.send(t, frame(o.br0MAC, o.mac1, "end"))
@@ -416,5 +435,41 @@ func TestOpenLiveErrorsSayWhatToDo(t *testing.T) {
 				l.Close()
 			}
 		})
+	}
+}
+
+func TestMissingPermissionSaysWhatToDo(t *testing.T) {
+	ns := nstest.New(t)
+	var err error
+	ns.Do(t, func() { // the thread loses its capabilities, and ends with fn
+		head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err = unix.Capset(&head, &none[0]); err == nil {
+			_, err = OpenLive(LiveConfig{Taps: []Tap{{Name: "lo", In: true}}})
+		}
+	})
+	if !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "CAP_NET_RAW") {
+		t.Errorf("without CAP_NET_RAW: %v", err)
+	}
+}
+
+func TestSnapLenCutsAndKeepsTheLength(t *testing.T) {
+	o := newOffice(t)
+	l := open(t, o.gw, LiveConfig{Taps: o.taps(), SnapLen: 64})
+	p := newSender(t, o.h1, "peer")
+	long := append(frame(o.br0MAC, o.mac1, "long"), make([]byte, 1000)...)
+	p.send(t, long)
+	var f Frame
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		err := l.Next(&f)
+		if err == nil {
+			break
+		}
+		if err != ErrIdle || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	if len(f.Data) != 64 || f.OrigLen != len(long) {
+		t.Errorf("%d bytes of %d, want 64 of %d", len(f.Data), f.OrigLen, len(long))
 	}
 }

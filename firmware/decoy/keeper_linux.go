@@ -46,6 +46,7 @@ type Keeper struct {
 	held    []netip.Addr            // sorted
 	claimed map[netip.Addr]struct{} // given up or found in use; bounded
 	lost    []netip.Addr            // claimed, still in the kernel
+	pending []netip.Addr            // being probed
 }
 
 // maxClaimed bounds what strangers can make us remember. Beyond it, the
@@ -160,7 +161,8 @@ func (k *Keeper) candidates() []netip.Addr {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	all := Choose(k.cfg.LAN, k.cfg.Count, k.cfg.Seed, k.refuse)
-	return slices.DeleteFunc(all, func(a netip.Addr) bool { return slices.Contains(k.held, a) })
+	k.pending = slices.DeleteFunc(all, func(a netip.Addr) bool { return slices.Contains(k.held, a) })
+	return slices.Clone(k.pending)
 }
 
 func (k *Keeper) refuse(a netip.Addr) bool {
@@ -212,6 +214,7 @@ func (k *Keeper) add(free []netip.Addr) {
 			k.lost = append(k.lost, a)
 		}
 	}
+	k.pending = nil
 	k.held = slices.DeleteFunc(all, func(a netip.Addr) bool { _, taken := k.claimed[a]; return taken })
 	k.mu.Unlock()
 	k.changed()
@@ -231,8 +234,11 @@ func (k *Keeper) Seen(addr netip.Addr, mac [6]byte) {
 	if k.kern == nil || mac == k.kern.mac {
 		return
 	}
-	i := slices.Index(k.held, addr)
-	if i >= 0 {
+	if slices.Contains(k.pending, addr) {
+		k.remember(addr)
+		k.poke()
+	}
+	if i := slices.Index(k.held, addr); i >= 0 {
 		k.held = slices.Delete(slices.Clone(k.held), i, i+1)
 		k.lost = append(k.lost, addr)
 		k.remember(addr)

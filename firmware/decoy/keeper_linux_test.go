@@ -51,7 +51,25 @@ func newOffice(t *testing.T) *office {
 	o.gw.Run(t, "ip addr add 10.9.8.1/24 dev br0")
 	o.gw.Run(t, "ip link set br0 up")
 	o.gw.Run(t, "ip link set lo up")
+	o.ready(t)
 	return o
+}
+
+// ready waits until the kernel has noticed all carriers and forwards.
+func (o *office) ready(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if strings.Count(o.gw.Run(t, "bridge link"), "state forwarding") == 2 &&
+			strings.Contains(o.gw.Run(t, "ip link show br0"), "state UP") &&
+			strings.Contains(o.h1.Run(t, "ip link show peer"), "state UP") &&
+			strings.Contains(o.h2.Run(t, "ip link show peer"), "state UP") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the bridge never forwards")
+		}
+		time.Sleep(5 * time.Millisecond) // only polling shows it
+	}
 }
 
 // run is a keeper at work and what it told.
@@ -80,8 +98,13 @@ func (o *office) keep(t *testing.T, exclude ...Range) *run {
 	go o.gw.Do(t, func() {
 		runtime.LockOSThread()
 		r.done <- k.Run(ctx)
+		close(r.done)
 	})
-	t.Cleanup(func() { cancel() })
+	t.Cleanup(func() {
+		cancel()
+		for range r.done {
+		}
+	})
 	return r
 }
 
@@ -209,6 +232,20 @@ func TestClaimedAddressIsGivenUpAndReplaced(t *testing.T) {
 	after := r.until(t, "replaced", three)
 	if slices.Contains(after, before[0]) {
 		t.Errorf("the claimed address came back: %v", after)
+	}
+}
+
+func TestAddressClaimedWhileItIsProbedIsNotTaken(t *testing.T) {
+	k, err := New(Config{Link: "br0", LAN: lan, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.kern = &kernel{mac: [6]byte{2, 1}}
+	first := k.candidates()
+	k.Seen(first[1], [6]byte{2, 9})
+	second := k.candidates()
+	if slices.Contains(second, first[1]) || !slices.Contains(second, first[0]) || len(second) != 3 {
+		t.Errorf("%v was claimed, candidates are still %v", first[1], second)
 	}
 }
 

@@ -144,7 +144,10 @@ func (k *kernel) protect(want []netip.Addr) error {
 	table := k.nft.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName})
 	k.nft.DelTable(table)
 	table = k.nft.AddTable(table)
-	set := &nftables.Set{Table: table, Name: "decoys", KeyType: nftables.TypeIPAddr}
+	// An ID of our own: the library's counter for them is an unguarded global,
+	// and others in this process write nftables too. It must be unique only
+	// within the transaction.
+	set := &nftables.Set{Table: table, Name: "decoys", KeyType: nftables.TypeIPAddr, ID: 1}
 	elements := make([]nftables.SetElement, len(want))
 	for i, a := range want {
 		elements[i].Key = a.AsSlice()
