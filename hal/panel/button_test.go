@@ -22,7 +22,9 @@ func script(b *Button, edges ...time.Duration) []hal.Press {
 	take(b.Edge(now.Add(-time.Second), false))
 	for i, e := range edges {
 		take(b.Edge(now.Add(e), i%2 == 0))
-		take(b.Advance(now.Add(e + Debounce)))
+		if i+1 == len(edges) || edges[i+1] >= e+Debounce {
+			take(b.Advance(now.Add(e + Debounce)))
+		}
 	}
 	return out
 }

@@ -203,6 +203,7 @@ func (m *Image) header(c content) {
 		x += dw + 6
 	}
 	end := Width - 2
+	c.right = string(bounded(c.right))
 	tw := min(width(c.title, true), end-x)
 	if rw := width(c.right, true); c.right != "" && rw > 0 {
 		room := end - x - tw - 6

@@ -114,20 +114,23 @@ func (m *Image) put(x, y int, text string, scale int, tight bool) {
 	}
 }
 
-// fit cuts text with an ellipsis until it is at most w wide, set tightly.
+// fit cuts text with an ellipsis so that it is at most w wide, set tightly. It
+// reads no more of a long text than fits.
 func fit(text string, w int) string {
-	if width(text, true) <= w {
-		return text
-	}
-	rs := []rune(text)
-	for len(rs) > 0 {
-		rs = rs[:len(rs)-1]
-		s := strings.TrimRight(string(rs), " ") + string(ellipsis)
-		if width(s, true) <= w {
-			return s
+	dots := width(string(ellipsis), true)
+	used, keep := 0, 0
+	for i, r := range text {
+		g := look(r)
+		used += g.to - g.from + 1
+		if used > w {
+			return strings.TrimRight(text[:keep], " ") + string(ellipsis)
+		}
+		if used+dots <= w {
+			keep = i + len(string(r))
+			keep = min(keep, len(text))
 		}
 	}
-	return string(ellipsis)
+	return text
 }
 
 // align places a line within the screen's width.
@@ -142,6 +145,7 @@ const (
 // line draws one line between x0 and x1: normally set when it fits, else
 // tightly, else cut. It returns the width used.
 func (m *Image) line(x0, x1, y int, text string, a align) int {
+	text = string(bounded(text))
 	tight := width(text, false) > x1-x0
 	if tight {
 		text = fit(text, x1-x0)
@@ -160,6 +164,7 @@ func (m *Image) line(x0, x1, y int, text string, a align) int {
 
 // text draws one left-aligned line, using the margins only when it must.
 func (m *Image) text(y int, text string) {
+	text = string(bounded(text))
 	if width(text, true) <= Width-2*margin {
 		m.line(margin, Width-margin, y, text, leftAlign)
 		return
@@ -170,7 +175,7 @@ func (m *Image) text(y int, text string) {
 // big draws a name in the two lines from y: twice the size when it fits, else
 // in one line, or two, the second one cut.
 func (m *Image) big(y int, text string, a align) {
-	text = strings.TrimSpace(text)
+	text = string(bounded(text))
 	for _, tight := range []bool{false, true} {
 		if w := 2 * width(text, tight); w <= Width-margin {
 			x := margin
@@ -194,7 +199,7 @@ func (m *Image) big(y int, text string, a align) {
 // any, never before Japanese punctuation, and cuts the last line.
 func wrap(text string, w, n int) []string {
 	var lines []string
-	rest := []rune(strings.TrimSpace(text))
+	rest := bounded(text)
 	for len(rest) > 0 && len(lines) < n {
 		if len(lines) == n-1 || width(string(rest), true) <= w {
 			lines = append(lines, fit(string(rest), w))
@@ -209,6 +214,19 @@ func wrap(text string, w, n int) []string {
 		rest = []rune(strings.TrimLeft(string(rest[end:]), " "))
 	}
 	return lines
+}
+
+// bounded is the text's beginning, more than any page can hold. Invalid UTF-8
+// becomes a visible replacement character on the way.
+func bounded(text string) []rune {
+	var rs []rune
+	for _, r := range strings.TrimSpace(text) {
+		if len(rs) == 160 {
+			break
+		}
+		rs = append(rs, r)
+	}
+	return rs
 }
 
 // breakAt moves a break back to a better place, if one is near.
