@@ -3,6 +3,7 @@ package flow
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"sekisho/firmware/capture"
 	"sekisho/firmware/flow/flowtest"
@@ -96,4 +97,48 @@ func BenchmarkTracker(b *testing.B) {
 	perPacket(b, frames, size(frames))
 	b.ReportMetric(float64(events)/float64(b.N)/float64(len(frames)), "events/packet")
 	b.ReportMetric(float64(live), "live")
+}
+
+// BenchmarkTrackerWithoutPayload is the tracker on the same mix with payloads cut away, so
+// that the share of the deep part can be read off in one run.
+func BenchmarkTrackerWithoutPayload(b *testing.B) {
+	full := mix()
+	frames := make([]capture.Frame, len(full))
+	for i, f := range full {
+		var h Header
+		if Decode(f.Link, f.Data, &h) != nil {
+			b.Fatal("the mix must decode")
+		}
+		frames[i] = f
+		frames[i].Data = f.Data[:len(f.Data)-len(h.Payload)]
+	}
+	emit := func(Event) {}
+	for b.Loop() {
+		t := New(Config{})
+		for i := range frames {
+			t.Frame(&frames[i], emit)
+		}
+	}
+	perPacket(b, frames, size(frames))
+}
+
+// BenchmarkRatio measures floor and tracker in turns, pass by pass, so that a
+// noisy machine weighs on both alike, and reports what the target is about:
+// the tracker's time as a multiple of the floor's.
+func BenchmarkRatio(b *testing.B) {
+	frames := mix()
+	emit := func(Event) {}
+	var floor, full time.Duration
+	for b.Loop() {
+		start := time.Now()
+		headerPlusMap(frames)
+		middle := time.Now()
+		t := New(Config{})
+		for i := range frames {
+			t.Frame(&frames[i], emit)
+		}
+		floor += middle.Sub(start)
+		full += time.Since(middle)
+	}
+	b.ReportMetric(float64(full)/float64(floor), "x-floor")
 }
