@@ -136,6 +136,25 @@ func (v *Inventory) ByAddr(a netip.Addr) (Asset, bool) {
 	return v.byAddr[a].snapshot()
 }
 
+// Role is what a detector asks of every connection; it costs no allocation.
+type Role struct {
+	Gateway bool // this appliance itself
+	Router  bool
+	Holds   bool // the address is one of the device's own
+}
+
+// Role says what the device of a MAC is, and whether it holds an address.
+func (v *Inventory) Role(m flow.MAC, a netip.Addr) Role {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	e := v.byMAC[m]
+	if e == nil {
+		return Role{}
+	}
+	_, holds := e.bound[a]
+	return Role{Gateway: e.Gateway, Router: e.Router, Holds: holds}
+}
+
 // All returns every device, ordered by ID.
 func (v *Inventory) All() []Asset {
 	v.mu.RLock()

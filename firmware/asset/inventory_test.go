@@ -315,3 +315,17 @@ func BenchmarkObserve(b *testing.B) {
 		v.Observe(ev)
 	}
 }
+
+func TestRoleAgreesWithTheSnapshot(t *testing.T) {
+	v := asset.New(asset.Config{Self: []flow.MAC{mac(1)}})
+	play(v, arp(1, 1, 0), arp(10, 10, 0))
+	if r := v.Role(mac(1), ip(1)); !r.Gateway || !r.Router || !r.Holds {
+		t.Errorf("gateway %+v", r)
+	}
+	if r := v.Role(mac(10), ip(1)); r.Gateway || r.Router || r.Holds {
+		t.Errorf("host %+v holds the gateway's address", r)
+	}
+	if r := v.Role(mac(99), ip(1)); r != (asset.Role{}) {
+		t.Errorf("stranger %+v", r)
+	}
+}

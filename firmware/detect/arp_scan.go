@@ -18,10 +18,9 @@ import (
 // network tools sweep a segment without being infected, so ARP alone is never
 // more than medium; what the host does next decides.
 type arpScan struct {
-	net  *network
-	asks *asks
-	tab  *table[flow.MAC, asking]
-	out  []Finding
+	net *network
+	tab *table[flow.MAC, asking]
+	out []Finding
 }
 
 type asking struct {
@@ -44,16 +43,16 @@ const (
 )
 
 func newARPScan(n *network) *arpScan {
-	return &arpScan{net: n, asks: newAsks(n), tab: newTable[flow.MAC, asking](n.MaxHosts, sweepBudget)}
+	return &arpScan{net: n, tab: newTable[flow.MAC, asking](n.MaxHosts, sweepBudget)}
 }
 
 func (d *arpScan) Name() string      { return "arp_scan" }
-func (d *arpScan) size() int         { return d.tab.size() + d.asks.size() }
-func (d *arpScan) evictions() uint64 { return d.tab.evicted + d.asks.evictions() }
+func (d *arpScan) size() int         { return d.tab.size() + d.net.asks.size() }
+func (d *arpScan) evictions() uint64 { return d.tab.evicted + d.net.asks.evictions() }
 
-func (d *arpScan) Observe(ev flow.Event) []Finding {
+func (d *arpScan) Observe(flow.Event) []Finding {
 	d.out = d.out[:0]
-	for _, a := range d.asks.observe(ev) {
+	for _, a := range d.net.asked {
 		d.ask(a)
 	}
 	return d.out

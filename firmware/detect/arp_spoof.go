@@ -185,7 +185,7 @@ func (d *arpSpoof) judge(now time.Time, a netip.Addr, b *bind) {
 }
 
 func (d *arpSpoof) claimGateway(m *flow.Meta, mac flow.MAC, a netip.Addr, b *bind) {
-	if own, ok := d.net.byMAC(mac); m.Out || ok && own.Gateway {
+	if m.Out || d.net.role(mac, a).Gateway {
 		b.owner, b.seen = mac, m.Time
 		return
 	}

@@ -12,6 +12,7 @@ import (
 type Assets interface {
 	ByMAC(flow.MAC) (asset.Asset, bool)
 	ByAddr(netip.Addr) (asset.Asset, bool)
+	Role(flow.MAC, netip.Addr) asset.Role
 }
 
 var _ Assets = (*asset.Inventory)(nil)
@@ -55,6 +56,7 @@ func New(c Config) *Engine {
 		c.MaxHosts = 4096
 	}
 	n := &network{Config: c}
+	n.asks = newAsks(n)
 	return &Engine{net: n, list: []Detector{
 		newDecoyTouch(n),
 		newARPSpoof(n),
@@ -70,6 +72,8 @@ func New(c Config) *Engine {
 // call; the findings in it are the caller's.
 func (e *Engine) Observe(ev flow.Event) []Finding {
 	e.out = e.out[:0]
+	e.net.contact, e.net.isContact = e.net.contactOf(ev)
+	e.net.asked = e.net.asks.observe(ev)
 	for _, d := range e.list {
 		e.out = append(e.out, d.Observe(ev)...)
 	}
@@ -87,8 +91,22 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// network is what the detectors ask about the office.
-type network struct{ Config }
+// network is what the detectors ask about the office, and what several of them
+// read out of the present event.
+type network struct {
+	Config
+	asks      *asks
+	contact   contact // when isContact
+	isContact bool
+	asked     []ask // ARP questions whose time is over
+}
+
+func (n *network) role(m flow.MAC, a netip.Addr) asset.Role {
+	if n.Assets == nil || m.IsZero() {
+		return asset.Role{}
+	}
+	return n.Assets.Role(m, a)
+}
 
 func (n *network) onLAN(a netip.Addr) bool {
 	for _, p := range n.LAN {
@@ -118,8 +136,7 @@ func (n *network) own(m flow.MAC, a netip.Addr) bool {
 	if slices.Contains(n.Gateway, a) {
 		return true
 	}
-	d, ok := n.byMAC(m)
-	return ok && d.Gateway
+	return n.role(m, a).Gateway
 }
 
 // source is who sent: a device on our own wire by its MAC, so that neither
@@ -134,10 +151,8 @@ func (n *network) source(m flow.MAC, a netip.Addr) source {
 	if m.IsZero() || !n.onLAN(a) {
 		return source{ip: a}
 	}
-	if d, ok := n.byMAC(m); ok && d.Router {
-		if !slices.Contains(d.Addrs, a) {
-			return source{ip: a}
-		}
+	if r := n.role(m, a); r.Router && !r.Holds {
+		return source{ip: a}
 	}
 	return source{mac: m}
 }
@@ -184,6 +199,5 @@ func (n *network) peers(list []netip.Addr) []Host {
 // router says that a device forwards for others: what it asks or sends has
 // causes that lie elsewhere.
 func (n *network) router(m flow.MAC) bool {
-	d, ok := n.byMAC(m)
-	return ok && d.Router
+	return n.role(m, netip.Addr{}).Router
 }

@@ -68,8 +68,8 @@ func (d *hostScan) evictions() uint64 { return d.tab.evicted + d.ping.pending.ev
 
 func (d *hostScan) Observe(ev flow.Event) []Finding {
 	d.out = d.out[:0]
-	if c, ok := d.net.contactOf(ev); ok {
-		d.contact(c)
+	if d.net.isContact {
+		d.contact(d.net.contact)
 		return d.out
 	}
 	for _, c := range d.ping.observe(ev) {

@@ -65,9 +65,9 @@ func (d *portScan) Name() string      { return "port_scan" }
 func (d *portScan) size() int         { return d.tab.size() }
 func (d *portScan) evictions() uint64 { return d.tab.evicted }
 
-func (d *portScan) Observe(ev flow.Event) []Finding {
+func (d *portScan) Observe(flow.Event) []Finding {
 	d.out = d.out[:0]
-	c, ok := d.net.contactOf(ev)
+	c, ok := d.net.contact, d.net.isContact
 	if !ok || c.proto == protoUDP && (!c.refused && !c.ok || c.port >= 33434 && c.port <= 33534) {
 		return d.out
 	}

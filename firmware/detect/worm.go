@@ -25,10 +25,9 @@ import (
 // vulnerability scanner of the vendor looks the same; it is to be marked as
 // protected. A router is never reported: it relays for others.
 type worm struct {
-	net  *network
-	asks *asks
-	tab  *table[source, outbreak]
-	out  []Finding
+	net *network
+	tab *table[source, outbreak]
+	out []Finding
 }
 
 type outbreak struct {
@@ -86,21 +85,21 @@ func remoteControl(port uint16) bool {
 }
 
 func newWorm(n *network) *worm {
-	return &worm{net: n, asks: newAsks(n), tab: newTable[source, outbreak](n.MaxHosts, sweepBudget)}
+	return &worm{net: n, tab: newTable[source, outbreak](n.MaxHosts, sweepBudget)}
 }
 
 func (d *worm) Name() string      { return "worm" }
-func (d *worm) size() int         { return d.tab.size() + d.asks.size() }
-func (d *worm) evictions() uint64 { return d.tab.evicted + d.asks.evictions() }
+func (d *worm) size() int         { return d.tab.size() }
+func (d *worm) evictions() uint64 { return d.tab.evicted }
 
-func (d *worm) Observe(ev flow.Event) []Finding {
+func (d *worm) Observe(flow.Event) []Finding {
 	d.out = d.out[:0]
-	for _, a := range d.asks.observe(ev) {
+	for _, a := range d.net.asked {
 		if !a.known && !a.router {
 			d.silent(a)
 		}
 	}
-	c, ok := d.net.contactOf(ev)
+	c, ok := d.net.contact, d.net.isContact
 	if ok && c.proto == protoTCP && remoteControl(c.port) && d.net.onLAN(c.from) && !d.net.router(c.src.mac) {
 		d.contact(c)
 	}
