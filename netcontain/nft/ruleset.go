@@ -1,0 +1,350 @@
+package nft
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"sekisho/netcontain"
+)
+
+// Our chains stand before everybody else's at their hook, so that no accept of
+// another table comes first; a drop is final for all tables.
+const (
+	bridgePriority = -400
+	inetForward    = -190 // after conntrack (-200)
+	natPriority    = -110 // before the usual dstnat (-100)
+)
+
+// rule is one line of a chain. The comment says what it is for, and is how a
+// reader of `nft list` finds it here.
+type rule struct {
+	comment string
+	exprs   []expr.Any
+}
+
+func line(comment string, parts ...[]expr.Any) rule {
+	return rule{comment, slices.Concat(parts...)}
+}
+
+// chain is one chain; hook is nil for one that is only jumped to.
+type chain struct {
+	name  string
+	hook  *nftables.ChainHook
+	prio  nftables.ChainPriority
+	kind  nftables.ChainType
+	rules []rule
+}
+
+// table is one table as it is written to the kernel: static but for the
+// elements of its sets and for the lockdown chain.
+type table struct {
+	nft    *nftables.Table
+	sets   []*nftables.Set
+	chains []chain
+}
+
+// levelSets are the sets of one containment level in one table. The names are
+// what Observed reads.
+type levelSets struct {
+	mac, ip4, ip6, port *nftables.Set
+}
+
+func levelSetsOf(add func(string, nftables.SetDatatype, bool) *nftables.Set, l netcontain.Level) levelSets {
+	return levelSets{
+		mac:  add(l.String()+"_mac", nftables.TypeEtherAddr, false),
+		ip4:  add(l.String()+"_ip4", nftables.TypeIPAddr, false),
+		ip6:  add(l.String()+"_ip6", nftables.TypeIP6Addr, false),
+		port: add(l.String()+"_port", nftables.TypeIFName, false),
+	}
+}
+
+// addSets returns a function that adds a set to t. IDs are ours: the package's
+// own counter is shared by all its users and not safe among goroutines.
+func (t *table) addSets(nextID *uint32) func(string, nftables.SetDatatype, bool) *nftables.Set {
+	return func(name string, kind nftables.SetDatatype, interval bool) *nftables.Set {
+		*nextID++
+		s := &nftables.Set{Table: t.nft, ID: *nextID, Name: name, KeyType: kind, Interval: interval}
+		t.sets = append(t.sets, s)
+		return s
+	}
+}
+
+func (t *table) set(name string) *nftables.Set {
+	for _, s := range t.sets {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// bridgeTable is what stands between ports. Without NFT_BRIDGE_META a rule
+// cannot name the bridge, so it holds on every bridge of the gateway: wider
+// than asked, never narrower.
+func bridgeTable(cfg Config, nextID *uint32) *table {
+	t := &table{nft: &nftables.Table{Family: nftables.TableFamilyBridge, Name: Table}}
+	add := t.addSets(nextID)
+	gw4, gw6 := add("gateway_ip4", nftables.TypeIPAddr, false), add("gateway_ip6", nftables.TypeIP6Addr, false)
+	allow4, allow6 := add("allow_ip4", nftables.TypeIPAddr, true), add("allow_ip6", nftables.TypeIP6Addr, true)
+	anyAddr := add("address_unknown", nftables.TypeEtherAddr, false)
+	levelSetsOf(add, netcontain.Watch) // nothing blocked: only remembered
+	limit, isolate := levelSetsOf(add, netcontain.Limit), levelSetsOf(add, netcontain.Isolate)
+	s := services{gw4: gw4, gw6: gw6, allow4: allow4, allow6: allow6, anyAddr: anyAddr, refuge: cfg.Refuge.DNS != 0}
+
+	t.chains = append(t.chains, chain{name: "lockdown"})
+	for _, l := range []struct {
+		level netcontain.Level
+		sets  levelSets
+	}{{netcontain.Isolate, isolate}, {netcontain.Limit, limit}} {
+		t.chains = append(t.chains, s.from(l.level, l.sets)...)
+	}
+	t.chains = append(t.chains, toIsolated())
+
+	var pre, out []rule
+	pre = append(pre, fromHeld(isolate, goTo("isolate_from"))...)
+	pre = append(pre, fromHeld(limit, goTo("limit_from"))...)
+	forward := []rule{line("office-wide lockdown", jump("lockdown"))}
+	for _, held := range []levelSets{isolate, limit} {
+		forward = append(forward, fromHeld(held, verdict(expr.VerdictDrop))...)
+		forward = append(forward, toHeld(held)...)
+	}
+	for _, f := range []struct {
+		what string
+		m    []expr.Any
+	}{
+		{"gateway to isolated MAC", in(etherDst, isolate.mac)},
+		{"gateway to isolated IPv4", in(ip4Dst, isolate.ip4)},
+		{"gateway to isolated IPv6", in(ip6Dst, isolate.ip6)},
+	} {
+		out = append(out, line(f.what, f.m, goTo("isolate_to")))
+	}
+	for _, c := range []struct {
+		name  string
+		hook  *nftables.ChainHook
+		rules []rule
+	}{
+		{"prerouting", nftables.ChainHookPrerouting, pre},
+		{"forward", nftables.ChainHookForward, forward},
+		{"output", nftables.ChainHookOutput, out},
+	} {
+		t.chains = append(t.chains, chain{c.name, c.hook, bridgePriority, nftables.ChainTypeFilter, c.rules})
+	}
+	return t
+}
+
+// fromHeld recognises what a held host sends: by MAC, by address (a changed
+// MAC does not help), by what its ARP claims, by its own port.
+func fromHeld(s levelSets, v []expr.Any) []rule {
+	return []rule{
+		line("from held MAC", in(etherSrc, s.mac), v),
+		line("from held IPv4", in(ip4Src, s.ip4), v),
+		line("from held IPv6", in(ip6Src, s.ip6), v),
+		line("ARP of held MAC", in(arpSrcMAC, s.mac), v),
+		line("ARP of held IPv4", in(arpSrcIP, s.ip4), v),
+		line("from held port", metaIn(expr.MetaKeyIIFNAME, s.port), v),
+	}
+}
+
+// toHeld drops what others send to a held host. Broadcasts are kept from it
+// where its port is known to be its own.
+func toHeld(s levelSets) []rule {
+	drop := verdict(expr.VerdictDrop)
+	return []rule{
+		line("to held MAC", in(etherDst, s.mac), drop),
+		line("to held IPv4", in(ip4Dst, s.ip4), drop),
+		line("to held IPv6", in(ip6Dst, s.ip6), drop),
+		line("ARP to held MAC", in(arpDstMAC, s.mac), drop),
+		line("ARP for held IPv4", in(arpDstIP, s.ip4), drop),
+		line("NDP for held IPv6", protocol(etherIP6), l4(unix.IPPROTO_ICMPV6), equal(icmpType, []byte{135}), in(ndTarget, s.ip6), drop),
+		line("to held port", metaIn(expr.MetaKeyOIFNAME, s.port), drop),
+	}
+}
+
+// services writes what a held host may still say to the gateway.
+type services struct {
+	gw4, gw6, allow4, allow6, anyAddr *nftables.Set
+	refuge                            bool
+}
+
+var (
+	linkLocal6  = netip.MustParsePrefix("fe80::/10")
+	dhcpServers = netip.MustParseAddr("ff02::1:2") // RFC 8415, 7.1
+)
+
+// from returns the chains <level>_from, _svc4 and _svc6. Everything in them
+// matches bytes on the wire, so VLAN-tagged frames fall through to the drop;
+// so do later fragments, which carry no port. A held host may speak only for
+// its own addresses, or it could poison the gateway's neighbour tables; where
+// no address of it is known yet, any but the gateway's.
+func (s services) from(l netcontain.Level, own levelSets) []chain {
+	accept, drop := verdict(expr.VerdictAccept), verdict(expr.VerdictDrop)
+	n := l.String()
+	svc4, svc6 := goTo(n+"_svc4"), goTo(n+"_svc6")
+	unspecified4, unspecified6 := make([]byte, 4), make([]byte, 16)
+	udp, icmp6 := l4(unix.IPPROTO_UDP), l4(unix.IPPROTO_ICMPV6)
+	from := []rule{
+		line("gateway's address is not its own", wire(etherARP), in(arpSrcIP, s.gw4), drop),
+		line("ARP probe", wire(etherARP), equal(arpSrcIP, unspecified4), in(arpDstIP, s.gw4), accept),
+		line("ARP with the gateway", wire(etherARP), in(arpSrcIP, own.ip4), in(arpDstIP, s.gw4), accept),
+		line("ARP, address unknown", wire(etherARP), in(etherSrc, s.anyAddr), in(arpDstIP, s.gw4), accept),
+		line("own IPv4", wire(etherIP), in(ip4Src, own.ip4), svc4),
+		line("no IPv4 yet", wire(etherIP), equal(ip4Src, unspecified4), svc4),
+		line("IPv4, address unknown", wire(etherIP), in(etherSrc, s.anyAddr), svc4),
+		line("own IPv6", wire(etherIP6), in(ip6Src, own.ip6), svc6),
+		line("no IPv6 yet", wire(etherIP6), equal(ip6Src, unspecified6), svc6),
+		line("link-local IPv6", wire(etherIP6), prefixed(ip6Src, linkLocal6), svc6),
+		line("IPv6, address unknown", wire(etherIP6), in(etherSrc, s.anyAddr), svc6),
+		line("nothing else", drop),
+	}
+	v4 := []rule{
+		line("DHCP broadcast", udp, equal(dstPort, be16(67)), equal(ip4Dst, []byte{255, 255, 255, 255}), accept),
+		line("DHCP", udp, equal(dstPort, be16(67)), in(ip4Dst, s.gw4), accept),
+	}
+	v6 := []rule{
+		line("DHCPv6", udp, equal(dstPort, be16(547)), equal(ip6Dst, dhcpServers.AsSlice()), accept),
+		line("DHCPv6", udp, equal(dstPort, be16(547)), in(ip6Dst, s.gw6), accept),
+		line("router solicitation", icmp6, equal(icmpType, []byte{133}), accept),
+		line("neighbour solicitation", icmp6, equal(icmpType, []byte{135}), in(ndTarget, s.gw6), accept),
+		line("neighbour advertisement", icmp6, equal(icmpType, []byte{136}), in(ndTarget, own.ip6), accept),
+		line("neighbour advertisement", icmp6, equal(icmpType, []byte{136}), prefixed(ndTarget, linkLocal6), in(ip6Dst, s.gw6), accept),
+		line("advertisement, unknown", icmp6, equal(icmpType, []byte{136}), in(etherSrc, s.anyAddr), in(ip6Dst, s.gw6), accept),
+	}
+	if l == netcontain.Isolate {
+		v4, v6 = append(v4, s.help(ip4Dst, s.gw4)...), append(v6, s.help(ip6Dst, s.gw6)...)
+	} else {
+		v4, v6 = append(v4, s.limited4()...), append(v6, s.limited6()...)
+	}
+	v4, v6 = append(v4, line("nothing else", drop)), append(v6, line("nothing else", drop))
+	return []chain{{name: n + "_svc4", rules: v4}, {name: n + "_svc6", rules: v6}, {name: n + "_from", rules: from}}
+}
+
+var helpPorts = []struct {
+	name  string
+	proto byte
+	port  uint16
+}{{"DNS", unix.IPPROTO_UDP, 53}, {"DNS", unix.IPPROTO_TCP, 53}, {"help page", unix.IPPROTO_TCP, 80}}
+
+// help lets an isolated host's DNS and HTTP reach the gateway. With a refuge
+// every destination will do: the mark makes the inet table redirect it.
+func (s services) help(dst field, gw *nftables.Set) []rule {
+	var out []rule
+	for _, h := range helpPorts {
+		if s.refuge {
+			out = append(out, line(h.name, l4(h.proto), equal(dstPort, be16(h.port)), setMark(Mark), verdict(expr.VerdictAccept)))
+		} else {
+			out = append(out, line(h.name, l4(h.proto), equal(dstPort, be16(h.port)), in(dst, gw), verdict(expr.VerdictAccept)))
+		}
+	}
+	return out
+}
+
+// gatewayPorts is what a limited host may use of the gateway itself.
+var gatewayPorts = []struct {
+	name  string
+	proto byte
+	port  uint16
+}{
+	{"DNS", unix.IPPROTO_UDP, 53}, {"DNS", unix.IPPROTO_TCP, 53}, {"NTP", unix.IPPROTO_UDP, 123},
+	{"panel", unix.IPPROTO_TCP, 80}, {"panel", unix.IPPROTO_TCP, 443},
+}
+
+func (s services) limited4() []rule {
+	out := []rule{
+		line("allow list", in(ip4Dst, s.allow4), verdict(expr.VerdictAccept)),
+		line("echo", l4(unix.IPPROTO_ICMP), equal(icmpType, []byte{8}), in(ip4Dst, s.gw4), verdict(expr.VerdictAccept)),
+	}
+	for _, p := range gatewayPorts {
+		out = append(out, line(p.name, l4(p.proto), equal(dstPort, be16(p.port)), in(ip4Dst, s.gw4), verdict(expr.VerdictAccept)))
+	}
+	return out
+}
+
+func (s services) limited6() []rule {
+	out := []rule{
+		line("allow list", in(ip6Dst, s.allow6), verdict(expr.VerdictAccept)),
+		line("echo", l4(unix.IPPROTO_ICMPV6), equal(icmpType, []byte{128}), in(ip6Dst, s.gw6), verdict(expr.VerdictAccept)),
+	}
+	for _, p := range gatewayPorts {
+		out = append(out, line(p.name, l4(p.proto), equal(dstPort, be16(p.port)), in(ip6Dst, s.gw6), verdict(expr.VerdictAccept)))
+	}
+	return out
+}
+
+// toIsolated is what the gateway may still send to an isolated host, itself or
+// on behalf of others: only answers of the services above.
+func toIsolated() chain {
+	accept := verdict(expr.VerdictAccept)
+	rules := []rule{line("ARP", wire(etherARP), accept)}
+	for _, p := range []struct {
+		name  string
+		proto byte
+		port  uint16
+	}{{"DHCP", unix.IPPROTO_UDP, 67}, {"DHCPv6", unix.IPPROTO_UDP, 547}} {
+		rules = append(rules, line(p.name, l4(p.proto), equal(srcPort, be16(p.port)), accept))
+	}
+	for _, h := range helpPorts {
+		rules = append(rules, line(h.name, l4(h.proto), equal(srcPort, be16(h.port)), accept))
+	}
+	for _, kind := range []byte{134, 135, 136} { // RFC 4861: advertisements and solicitation
+		rules = append(rules, line("NDP", l4(unix.IPPROTO_ICMPV6), equal(icmpType, []byte{kind}), accept))
+	}
+	return chain{name: "isolate_to", rules: append(rules, line("nothing else", verdict(expr.VerdictDrop)))}
+}
+
+// inetTable is what stands between networks: routed and translated traffic.
+func inetTable(cfg Config, nextID *uint32) *table {
+	t := &table{nft: &nftables.Table{Family: nftables.TableFamilyINet, Name: Table}}
+	add := t.addSets(nextID)
+	allow4, allow6 := add("allow_ip4", nftables.TypeIPAddr, true), add("allow_ip6", nftables.TypeIP6Addr, true)
+	limit, isolate := levelSetsOf(add, netcontain.Limit), levelSetsOf(add, netcontain.Isolate)
+	drop, accept := verdict(expr.VerdictDrop), verdict(expr.VerdictAccept)
+	t.chains = append(t.chains, chain{name: "lockdown"},
+		chain{name: "limit_from", rules: []rule{
+			line("the internet only", metaIs(expr.MetaKeyOIFNAME, expr.CmpOpNeq, ifname(cfg.WAN)), drop),
+			line("allow list", in(ip4Dst, allow4), accept),
+			line("allow list", in(ip6Dst, allow6), accept),
+			line("nothing else", drop),
+		}},
+		chain{name: "limit_to", rules: []rule{
+			line("the internet only", metaIs(expr.MetaKeyIIFNAME, expr.CmpOpNeq, ifname(cfg.WAN)), drop),
+			line("allow list", in(ip4Src, allow4), accept),
+			line("allow list", in(ip6Src, allow6), accept),
+			line("nothing else", drop),
+		}})
+	forward := []rule{line("office-wide lockdown", jump("lockdown"))}
+	forward = append(forward, routed(isolate, drop, drop)...)
+	forward = append(forward, routed(limit, goTo("limit_from"), goTo("limit_to"))...)
+	t.chains = append(t.chains, chain{"forward", nftables.ChainHookForward, inetForward, nftables.ChainTypeFilter, forward})
+	if cfg.Refuge.DNS != 0 {
+		t.chains = append(t.chains, redirects(cfg.Refuge))
+	}
+	return t
+}
+
+func routed(s levelSets, from, to []expr.Any) []rule {
+	ethernet := metaIs(expr.MetaKeyIIFTYPE, expr.CmpOpEq, []byte{1, 0}) // ARPHRD_ETHER, host order
+	return []rule{
+		line("from held MAC", ethernet, in(etherSrc, s.mac), from),
+		line("from held IPv4", in(ip4Src, s.ip4), from),
+		line("from held IPv6", in(ip6Src, s.ip6), from),
+		line("to held IPv4", in(ip4Dst, s.ip4), to),
+		line("to held IPv6", in(ip6Dst, s.ip6), to),
+	}
+}
+
+func redirects(r Refuge) chain {
+	c := chain{name: "prerouting", hook: nftables.ChainHookPrerouting, prio: natPriority, kind: nftables.ChainTypeNAT}
+	marked := metaIs(expr.MetaKeyMARK, expr.CmpOpEq, markBytes())
+	for _, h := range helpPorts {
+		to := r.DNS
+		if h.port == 80 {
+			to = r.HTTP
+		}
+		c.rules = append(c.rules, line(h.name, marked, l4(h.proto), equal(dstPort, be16(h.port)), redirectTo(to)))
+	}
+	return c
+}
