@@ -351,3 +351,13 @@ func TestClaimReadsARP(t *testing.T) {
 		}
 	}
 }
+
+func FuzzClaim(f *testing.F) {
+	f.Add(probeFrame([6]byte{2, 2}, gateway))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, ok := claim(b, [6]byte{2, 1})
+		if ok && (!a.Is4() || len(b) < etherLen+arpLen) {
+			t.Errorf("%v from %d bytes", a, len(b))
+		}
+	})
+}
