@@ -1,0 +1,191 @@
+package evidence
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sekisho/firmware/capture"
+)
+
+// Extract writes the packets of a host between from and to as pcapng: from the
+// segments pinned under id, and from later ones as far as they reach. Call it
+// after to has passed; what is in memory is flushed first. Packets come in the
+// order in which they were captured. A damaged segment is read as far as it
+// goes and named.
+func (s *Spool) Extract(ctx context.Context, id string, m Match, from, to time.Time, w io.Writer, progress Progress) (Extraction, error) {
+	if err := s.Flush(); errors.Is(err, errSpoolClosed) {
+		return Extraction{}, fmt.Errorf("extract %s: %w", id, err)
+	}
+	jobs, err := s.store.candidates(id, from.UnixNano(), to.UnixNano())
+	if err != nil {
+		return Extraction{}, fmt.Errorf("extract %s: %w", id, err)
+	}
+	x := extractor{m: newMatcher(m), from: from.UnixNano(), to: to.UnixNano(), w: bufio.NewWriterSize(w, 256<<10)}
+	x.header()
+	var done, total int64
+	for _, j := range jobs {
+		total += j.size
+	}
+	for _, j := range jobs {
+		if err := ctx.Err(); err != nil {
+			return x.out, fmt.Errorf("extract %s: %w", id, err)
+		}
+		if err := x.segment(ctx, s.store.path(j.seq), j); err != nil {
+			return x.out, fmt.Errorf("extract %s: %w", id, err)
+		}
+		if done += j.size; progress != nil {
+			progress(done, total)
+		}
+	}
+	if err := x.w.Flush(); err != nil {
+		return x.out, fmt.Errorf("extract %s: %w", id, err)
+	}
+	return x.out, nil
+}
+
+// candidates are the segments that overlap the time span: pinned or later.
+func (s *store) candidates(id string, from, to int64) ([]segment, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pins[id]
+	if p == nil {
+		return nil, ErrNoPin
+	}
+	var out []segment
+	for _, g := range s.segments {
+		later := g.first >= p.Made.UnixNano()
+		if (p.segments[g.seq] || later) && g.size > 0 && (g.first == 0 || (g.last >= from && g.first <= to)) {
+			out = append(out, *g)
+		}
+	}
+	return out, nil
+}
+
+type ifaceKey struct {
+	name string
+	link capture.LinkType
+}
+
+type extractor struct {
+	m        *matcher
+	from, to int64
+	w        *bufio.Writer
+	out      Extraction
+	known    []ifaceKey // interfaces of the output
+	k        keys
+	scratch  []byte
+}
+
+func (x *extractor) header() {
+	x.scratch = capture.AppendSHB(x.scratch[:0], capture.Section{App: "sekisho", Hardware: "Sekisho gateway"})
+	_, _ = x.w.Write(x.scratch) // bufio keeps the first error for Flush
+}
+
+func (x *extractor) segment(ctx context.Context, path string, g segment) error {
+	if !g.open {
+		if index, err := loadIndex(path); err == nil && !index.mayHold(x.m) {
+			x.out.Skipped++
+			if !index.gaps {
+				return nil
+			}
+			return x.walk(ctx, path, g.size, false)
+		}
+	}
+	x.out.Segments++
+	return x.walk(ctx, path, g.size, true)
+}
+
+func (x *extractor) walk(ctx context.Context, path string, size int64, packets bool) error {
+	f, err := os.Open(path)
+	if err != nil {
+		x.out.Damaged = append(x.out.Damaged, filepath.Base(path))
+		return nil
+	}
+	defer f.Close()
+	w := newWalker(io.LimitReader(f, size)) // beyond it blocks are still being written
+	var ifaces []uint32                     // number in the segment -> number in the output
+	for n := 0; ; n++ {
+		if n%4096 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		kind, block, err := w.next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			x.out.Damaged = append(x.out.Damaged, filepath.Base(path))
+			return nil
+		}
+		switch {
+		case kind == kindIDB:
+			ifaces = append(ifaces, x.describe(block))
+		case kind == kindISB:
+			x.gap(block)
+		case kind == kindEPB && packets:
+			if err := x.packet(block, ifaces); errors.Is(err, errTorn) {
+				x.out.Damaged = append(x.out.Damaged, filepath.Base(path))
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// describe finds the interface in the output, or adds it.
+func (x *extractor) describe(block []byte) uint32 {
+	key := ifaceKey{name: string(block[8:])} // the whole description tells them apart
+	key.link = capture.LinkType(binary.LittleEndian.Uint16(block[8:]))
+	for i, have := range x.known {
+		if have == key {
+			return uint32(i)
+		}
+	}
+	x.known = append(x.known, key)
+	_, _ = x.w.Write(block)
+	return uint32(len(x.known) - 1)
+}
+
+func (x *extractor) packet(block []byte, ifaces []uint32) error {
+	iface, ns, data, err := packet(block)
+	if err != nil || int(iface) >= len(ifaces) {
+		return errTorn
+	}
+	if ns < x.from || ns > x.to {
+		return nil
+	}
+	out := ifaces[iface]
+	x.k.read(x.known[out].link, data)
+	if !x.m.has(&x.k) {
+		return nil
+	}
+	binary.LittleEndian.PutUint32(block[8:], out)
+	if _, err := x.w.Write(block); err != nil {
+		return err
+	}
+	t := time.Unix(0, ns).UTC()
+	if x.out.Packets == 0 || t.Before(x.out.First) {
+		x.out.First = t
+	}
+	if t.After(x.out.Last) {
+		x.out.Last = t
+	}
+	x.out.Packets++
+	x.out.Bytes += uint64(len(data))
+	return nil
+}
+
+func (x *extractor) gap(block []byte) {
+	from, to, frames, ok := gapIn(block)
+	if !ok || to < x.from || from > x.to {
+		return
+	}
+	x.out.Gaps = append(x.out.Gaps, Gap{From: time.Unix(0, from).UTC(), To: time.Unix(0, to).UTC(), Frames: frames})
+}
