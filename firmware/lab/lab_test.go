@@ -120,7 +120,14 @@ func TestEveryScenarioIsSeenToReachOthersAndToBeCut(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- s.Attack(attackCtx, o) }()
 			until(ctx, t, "the first attack frame", func() bool { return !m.First().IsZero() })
-			until(ctx, t, "another machine is reached", func() bool { return m.Reached(time.Now()) > 0 })
+			until(ctx, t, "another machine is reached", func() bool {
+				select {
+				case err := <-ended:
+					t.Fatalf("the attack ended: %v", err)
+				default:
+				}
+				return m.Reached(time.Now()) > 0
+			})
 			after := cut(ctx, t, o)
 			if s.Name == "rogue-dhcp" { // what the rogue gave is given back
 				if err := o.Host(VictimName).Renew(ctx); err != nil {
