@@ -94,8 +94,7 @@ func (t *Tracker) guarded(p parser, data []byte) (err *Error) {
 func (t *Tracker) udpPayload(emit func(Event)) {
 	h := &t.hdr
 	src, dst := h.SrcPort, h.DstPort
-	switch {
-	case dst == 67 || dst == 68 && src == 67:
+	if dst == 67 || dst == 68 { // a client believes a server on whatever source port
 		t.ev.dhcp = DHCP{
 			Meta: t.here(), Src: h.Src.Netip(), Dst: h.Dst.Netip(),
 			Routers: t.ev.dhcp.Routers[:0], DNS: t.ev.dhcp.DNS[:0], Params: t.ev.dhcp.Params[:0],
@@ -104,8 +103,6 @@ func (t *Tracker) udpPayload(emit func(Event)) {
 			t.stats.DHCP++
 			emit(&t.ev.dhcp)
 		}
-		return
-	case src >= 5356 && dst >= 5356, src > 137 && dst > 5355: // most of all others
 		return
 	}
 	proto, ok := nameProto(dst)

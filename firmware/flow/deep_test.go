@@ -256,6 +256,16 @@ func TestNetBIOSNames(t *testing.T) {
 	k.want(t, "dns 3 tcp=false response=false opcode=5 accounts-pc/32 accounts-pc=192.168.1.1")
 }
 
+func TestLLMNRAndUnicastMDNSAnswersAreReadByTheirSourcePort(t *testing.T) {
+	k := newTalker(1)
+	k.udp(5355, 50000, flowtest.DNSQuery(7, "pc", hostA))
+	k.udp(5353, 50001, flowtest.DNSQuery(7, "pc.local", hostA))
+	k.udp(5354, 50002, flowtest.DNSQuery(7, "pc", hostA)) // no name service
+	k.want(t,
+		"dns 2 tcp=false response=true opcode=0 pc/1 pc=192.168.1.1",
+		"dns 1 tcp=false response=true opcode=0 pc.local/1 pc.local=192.168.1.1")
+}
+
 func TestMDNSAnnouncement(t *testing.T) {
 	b := []byte{0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 1}
 	b = append(b, "\x04_ipp\x04_tcp\x05local\x00"...)
