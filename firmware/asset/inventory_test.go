@@ -329,3 +329,41 @@ func TestRoleAgreesWithTheSnapshot(t *testing.T) {
 		t.Errorf("stranger %+v", r)
 	}
 }
+
+func TestReadersMayRunBesideTheObserver(t *testing.T) {
+	v := asset.New(asset.Config{Max: 50})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 2000 {
+			play(v, arp(i%80, i%200, time.Duration(i)*time.Second))
+		}
+	}()
+	for range 200 {
+		v.All()
+		v.Changed()
+		v.Role(mac(1), ip(1))
+		v.SetProtected(id(3), false)
+	}
+	<-done
+	if n := v.Stats().Assets; n == 0 || n > 50 {
+		t.Errorf("%d assets", n)
+	}
+}
+
+func TestNetBIOSNameIsTheFirstOneRegistered(t *testing.T) {
+	v := asset.New(asset.Config{})
+	register := func(name, data string) flow.Event {
+		return &flow.DNS{Meta: meta(10, 0), Proto: flow.NameNBNS, Opcode: 5, Src: netip.AddrPortFrom(ip(10), 137), QName: name,
+			Answers: []flow.DNSRecord{{Name: name, Type: 32, Data: data}}}
+	}
+	play(v, register("server", ip(9).String()), register("pc-7", ip(10).String()), register("workgroup", ip(10).String()))
+	if a, _ := v.ByMAC(mac(10)); a.Name != "pc-7" || a.NameFrom != "nbns" {
+		t.Errorf("name %q from %q", a.Name, a.NameFrom)
+	}
+	play(v, &flow.DNS{Meta: meta(10, 0), Proto: flow.NameNBNS, Response: true, Src: netip.AddrPortFrom(ip(10), 137),
+		Answers: []flow.DNSRecord{{Name: "*", Type: 33, Data: "pc-8"}}})
+	if a, _ := v.ByMAC(mac(10)); a.Name != "pc-8" {
+		t.Errorf("name %q: a node status names the computer itself", a.Name)
+	}
+}

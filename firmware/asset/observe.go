@@ -272,11 +272,18 @@ func (v *Inventory) dns(e *flow.DNS) {
 			// Only who answers for its own address names itself.
 			v.name(d, strings.TrimSuffix(r.Name, ".local"), protoNames[e.Proto])
 		}
-		if e.Proto == flow.NameNBNS && e.RCode == 0 && (r.Data == "" || r.Data == e.Src.Addr().String()) {
+		if e.Proto == flow.NameNBNS && e.Response && r.Type == nodeStatus {
+			v.name(d, r.Data, "nbns")
+		}
+		// The computer's own name is registered first; workgroup names follow
+		// from the same address, so the first one stays (RFC 1002, 4.2).
+		if e.Proto == flow.NameNBNS && e.RCode == 0 && r.Data == e.Src.Addr().String() && d.NameFrom != "nbns" {
 			v.name(d, r.Name, "nbns")
 		}
 	}
 }
+
+const nodeStatus = 33 // NBSTAT, RFC 1002, 4.2.17
 
 var protoNames = [...]string{flow.NameMDNS: "mdns", flow.NameLLMNR: "llmnr", flow.NameNBNS: "nbns"}
 

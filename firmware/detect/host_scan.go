@@ -2,6 +2,8 @@ package detect
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"sekisho/firmware/flow"
@@ -86,6 +88,7 @@ func (d *hostScan) contact(c contact) {
 	k := serviceKey{c.src, c.proto, c.port}
 	s := d.tab.get(k)
 	if !s.peers.add(c.to) {
+		s.revise(c)
 		return
 	}
 	d.tab.grow(k, 1)
@@ -110,6 +113,17 @@ func (d *hostScan) contact(c contact) {
 	if s.told.more(s.peers.len(), conf) {
 		d.out = append(d.out, d.finding(c, s, conf))
 	}
+}
+
+// revise takes back a failure whose retry was answered.
+func (s *sweep) revise(c contact) {
+	if _, failed := s.dead.seen[c.to]; !failed || !c.ok {
+		return
+	}
+	delete(s.dead.seen, c.to)
+	s.dead.first = slices.DeleteFunc(s.dead.first, func(a netip.Addr) bool { return a == c.to })
+	s.hits++
+	s.w += walk(stepHit - stepFail)
 }
 
 func (d *hostScan) confidence(c contact, s *sweep) Confidence {

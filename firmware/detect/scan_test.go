@@ -80,6 +80,18 @@ func TestHostScanDecidesAboutTheFifthFirstContact(t *testing.T) {
 	o.want("host_scan", detect.High)
 }
 
+func TestAnAnswerToARetryTakesTheFailureBack(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range 4 {
+		o.tcp(10, ip(50+i), 8000, flow.ConnUnanswered)
+	}
+	for i := range 3 {
+		o.tcp(10, ip(50+i), 8000, flow.ConnEstablished)
+	}
+	o.tcp(10, ip(54), 8000, flow.ConnUnanswered)
+	o.quiet()
+}
+
 func TestPingSweepIsMediumAtMost(t *testing.T) {
 	for _, answered := range []bool{true, false} {
 		o := newOffice(t, detect.Config{})
