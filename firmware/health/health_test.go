@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -86,10 +87,11 @@ func TestSinceIsTheTimeOfTheChange(t *testing.T) {
 }
 
 func TestAProbeThatHangsOrPanicsFails(t *testing.T) {
-	started, release := 0, make(chan struct{})
+	var started atomic.Int32
+	release := make(chan struct{})
 	defer close(release)
 	tree := mustNew(t, clock,
-		Check{Name: "stuck", Probe: func(context.Context) error { started++; <-release; return nil }},
+		Check{Name: "stuck", Probe: func(context.Context) error { started.Add(1); <-release; return nil }},
 		Check{Name: "panics", Probe: func(context.Context) error { panic("oh") }})
 	for range 2 {
 		for _, res := range tree.Run(context.Background()).Results {
@@ -98,8 +100,8 @@ func TestAProbeThatHangsOrPanicsFails(t *testing.T) {
 			}
 		}
 	}
-	if started != 1 {
-		t.Errorf("a stuck probe was started %d times", started)
+	if n := started.Load(); n != 1 {
+		t.Errorf("a stuck probe was started %d times", n)
 	}
 }
 

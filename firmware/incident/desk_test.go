@@ -87,6 +87,17 @@ func TestOldEvidenceFades(t *testing.T) {
 	}
 }
 
+func TestAQuestionWaitsForItsAnswer(t *testing.T) {
+	d := NewDesk(Policy{})
+	d.Observe(noon, found(noon, "a", detect.Medium), device(1), 50)
+	later := noon.Add(20 * time.Hour)
+	d.Observe(later, found(later, "b", detect.Low), device(1), 50)
+	d.Advance(noon.Add(1000 * time.Hour))
+	if s, ok := d.Suspect(); !ok || s.Why.EN != "It did things." {
+		t.Errorf("the suspect went away unanswered: %+v", s.Why)
+	}
+}
+
 func TestWhoIsNotIsolatedByPolicy(t *testing.T) {
 	with := func(f func(*asset.Asset)) asset.Asset { a := device(1); f(&a); return a }
 	for name, c := range map[string]struct {

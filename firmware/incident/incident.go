@@ -180,7 +180,7 @@ type Incident struct {
 	Dropped        int               `json:"dropped,omitempty"` // findings of detectors beyond the bound
 	Score          float64           `json:"score"`             // 0 to 1, as of Updated
 	Confidence     detect.Confidence `json:"confidence"`
-	Action         Action            `json:"action"` // what policy came to while it was open
+	Action         Action            `json:"action"` // what policy came to while it was open; never back to none
 	Why            detect.Text       `json:"why"`
 	Level          Level             `json:"level"` // wanted
 	Applied        bool              `json:"applied"`

@@ -31,6 +31,9 @@ func (m *move) finding() {
 	if m.i.State != Open {
 		return
 	}
+	if before != None && a.Action == None {
+		return // evidence fades, but a question that was asked waits for its answer
+	}
 	m.i.Action, m.i.Why = a.Action, a.Why
 	if before == None && a.Action != None {
 		m.silent = false
