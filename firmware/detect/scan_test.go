@@ -81,15 +81,17 @@ func TestHostScanDecidesAboutTheFifthFirstContact(t *testing.T) {
 }
 
 func TestAnAnswerToARetryTakesTheFailureBack(t *testing.T) {
-	o := newOffice(t, detect.Config{})
-	for i := range 4 {
-		o.tcp(10, ip(50+i), 8000, flow.ConnUnanswered)
+	for _, port := range []uint16{8000, 445} {
+		o := newOffice(t, detect.Config{})
+		for i := range 4 {
+			o.tcp(10, ip(50+i), port, flow.ConnUnanswered)
+		}
+		for i := range 3 {
+			o.tcp(10, ip(50+i), port, flow.ConnEstablished)
+		}
+		o.tcp(10, ip(54), port, flow.ConnUnanswered)
+		o.quiet()
 	}
-	for i := range 3 {
-		o.tcp(10, ip(50+i), 8000, flow.ConnEstablished)
-	}
-	o.tcp(10, ip(54), 8000, flow.ConnUnanswered)
-	o.quiet()
 }
 
 func TestPingSweepIsMediumAtMost(t *testing.T) {

@@ -39,6 +39,7 @@ type outbreak struct {
 
 type spread struct {
 	peers peerSet
+	dead  map[netip.Addr]struct{} // of peers: missed so far
 	leak  leak
 	hits  int
 	miss  int
@@ -117,14 +118,24 @@ func (d *worm) contact(c contact) {
 		o.services[c.port] = s
 	}
 	if !s.peers.add(c.to) {
+		if _, missed := s.dead[c.to]; missed && c.ok { // the retry was answered
+			delete(s.dead, c.to)
+			s.miss--
+			s.hits++
+			s.leak.add(-2, c.at)
+		}
 		return
 	}
-	d.tab.grow(c.src, 1)
+	d.tab.grow(c.src, 2)
 	if c.ok {
 		s.hits++
 		s.leak.add(-1, c.at)
 		return
 	}
+	if s.dead == nil {
+		s.dead = make(map[netip.Addr]struct{}, 4)
+	}
+	s.dead[c.to] = struct{}{}
 	s.miss++
 	s.leak.add(1, c.at)
 	d.judge(c.src, o, s, c.port, c.from, c.at)
