@@ -105,8 +105,8 @@ func (c Config) validateStorage(p *problems) {
 
 func (c Config) validatePolicy(p *problems) {
 	pol := c.Policy
-	p.check(pol.MaxHosts >= 0, "policy.max_hosts", "must not be negative")
-	p.check(pol.MaxPercent >= 0 && pol.MaxPercent <= 100, "policy.max_percent", "%d is not between 0 and 100", pol.MaxPercent)
+	p.check(pol.MaxHosts >= 1, "policy.max_hosts", "must be at least 1; set policy.auto_isolate = false to leave every decision to a person")
+	p.check(pol.MaxPercent >= 1 && pol.MaxPercent <= 100, "policy.max_percent", "%d is not between 1 and 100", pol.MaxPercent)
 	p.check(pol.Window > 0, "policy.window", "must be positive")
 	for i, m := range pol.Protected {
 		if hw, err := net.ParseMAC(m); err != nil || len(hw) != 6 {
