@@ -124,15 +124,15 @@ func decodeIndex(b []byte) (*index, error) {
 	return x, nil
 }
 
-// blocks adds every packet of r to the index and returns the length of its
+// blocks adds every packet of w to the index and returns the length of its
 // whole blocks, and what stopped it (io.EOF: nothing did).
-func (x *index) blocks(r io.Reader, links []capture.LinkType) (int64, []capture.LinkType, error) {
-	w := newWalker(r)
+func (x *index) blocks(w *walker) (int64, error) {
+	var links []capture.LinkType
 	var k keys
 	for {
 		kind, block, err := w.next()
 		if err != nil {
-			return w.offset, links, err
+			return w.offset, err
 		}
 		switch kind {
 		case kindIDB:
@@ -145,7 +145,7 @@ func (x *index) blocks(r io.Reader, links []capture.LinkType) (int64, []capture.
 		case kindEPB:
 			iface, ns, data, err := packet(block)
 			if err != nil || int(iface) >= len(links) {
-				return w.offset, links, errTorn
+				return w.offset, fmt.Errorf("packet at byte %d: %w", w.offset, errTorn)
 			}
 			k.read(links[iface], data)
 			x.add(ns, len(data), &k)
@@ -162,7 +162,7 @@ func rebuild(path string) (*index, error) {
 	}
 	defer f.Close()
 	x := newIndex()
-	size, _, err := x.blocks(f, nil)
+	size, err := x.blocks(newWalker(f))
 	if err != io.EOF && !errors.Is(err, errTorn) {
 		return nil, fmt.Errorf("scan segment: %w", err)
 	}

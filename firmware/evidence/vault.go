@@ -1,0 +1,327 @@
+package evidence
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"sekisho/firmware/ledger"
+)
+
+const unfinished = ".sealing-" // folder names of what was never acknowledged
+
+// VaultConfig says where bundles go and who signs them.
+type VaultConfig struct {
+	Dir      string
+	Ledger   *ledger.Ledger // its key signs the bundles
+	Software string         // "sekisho 1.2", into bag-info.txt
+	Now      func() time.Time
+	Logger   *slog.Logger
+}
+
+// Vault keeps sealed bundles, each a read-only folder. One process has it open.
+type Vault struct {
+	dir string
+	c   VaultConfig
+
+	mu   sync.Mutex // one bundle at a time: the disk belongs to the capture
+	step func(string) error
+}
+
+// OpenVault opens the vault and removes what a crash left half-made.
+func OpenVault(c VaultConfig) (*Vault, error) {
+	if c.Ledger == nil {
+		return nil, errors.New("open vault: no ledger")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Software == "" {
+		c.Software = "sekisho"
+	}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open vault: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("open vault: %w", err)
+	}
+	v := &Vault{dir: dir, c: c, step: func(string) error { return nil }}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open vault: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), unfinished) {
+			c.Logger.Info("unfinished bundle is removed", "folder", e.Name())
+			if err := removeSealed(filepath.Join(dir, e.Name())); err != nil {
+				return nil, fmt.Errorf("open vault: %w", err)
+			}
+		}
+	}
+	return v, nil
+}
+
+// removeSealed removes a folder that may be read-only already.
+func removeSealed(dir string) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			err = os.Chmod(path, 0o755)
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+// Seal writes the bundle, records it in the ledger, signs it, reads it back and
+// verifies it, and only then publishes it under its name, read-only. After a
+// crash or an error nothing is offered; the ledger may then hold the entry of a
+// seal that was never finished.
+func (v *Vault) Seal(ctx context.Context, in BundleInput) (Bundle, error) {
+	if err := validID(in.ID); err != nil {
+		return Bundle{}, fmt.Errorf("seal bundle: %w", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	final := filepath.Join(v.dir, in.ID)
+	if _, err := os.Lstat(final); err == nil {
+		return Bundle{}, fmt.Errorf("seal bundle %s: %w", in.ID, ErrSealed)
+	}
+	work := filepath.Join(v.dir, unfinished+in.ID)
+	b, err := v.build(ctx, in, work)
+	if err == nil {
+		err = v.publish(work, final)
+	}
+	if err != nil {
+		return Bundle{}, errors.Join(fmt.Errorf("seal bundle %s: %w", in.ID, err), removeSealed(work))
+	}
+	b.Path = final
+	return b, nil
+}
+
+func (v *Vault) build(ctx context.Context, in BundleInput, work string) (Bundle, error) {
+	if err := removeSealed(work); err != nil {
+		return Bundle{}, err
+	}
+	if err := os.MkdirAll(filepath.Join(work, "data"), 0o755); err != nil {
+		return Bundle{}, err
+	}
+	bag := newBag(work)
+	sealed := v.c.Now().UTC()
+	facts, err := v.payload(ctx, bag, in, sealed)
+	if err != nil {
+		return Bundle{}, err
+	}
+	if err := v.step("payload"); err != nil {
+		return Bundle{}, err
+	}
+	meta := seal{ID: in.ID, Incident: in.Incident, Key: v.c.Ledger.Key().Public(), Packets: facts.Packets,
+		Bytes: facts.Bytes, First: facts.First, Last: facts.Last, Sealed: sealed}
+	if err := v.tags(bag, &meta, in.LedgerFrom); err != nil {
+		return Bundle{}, err
+	}
+	if err := v.step("signed"); err != nil {
+		return Bundle{}, err
+	}
+	if err := freeze(work); err != nil {
+		return Bundle{}, err
+	}
+	if _, err := Verify(work, VerifyOptions{Key: v.c.Ledger.Key().Public()}); err != nil {
+		return Bundle{}, fmt.Errorf("read back: %w", err)
+	}
+	return meta.bundle(), v.step("verified")
+}
+
+// payload writes data/ and returns what the packets are.
+func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed time.Time) (pcapFacts, error) {
+	var facts pcapFacts
+	var ex Extraction
+	err := bag.add("data/host.pcapng", func(w io.Writer) (err error) {
+		if in.Packets == nil {
+			return errors.New("no packets given")
+		}
+		ex, err = in.Packets(ctx, w)
+		return err
+	})
+	if err != nil {
+		return facts, err
+	}
+	if facts, err = readPcapFile(filepath.Join(bag.dir, "data", "host.pcapng")); err != nil {
+		return facts, fmt.Errorf("data/host.pcapng: %w", err)
+	}
+	if facts.Packets != ex.Packets {
+		return facts, fmt.Errorf("data/host.pcapng: %d packets extracted, %d in the file", ex.Packets, facts.Packets)
+	}
+	in.Completeness.Extraction = ex
+	files := []struct {
+		name  string
+		write func(io.Writer) error
+	}{
+		{"data/findings.jsonl", orText(in.Findings, "")},
+		{"data/flows.jsonl", orText(in.Flows, "")},
+		{"data/assets.json", orText(in.Assets, "[]\n")},
+		{"data/incident.json", orText(in.IncidentJSON, "{}\n")},
+		{"data/completeness.json", func(w io.Writer) error {
+			enc := json.NewEncoder(w)
+			enc.SetIndent("", "  ")
+			return enc.Encode(in.Completeness)
+		}},
+		{"data/report.html", func(w io.Writer) error { return writeReport(w, in, sealed) }},
+	}
+	for _, f := range files {
+		if err := ctx.Err(); err != nil {
+			return facts, err
+		}
+		if err := bag.add(f.name, f.write); err != nil {
+			return facts, err
+		}
+	}
+	return facts, nil
+}
+
+func orText(write func(io.Writer) error, text string) func(io.Writer) error {
+	if write != nil {
+		return write
+	}
+	return func(w io.Writer) error { _, err := io.WriteString(w, text); return err }
+}
+
+// tags writes everything beside data/. The ledger entry holds the hash of the
+// payload manifest, the signature holds the hash of the tag manifest, which
+// covers the ledger extract: each link is fixed before the next is made.
+func (v *Vault) tags(bag *bag, meta *seal, from int64) error {
+	manifest := bag.manifest("data/")
+	if err := bag.addBytes("manifest-sha256.txt", manifest); err != nil {
+		return err
+	}
+	if err := bag.addBytes("bagit.txt", []byte(bagitText)); err != nil {
+		return err
+	}
+	if err := bag.addBytes("bag-info.txt", bag.info(*meta, v.c.Software)); err != nil {
+		return err
+	}
+	index, err := v.c.Ledger.Append(ledger.Entry{Time: meta.Sealed, Actor: "gateway", Action: "bundle.seal", Subject: meta.ID,
+		Detail: map[string]any{"incident": meta.Incident, "manifest_sha256": hexSum(manifest), "packets": meta.Packets}})
+	if err != nil {
+		return err
+	}
+	meta.Entry = index
+	if err := v.step("ledger"); err != nil {
+		return err
+	}
+	extract, checkpoint, err := ledgerExtract(v.c.Ledger, from, index)
+	if err != nil {
+		return err
+	}
+	if err := bag.addBytes(ledgerFile, extract); err != nil {
+		return err
+	}
+	if err := bag.addBytes(checkpointFile, checkpoint); err != nil {
+		return err
+	}
+	tagManifest := bag.tagManifest()
+	if err := bag.addBytes(tagManifestFile, tagManifest); err != nil {
+		return err
+	}
+	meta.TagManifest = hexSum(tagManifest)
+	signed, err := v.c.Ledger.Key().Sign(meta.text())
+	if err != nil {
+		return err
+	}
+	return bag.addBytes(signatureFile, signed)
+}
+
+// ledgerExtract writes one line an entry: index, inclusion proof, and the
+// record as it was hashed.
+func ledgerExtract(l *ledger.Ledger, from, to int64) (extract, checkpoint []byte, err error) {
+	checkpoint, err = l.Checkpoint()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := ledger.ParseCheckpoint(checkpoint, l.Key().Verifier())
+	if err != nil {
+		return nil, nil, err
+	}
+	from = max(0, min(from, to))
+	lines, err := l.Lines(from, to+1)
+	if err != nil {
+		return nil, nil, err
+	}
+	var b bytes.Buffer
+	for i, line := range lines {
+		index := from + int64(i)
+		proof, err := l.Prove(index, c.Size)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := json.NewEncoder(&b).Encode(provenEntry{Index: index, Proof: proof, Record: string(line)}); err != nil {
+			return nil, nil, err
+		}
+	}
+	return b.Bytes(), checkpoint, nil
+}
+
+// publish gives the finished folder its name in one step.
+func (v *Vault) publish(work, final string) error {
+	if err := os.Rename(work, final); err != nil {
+		return err
+	}
+	return syncDir(v.dir)
+}
+
+// Get returns the bundle of that id. It reads the signature only; Verify reads
+// everything.
+func (v *Vault) Get(id string) (Bundle, error) {
+	if err := validID(id); err != nil {
+		return Bundle{}, fmt.Errorf("bundle: %w", err)
+	}
+	path := filepath.Join(v.dir, id)
+	data, err := os.ReadFile(filepath.Join(path, signatureFile))
+	if err != nil {
+		return Bundle{}, fmt.Errorf("bundle %s: %w", id, err)
+	}
+	meta, err := openSeal(data, v.c.Ledger.Key().Verifier())
+	if err != nil {
+		return Bundle{}, fmt.Errorf("bundle %s: %w", id, err)
+	}
+	b := meta.bundle()
+	b.Path = path
+	return b, nil
+}
+
+// List returns every sealed bundle, by id. One that cannot be read is logged.
+func (v *Vault) List() ([]Bundle, error) {
+	entries, err := os.ReadDir(v.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list bundles: %w", err)
+	}
+	var out []Bundle
+	for _, e := range entries {
+		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		b, err := v.Get(e.Name())
+		if err != nil {
+			v.c.Logger.Warn("bundle cannot be read", "error", err)
+			continue
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
