@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"sekisho/firmware/evidence"
+)
+
+// run shows only what verifies: nothing in a broken bundle is worth reading.
+func (s showCmd) run(out, errs io.Writer) int {
+	key, err := trusted(s.Key)
+	if err != nil {
+		fmt.Fprintln(errs, "sekishoctl: read key:", err)
+		return exitUsage
+	}
+	r, err := evidence.Verify(s.Bundle, evidence.VerifyOptions{Key: key})
+	if err != nil {
+		fmt.Fprintf(errs, "BROKEN  %s\n  %s\n", s.Bundle, reason(err))
+		return exitBroken
+	}
+	printReport(out, r)
+	for _, part := range []func(io.Writer, evidence.Report) error{s.incident, s.findings} {
+		if err := part(out, r); err != nil {
+			fmt.Fprintln(errs, "sekishoctl:", err)
+			return exitBroken
+		}
+	}
+	fmt.Fprintln(out, "\nledger")
+	for i, e := range r.Entries {
+		fmt.Fprintf(out, "  %d  %s  %s  %s  %s\n", r.Entry-int64(len(r.Entries)-1-i), stamp(e.Time), printable(e.Actor), printable(e.Action), printable(e.Subject))
+	}
+	fmt.Fprintln(out, "\nfiles")
+	for _, f := range r.Files {
+		fmt.Fprintf(out, "  %12d  %s\n", f.Size, f.Name)
+	}
+	return 0
+}
+
+// incident prints the plain values at the top of incident.json.
+func (s showCmd) incident(out io.Writer, r evidence.Report) error {
+	data, err := os.ReadFile(filepath.Join(r.Path, "data", "incident.json"))
+	if err != nil {
+		return err
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return fmt.Errorf("data/incident.json: %w", err)
+	}
+	fmt.Fprintln(out, "\nincident")
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		switch v := fields[name].(type) {
+		case string:
+			fmt.Fprintf(out, "  %-12s %s\n", printable(name), printable(v))
+		case float64:
+			fmt.Fprintf(out, "  %-12s %s\n", printable(name), strconv.FormatFloat(v, 'f', -1, 64))
+		case bool:
+			fmt.Fprintf(out, "  %-12s %v\n", printable(name), v)
+		}
+	}
+	return nil
+}
+
+type finding struct {
+	Time       time.Time       `json:"time"`
+	Detector   string          `json:"detector"`
+	Technique  string          `json:"technique"`
+	Confidence string          `json:"confidence"`
+	Title      json.RawMessage `json:"title"`
+	Explain    json.RawMessage `json:"explain"`
+}
+
+func (s showCmd) findings(out io.Writer, r evidence.Report) error {
+	f, err := os.Open(filepath.Join(r.Path, "data", "findings.jsonl"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fmt.Fprintln(out, "\nfindings")
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		var x finding
+		if err := json.Unmarshal(lines.Bytes(), &x); err != nil {
+			return fmt.Errorf("data/findings.jsonl: %w", err)
+		}
+		fmt.Fprintf(out, "  %s  %s  %s  %s\n    %s\n    %s\n", stamp(x.Time), printable(x.Detector), printable(x.Technique),
+			printable(x.Confidence), s.text(x.Title), s.text(x.Explain))
+	}
+	return lines.Err()
+}
+
+// text takes a plain string or an object with "en" and "ja".
+func (s showCmd) text(raw json.RawMessage) string {
+	var t evidence.Text
+	if json.Unmarshal(raw, &t) == nil {
+		return printable(t.In(s.Lang))
+	}
+	var plain string
+	_ = json.Unmarshal(raw, &plain)
+	return printable(plain)
+}
+
+// printable keeps a name that a stranger chose from steering the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, s)
+}
