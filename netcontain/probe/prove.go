@@ -1,0 +1,133 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Defaults of Config.
+const (
+	defaultSettle = 300 * time.Millisecond
+	defaultLimit  = 3 * time.Second
+	askEvery      = 50 * time.Millisecond
+)
+
+// Prove makes the host speak and says what the wire says of the time after
+// since (the moment at which Apply returned). It returns as soon as the host
+// was heard after since and nothing leaked for Config.Settle, or when
+// Config.Limit is over. It may be called as often as one likes.
+func (w *Watch) Prove(ctx context.Context, since time.Time) (Result, error) {
+	start := time.Now()
+	settle, limit := w.cfg.Settle, w.cfg.Limit
+	if settle <= 0 {
+		settle = defaultSettle
+	}
+	if limit <= 0 {
+		limit = defaultLimit
+	}
+	end, ask := time.NewTimer(limit), time.NewTicker(askEvery)
+	defer end.Stop()
+	defer ask.Stop()
+	for {
+		if err := w.stimulate(); err != nil {
+			return Result{}, fmt.Errorf("probe: %w", err)
+		}
+		r, err := w.result(since)
+		if err != nil {
+			return Result{}, err
+		}
+		r.Took = time.Since(start)
+		if r.FramesFromHost > 0 && r.FramesLeaked == 0 && r.Took >= settle {
+			return w.judge(r), nil
+		}
+		select {
+		case <-ctx.Done():
+			return Result{}, fmt.Errorf("probe: %w", ctx.Err())
+		case <-end.C:
+			r, err := w.result(since)
+			r.Took = time.Since(start)
+			return w.judge(r), err
+		case <-ask.C:
+		}
+	}
+}
+
+// Stats is what was seen since the given time, without asking the host.
+func (w *Watch) Stats(since time.Time) (Result, error) {
+	r, err := w.result(since)
+	return w.judge(r), err
+}
+
+func (w *Watch) result(since time.Time) (Result, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return Result{}, fmt.Errorf("probe: the watch is closed")
+	}
+	for _, t := range w.taps {
+		// Reading resets the kernel's counter.
+		if s, err := unix.GetsockoptTpacketStats(t.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			w.drops += uint64(s.Drops)
+		}
+	}
+	r := Result{LastLeak: w.last, Drops: w.drops}
+	for _, t := range w.taps {
+		r.Watched = append(r.Watched, t.name)
+	}
+	for _, at := range w.inward {
+		if at.After(since) {
+			r.FramesFromHost++
+		}
+	}
+	for _, l := range w.leaked {
+		if l.at.After(since) {
+			r.FramesLeaked++
+			if !slices.Contains(r.LeakPorts, l.port) {
+				r.LeakPorts = append(r.LeakPorts, l.port)
+			}
+		}
+	}
+	slices.Sort(r.LeakPorts)
+	return r, nil
+}
+
+// judge fills in the verdict and its text.
+func (w *Watch) judge(r Result) Result {
+	switch {
+	case r.FramesLeaked > 0:
+		r.Verdict = NotIsolated
+		r.Text = Text{
+			EN: fmt.Sprintf("NOT isolated: %d frame(s) of the device still left by %v. Pull its cable.", r.FramesLeaked, r.LeakPorts),
+			JA: fmt.Sprintf("遮断できていません。この端末の通信が %d 件、%v から出ています。LAN ケーブルを抜いてください。", r.FramesLeaked, r.LeakPorts),
+		}
+	case r.Drops > 0:
+		r.Verdict = BestEffort
+		r.Text = Text{
+			EN: fmt.Sprintf("No frame of the device was seen leaving, but %d frame(s) could not be looked at.", r.Drops),
+			JA: fmt.Sprintf("この端末の通信は外に出ていませんが、%d 件は確認できませんでした。", r.Drops),
+		}
+	case r.FramesFromHost == 0:
+		r.Verdict = BestEffort
+		r.Text = Text{
+			EN: "Nothing of the device leaves, but it did not answer either: it may be off. The rules are in force.",
+			JA: "この端末の通信は外に出ていませんが、応答もありません。電源が切れている可能性があります。遮断の設定は有効です。",
+		}
+	case w.cfg.Shared || w.cfg.HostPort == "":
+		r.Verdict = BestEffort
+		r.Text = Text{
+			EN: fmt.Sprintf("The device sent %d frame(s), and none passed the gateway. Devices on the same switch are not protected.", r.FramesFromHost),
+			JA: fmt.Sprintf("この端末は %d 件を送信しましたが、ゲートウェイを通ったものはありません。同じスイッチにつながる端末は保護できません。", r.FramesFromHost),
+		}
+	default:
+		r.Verdict = Proven
+		r.Text = Text{
+			EN: fmt.Sprintf("Isolated, proven on the wire: the device sent %d frame(s), none left by the %d watched ports.", r.FramesFromHost, len(r.Watched)),
+			JA: fmt.Sprintf("遮断を回線上で確認しました。この端末は %d 件を送信しましたが、監視中の %d ポートから出たものはありません。", r.FramesFromHost, len(r.Watched)),
+		}
+	}
+	return r
+}
