@@ -17,6 +17,9 @@ func TestMain(m *testing.M) {
 	if done, code := Init(); done {
 		os.Exit(code)
 	}
+	if os.Getenv(victimMode) != "" {
+		os.Exit(victim())
+	}
 	if Inside() {
 		os.Exit(m.Run())
 	}
