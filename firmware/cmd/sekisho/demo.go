@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/term"
+
+	"sekisho/firmware/lab"
+)
+
+type demoCmd struct {
+	Scenario string `default:"worm" help:"What happens: worm, scan, arp-spoof or rogue-dhcp."`
+	Headless bool   `help:"No person: the program presses the button itself."`
+	Auto     bool   `help:"Nobody presses: the gateway isolates alone when it is sure."`
+	JSON     bool   `name:"json" help:"End with one JSON object."`
+	Keep     string `type:"path" placeholder:"DIR" help:"Keep the sealed bundle there (default: a new temporary folder)."`
+	Listen   string `default:"127.0.0.1:0" help:"Where the web page is served on this machine."`
+	Seed     uint64 `default:"1" help:"Order of ordinary traffic and of the worm."`
+	Debug    bool   `help:"Say more on stderr."`
+}
+
+// keepVariable hands the folder's name to the inside, where it is used.
+const keepVariable = "SEKISHO_DEMO_KEEP"
+
+// Descriptors that the inside gets beside the standard ones.
+const (
+	fdListener = 3
+	fdDialer   = 4
+)
+
+// labInit is the first thing that main does: it takes over when this process
+// is the first of the lab's PID namespace.
+func labInit() (bool, int) { return lab.Init() }
+
+// Run is the demonstration. Outside it opens the web page's socket, which has
+// to be of this machine's network, and watches over a copy of this program
+// inside of the lab; that one does the rest.
+func (c *demoCmd) Run(ctx context.Context, s streams) error {
+	if lab.Inside() {
+		return c.play(ctx, s)
+	}
+	if _, err := lab.FindScenario(c.Scenario); err != nil {
+		return &exitError{exitUsage, err}
+	}
+	keep, err := c.keepFolder()
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return &exitError{exitUsage, fmt.Errorf("--listen: %w", err)}
+	}
+	defer listener.Close()
+	page, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		return fmt.Errorf("hand the web page's socket over: %w", err)
+	}
+	defer page.Close()
+	inner, err := dialFor(ctx, listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	defer inner.Close()
+	if !c.Headless {
+		defer restoreTerminal()()
+		guide(s, listener.Addr().String(), c.Auto)
+	}
+	code, err := lab.Supervise(ctx, lab.Child{
+		Args: os.Args[1:], Env: []string{keepVariable + "=" + keep}, Files: []*os.File{page, inner},
+		Stdin: os.Stdin, Stdout: s.out, Stderr: s.err,
+	})
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("stopped; the virtual office is gone")
+	}
+	if code != 0 || err != nil {
+		return &exitError{max(code, 1), err}
+	}
+	return nil
+}
+
+func (c *demoCmd) keepFolder() (string, error) {
+	if c.Keep == "" {
+		return os.MkdirTemp("", "sekisho-demo-")
+	}
+	dir, err := filepath.Abs(c.Keep)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err != nil {
+		return "", &exitError{exitUsage, fmt.Errorf("--keep: %w", err)}
+	}
+	return dir, nil
+}
+
+// restoreTerminal gives the terminal back as it was, also when the panel died
+// in the middle.
+func restoreTerminal() func() {
+	fd := int(os.Stdin.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return func() {} // no terminal
+	}
+	return func() { term.Restore(fd, state) } //nolint:errcheck
+}
+
+func guide(s streams, addr string, auto bool) {
+	lines := []string{
+		"Sekisho on a virtual office: eight machines, and one of them will misbehave.",
+		"Panel as a web page: http://" + addr + "/",
+		"When the lamp turns amber, press Enter (or click the button): the named machine is cut off.",
+		"q or Ctrl-C ends everything.",
+	}
+	press := 2
+	if language() == "ja" {
+		lines = []string{
+			"仮想オフィスで Sekisho を動かします。8 台のうち 1 台が、まもなく不審な動きを始めます。",
+			"パネルのページ: http://" + addr + "/",
+			"ランプが橙色になったら Enter を押してください(画面のボタンでも構いません)。表示中の機器を切り離します。",
+			"q または Ctrl-C で終了します。",
+		}
+	}
+	for i, line := range lines {
+		if i == press && auto {
+			continue
+		}
+		fmt.Fprintln(s.err, line)
+	}
+}
+
+// language follows the rule of setlocale(3): LC_ALL, LC_MESSAGES, LANG.
+func language() string {
+	for _, key := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if v := os.Getenv(key); v != "" {
+			if strings.HasPrefix(v, "ja") {
+				return "ja"
+			}
+			return "en"
+		}
+	}
+	return "en"
+}

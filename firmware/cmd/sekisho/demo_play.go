@@ -1,0 +1,476 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"sekisho/firmware/config"
+	"sekisho/firmware/evidence"
+	"sekisho/firmware/lab"
+)
+
+// demoResult is the contract of `demo --json`. Times are seconds since the
+// first attack packet left the attacker.
+type demoResult struct {
+	Scenario    string  `json:"scenario"`
+	DetectedS   float64 `json:"detected_s"`
+	PressedS    float64 `json:"pressed_s"`
+	IsolatedS   float64 `json:"isolated_s"`
+	Proof       string  `json:"proof"`
+	Reached     int     `json:"hosts_reached_before"`
+	LeakedAfter int     `json:"leaked_frames_after"`
+	TrafficOK   bool    `json:"office_traffic_ok"`
+	Bundle      string  `json:"bundle"`
+	Verified    bool    `json:"verified"`
+}
+
+// Bounds of the parts of a headless demonstration.
+const (
+	startTime    = 20 * time.Second
+	detectTime   = 30 * time.Second
+	isolateTime  = 10 * time.Second
+	afterTime    = 2 * time.Second // the attack goes on that long against the closed gate
+	healTime     = 20 * time.Second
+	sealTime     = 20 * time.Second
+	warmUpRounds = 10 * time.Second
+	personTime   = time.Hour
+	pollEvery    = 20 * time.Millisecond
+)
+
+// play is one demonstration, inside.
+type play struct {
+	cmd    *demoCmd
+	s      streams
+	office *lab.Office
+	api    *http.Client
+	child  *exec.Cmd
+	ended  chan error
+	meter  *lab.Meter
+	result demoResult
+}
+
+func (c *demoCmd) play(ctx context.Context, s streams) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	scenario, err := lab.FindScenario(c.Scenario)
+	if err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if c.Debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level}))
+	p := &play{cmd: c, s: s, api: pageClient(fdDialer), result: demoResult{Scenario: c.Scenario}}
+	p.say("building the virtual office")
+	if p.office, err = lab.Start(ctx, lab.Config{Dir: lab.Dir, HoldPorts: true, Seed: c.Seed, Log: log}); err != nil {
+		return err
+	}
+	defer p.office.Close() //nolint:errcheck // the namespaces go with this process
+	if err := p.startGateway(ctx); err != nil {
+		return err
+	}
+	defer p.stopGateway()
+	err = p.run(ctx, scenario)
+	if c.JSON {
+		if encodeErr := json.NewEncoder(s.out).Encode(p.result); encodeErr != nil {
+			return encodeErr
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := p.result.judge(c.Auto); err != nil {
+		return err
+	}
+	p.say("isolated after %.2f s, proven on the wire; bundle: %s", p.result.IsolatedS, p.result.Bundle)
+	if !c.Headless {
+		p.say("the office keeps running; q or Ctrl-C ends it")
+		p.office.Traffic(p.untilChildEnds(ctx), p.office.Attacker())
+	}
+	return nil
+}
+
+// say is silent while the panel has the terminal.
+func (p *play) say(format string, args ...any) {
+	if p.cmd.Headless {
+		fmt.Fprintf(p.s.err, "demo: "+format+"\n", args...)
+	}
+}
+
+func (p *play) settings() config.Config {
+	c := config.Default()
+	o := p.office
+	c.Office = config.Office{Name: "Virtual office", Lang: language(), Vendor: "IT support", VendorPhone: "03-5550-0100"}
+	c.Network.Bridge, c.Network.WAN, c.Network.Ports, c.Network.HoldPorts = o.Bridge, o.WAN, o.Ports, true
+	c.Network.LAN = []netip.Prefix{o.LAN}
+	c.Network.DHCPPool = config.Range{First: o.Pool[0], Last: o.Pool[1]}
+	c.Storage = config.Storage{
+		State: filepath.Join(lab.Dir, "state"), Evidence: filepath.Join(lab.Dir, "evidence"),
+		Spool: 64 << 20, Segment: 4 << 20,
+	}
+	c.Evidence.After = config.Duration(afterTime)
+	c.Policy.AutoIsolate = p.cmd.Auto
+	if p.cmd.Headless {
+		c.Panel.Kind = "headless"
+	}
+	return c
+}
+
+// startGateway starts `sekisho run` in the gateway's namespace with the page's
+// socket handed over as a service manager does (sd_listen_fds(3)).
+func (p *play) startGateway(ctx context.Context) error {
+	text, err := p.settings().Encode()
+	if err != nil {
+		return fmt.Errorf("write the gateway's settings: %w", err)
+	}
+	file := filepath.Join(lab.Dir, "sekisho.toml")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return fmt.Errorf("write the gateway's settings: %w", err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	// LISTEN_PID has to be the number that the program itself will have.
+	args := []string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, exe, "run", "--config", file}
+	if p.cmd.Debug {
+		args = append(args, "--debug")
+	}
+	p.child = p.office.Gateway.Command(context.WithoutCancel(ctx), "sh", args...)
+	p.child.Env = append(os.Environ(), "LISTEN_FDS=1", "SEKISHO_LAB_STAGE=")
+	p.child.ExtraFiles = []*os.File{os.NewFile(fdListener, "page")}
+	p.child.Stderr = p.s.err
+	if !p.cmd.Headless {
+		p.child.Stdin, p.child.Stdout = os.Stdin, p.s.out
+	}
+	if err := p.child.Start(); err != nil {
+		return fmt.Errorf("start the gateway: %w", err)
+	}
+	p.ended = make(chan error, 1)
+	go func() { p.ended <- p.child.Wait() }()
+	p.say("starting the gateway")
+	return p.poll(ctx, startTime, "the gateway to be healthy", func(ctx context.Context) (bool, error) {
+		return p.get(ctx, "/healthz", nil) == nil, nil
+	})
+}
+
+func (p *play) stopGateway() {
+	p.child.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended
+	select {
+	case <-p.ended:
+	case <-time.After(5 * time.Second):
+		p.child.Process.Kill() //nolint:errcheck // process 1 would do it as well
+	}
+}
+
+// untilChildEnds is a context that ends with the gateway, as when a person
+// presses q.
+func (p *play) untilChildEnds(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		select {
+		case err := <-p.ended:
+			p.ended <- err // for stopGateway
+		case <-ctx.Done():
+		}
+	}()
+	return ctx
+}
+
+// run goes from the first lease to the verified bundle.
+func (p *play) run(ctx context.Context, scenario lab.Scenario) error {
+	attacker := p.office.Attacker()
+	joinCtx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	if err := p.office.Join(joinCtx); err != nil {
+		return err
+	}
+	p.say("ordinary traffic")
+	warm, cancelWarm := context.WithTimeout(ctx, warmUpRounds)
+	defer cancelWarm()
+	if err := p.office.Check(warm); err != nil {
+		return fmt.Errorf("the office does not work before the attack: %w", err)
+	}
+	var err error
+	if p.meter, err = p.office.Measure(scenario); err != nil {
+		return err
+	}
+	defer p.meter.Close()
+	attack, stop := context.WithCancel(ctx)
+	defer stop()
+	background := make(chan struct{}, 2)
+	attackErr := make(chan error, 1)
+	go func() {
+		attackErr <- scenario.Attack(attack, p.office)
+		background <- struct{}{}
+	}()
+	go func() {
+		p.office.Traffic(attack, attacker)
+		background <- struct{}{}
+	}()
+	p.say("%s misbehaves: %s", attacker.Name, scenario.Name)
+	err = p.detectAndIsolate(ctx, attackErr)
+	stop()
+	<-background
+	<-background
+	if err != nil {
+		return err
+	}
+	return p.collect(ctx)
+}
+
+func (p *play) since(t time.Time) float64 {
+	return float64(t.Sub(p.meter.First()).Microseconds()) / 1e6
+}
+
+type panelState struct {
+	State  string `json:"state"`
+	Target string `json:"target"`
+}
+
+type incidentState struct {
+	ID    string `json:"id"`
+	State string `json:"state"`
+	Asset struct {
+		ID string `json:"id"`
+	} `json:"asset"`
+	Proof struct {
+		Grade string `json:"grade"`
+	} `json:"proof"`
+	Bundle string `json:"bundle"`
+}
+
+// ours finds the incident of the attacker's machine.
+func (p *play) ours(ctx context.Context) (incidentState, error) {
+	var all struct {
+		Incidents []incidentState `json:"incidents"`
+	}
+	if err := p.get(ctx, "/api/incidents", &all); err != nil {
+		return incidentState{}, err
+	}
+	for _, i := range all.Incidents {
+		if i.Asset.ID == "mac:"+p.office.Attacker().MAC.String() {
+			return i, nil
+		}
+	}
+	return incidentState{}, nil
+}
+
+func (p *play) detectAndIsolate(ctx context.Context, attackErr <-chan error) error {
+	wait := detectTime
+	if !p.cmd.Headless {
+		wait = personTime
+	}
+	var panel panelState
+	if err := p.poll(ctx, wait, "the attacker to be noticed", func(ctx context.Context) (bool, error) {
+		select {
+		case err := <-attackErr:
+			return false, errors.Join(errors.New("the attack ended before anybody noticed"), err)
+		default:
+		}
+		i, err := p.ours(ctx)
+		if err != nil || i.ID == "" {
+			return false, nil
+		}
+		if err := p.get(ctx, "/api/panel", &panel); err != nil {
+			return false, nil
+		}
+		return panel.State == "attention" || i.State != "open", nil
+	}); err != nil {
+		return err
+	}
+	p.result.DetectedS = p.since(time.Now())
+	p.say("noticed after %.2f s", p.result.DetectedS)
+	if p.cmd.Headless && !p.cmd.Auto {
+		pressed := time.Now()
+		if err := p.press(ctx, panel.Target); err != nil {
+			return err
+		}
+		p.result.PressedS = p.since(pressed)
+	}
+	wait = isolateTime
+	if !p.cmd.Headless {
+		wait = personTime
+	}
+	if err := p.poll(ctx, wait, "the proof of isolation", func(ctx context.Context) (bool, error) {
+		i, err := p.ours(ctx)
+		if err != nil {
+			return false, nil
+		}
+		if i.State == "contain_failed" {
+			return false, errors.New("the gateway says that the isolation failed")
+		}
+		if !p.cmd.Headless && p.result.PressedS == 0 && i.State != "open" && !p.cmd.Auto {
+			p.result.PressedS = p.since(time.Now())
+		}
+		return i.State == "contained" && i.Proof.Grade == "proven", nil
+	}); err != nil {
+		return err
+	}
+	isolated := time.Now()
+	p.result.IsolatedS, p.result.Proof = p.since(isolated), "wire"
+	p.result.Reached = p.meter.Reached(isolated)
+	p.say("isolated after %.2f s, %d machines had been reached; the attack goes on against the closed gate", p.result.IsolatedS, p.result.Reached)
+	return p.closedGate(ctx, isolated)
+}
+
+// closedGate lets the attack go on, looks at what of it arrives, and whether
+// the others work.
+func (p *play) closedGate(ctx context.Context, isolated time.Time) error {
+	attacker := p.office.Attacker()
+	timer := time.NewTimer(afterTime)
+	defer timer.Stop()
+	confined := p.office.Confined(ctx, attacker)
+	if p.cmd.Scenario == "rogue-dhcp" { // what the rogue handed out is given back
+		if err := p.office.Host(lab.VictimName).Renew(ctx); err != nil {
+			return err
+		}
+	}
+	heal, cancel := context.WithTimeout(ctx, healTime)
+	defer cancel()
+	traffic := p.office.Check(heal, attacker)
+	p.result.TrafficOK = traffic == nil
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	leaked, err := p.meter.After(isolated)
+	p.result.LeakedAfter = len(leaked)
+	for i, l := range leaked {
+		if i == 5 {
+			break
+		}
+		p.say("leaked to %s: %s", l.Host, l.What)
+	}
+	if confined != nil {
+		confined = fmt.Errorf("the isolated machine: %w", confined)
+	}
+	if traffic != nil {
+		traffic = fmt.Errorf("the others' traffic: %w", traffic)
+	}
+	return errors.Join(err, confined, traffic)
+}
+
+// collect waits for the bundle, copies it out of the lab and verifies the copy.
+func (p *play) collect(ctx context.Context) error {
+	var sealed string
+	if err := p.poll(ctx, sealTime, "the sealed bundle", func(ctx context.Context) (bool, error) {
+		i, err := p.ours(ctx)
+		if err != nil || i.Bundle == "" {
+			return false, nil
+		}
+		sealed = i.Bundle
+		return true, nil
+	}); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(sealed) {
+		sealed = filepath.Join(lab.Dir, "evidence", sealed)
+	}
+	kept := filepath.Join(os.Getenv(keepVariable), filepath.Base(sealed))
+	if err := os.CopyFS(kept, os.DirFS(sealed)); err != nil {
+		return fmt.Errorf("keep the bundle: %w", err)
+	}
+	p.result.Bundle = kept
+	if _, err := evidence.Verify(kept, evidence.VerifyOptions{}); err != nil {
+		return err
+	}
+	p.result.Verified = true
+	return nil
+}
+
+// judge says what of the result is not as it has to be.
+func (r demoResult) judge(auto bool) error {
+	var errs []error
+	want := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	want(r.DetectedS > 0, "the attack was not noticed")
+	want(auto || r.PressedS > 0, "the button was not pressed")
+	want(r.IsolatedS > 0 && r.Proof == "wire", "the isolation was not proven on the wire")
+	want(r.LeakedAfter == 0, "%d frames of the isolated machine still arrived", r.LeakedAfter)
+	want(r.TrafficOK, "the others' traffic does not work")
+	want(r.Bundle != "" && r.Verified, "the bundle is not verified")
+	return errors.Join(errs...)
+}
+
+// poll asks until done, the gateway ends, or the time is over.
+func (p *play) poll(ctx context.Context, limit time.Duration, what string, done func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		ok, err := done(ctx)
+		if err != nil {
+			return err
+		}
+		if ok {
+			return nil
+		}
+		select {
+		case err := <-p.ended:
+			p.ended <- err
+			return fmt.Errorf("the gateway ended while waiting for %s: %v", what, err)
+		case <-ctx.Done():
+			return fmt.Errorf("waited %s for %s: %w", limit, what, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *play) press(ctx context.Context, target string) error {
+	body, err := json.Marshal(map[string]string{"gesture": "short", "target": target})
+	if err != nil {
+		return err
+	}
+	return p.do(ctx, http.MethodPost, "/api/press", body, nil)
+}
+
+func (p *play) get(ctx context.Context, path string, into any) error {
+	return p.do(ctx, http.MethodGet, path, nil, into)
+}
+
+func (p *play) do(ctx context.Context, method, path string, body []byte, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := p.api.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s %s: %s: %s", method, path, strconv.Itoa(resp.StatusCode), bytes.TrimSpace(data))
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(data, into)
+}
