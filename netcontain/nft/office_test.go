@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { os.Exit(nstest.Main(m)) }
 // 1 to 4 on ports p1 to p4, and an internet host behind wan0.
 type office struct {
 	gw, inet *nstest.NS
-	hosts    []*nstest.NS // hosts[0] is unused
+	hosts    []*nstest.NS // from 1 on
 	enforcer *Enforcer
 }
 
@@ -35,15 +35,20 @@ func held(i int, l netcontain.Level) netcontain.Host {
 func newOffice(t testing.TB) *office {
 	t.Helper()
 	o := &office{gw: nstest.New(t), inet: nstest.New(t), hosts: make([]*nstest.NS, 5)}
+	for i := range o.hosts {
+		o.hosts[i] = nstest.New(t)
+	}
 	run := o.gw.Run
-	run(t, "ip link set lo up")
+	for _, ns := range append([]*nstest.NS{o.gw, o.inet}, o.hosts[1:]...) {
+		ns.Run(t, "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0")
+		ns.Run(t, "ip link set lo up")
+	}
 	run(t, "ip link add br0 address 02:00:00:00:00:fe type bridge mcast_snooping 0 forward_delay 0")
 	run(t, "ip addr add 192.0.2.1/24 dev br0")
 	run(t, "ip addr add 2001:db8:1::1/64 dev br0 nodad")
 	run(t, "ip link set br0 up")
 	for i := 1; i <= 4; i++ {
-		h := nstest.New(t)
-		o.hosts[i] = h
+		h := o.hosts[i]
 		o.pair(t, h, fmt.Sprintf("p%d", i), mac(i).String())
 		run(t, fmt.Sprintf("ip link set p%d master br0 up", i))
 		h.Run(t, fmt.Sprintf("ip addr add %s/24 dev eth0", ip4(i)))
@@ -85,7 +90,6 @@ func (o *office) pair(t testing.TB, peer *nstest.NS, name, hw string) {
 			t.Errorf("veth %s: %v", name, err)
 		}
 	})
-	peer.Run(t, "ip link set lo up")
 	peer.Run(t, "ip link set eth0 address "+hw+" up")
 }
 
