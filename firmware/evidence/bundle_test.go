@@ -1,0 +1,278 @@
+package evidence
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sekisho/firmware/capture"
+	"sekisho/firmware/ledger"
+)
+
+var (
+	victim = [6]byte{2, 0, 0, 0, 0, 7}
+	other  = [6]byte{2, 0, 0, 0, 0, 8}
+	base   = time.Date(2026, 4, 1, 9, 0, 0, 0, time.UTC)
+)
+
+// ipFrame is an Ethernet frame with an IPv4 header and size bytes after it.
+func ipFrame(src, dst [6]byte, from, to string, size int) []byte {
+	b := append(append(append([]byte{}, dst[:]...), src[:]...), 8, 0, 0x45)
+	b = append(b, make([]byte, 11)...)
+	a, z := netip.MustParseAddr(from).As4(), netip.MustParseAddr(to).As4()
+	b = append(append(b, a[:]...), z[:]...)
+	return append(b, make([]byte, size)...)
+}
+
+func frameAt(i int, data []byte) *capture.Frame {
+	return &capture.Frame{Time: base.Add(time.Duration(i) * time.Millisecond).UnixNano(), Data: data, OrigLen: len(data), Link: capture.LinkEthernet, Iface: 3}
+}
+
+func testVault(t *testing.T, dir string) *Vault {
+	t.Helper()
+	key, err := ledger.LoadOrCreateKey(filepath.Join(dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := ledger.Open(filepath.Join(dir, "ledger"), ledger.Config{Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	v, err := OpenVault(VaultConfig{Dir: filepath.Join(dir, "bundles"), Ledger: l, Now: func() time.Time { return base.Add(time.Hour) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = removeSealed(v.dir) })
+	return v
+}
+
+// packetsOf writes n packets of the victim.
+func packetsOf(n int) func(context.Context, io.Writer) (Extraction, error) {
+	return func(_ context.Context, w io.Writer) (Extraction, error) {
+		b := capture.AppendSHB(nil, capture.Section{App: "test"})
+		b = capture.AppendIDB(b, capture.Interface{Name: "lan1", Link: capture.LinkEthernet})
+		for i := range n {
+			b = capture.AppendEPB(b, frameAt(i, ipFrame(victim, other, "192.0.2.7", "192.0.2.8", 6)), 0)
+		}
+		_, err := w.Write(b)
+		return Extraction{Packets: uint64(n)}, err
+	}
+}
+
+func testInput(id string) BundleInput {
+	return BundleInput{ID: id, Incident: "INC-1", Packets: packetsOf(3),
+		Findings: func(w io.Writer) error {
+			_, err := io.WriteString(w, `{"detector":"worm","title":{"en":"Scans","ja":"走査しています"}}`+"\n")
+			return err
+		},
+		Report: ReportFacts{Device: Text{EN: "<script>alert(1)</script>", JA: "端末"}}}
+}
+
+func sealed(t *testing.T) (*Vault, Bundle) {
+	t.Helper()
+	v := testVault(t, t.TempDir())
+	b, err := v.Seal(t.Context(), testInput("B-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v, b
+}
+
+func TestASealedBundleVerifies(t *testing.T) {
+	v, b := sealed(t)
+	r, err := Verify(b.Path, VerifyOptions{Key: v.c.Ledger.Key().Fingerprint()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Packets != 3 || !r.Trusted || r.ID != "B-1" || !r.First.Equal(base) || !r.Last.Equal(base.Add(2*time.Millisecond)) || len(r.Files) != 12 {
+		t.Errorf("report %+v", r)
+	}
+	if got, err := v.Get("B-1"); err != nil || got != b {
+		t.Errorf("get %+v, %v; sealed %+v", got, err, b)
+	}
+	if _, err := v.Seal(t.Context(), testInput("B-1")); !errors.Is(err, ErrSealed) {
+		t.Errorf("second seal: %v", err)
+	}
+	for _, m := range []string{manifestFile, tagManifestFile} {
+		cmd := exec.Command("sha256sum", "--strict", "-c", m)
+		cmd.Dir = b.Path
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("sha256sum -c %s: %v\n%s", m, err, out)
+		}
+	}
+	page, _ := os.ReadFile(filepath.Join(b.Path, "data", "report.html"))
+	if bytes.Contains(page, []byte("<script")) || !bytes.Contains(page, []byte("&lt;script&gt;")) {
+		t.Error("the report does not escape names")
+	}
+	if info, _ := os.Stat(b.Path); info.Mode().Perm() != 0o555 {
+		t.Errorf("bundle mode %v", info.Mode())
+	}
+}
+
+// bagFiles makes the bundle writable and lists its files.
+func bagFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.Chmod(path, 0o755)
+		}
+		rel, _ := filepath.Rel(dir, path)
+		files = append(files, filepath.ToSlash(rel))
+		return os.Chmod(path, 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func wantBroken(t *testing.T, dir, what string, files ...string) {
+	t.Helper()
+	_, err := Verify(dir, VerifyOptions{})
+	var f *FileError
+	if !errors.As(err, &f) || !slices.Contains(files, f.File) {
+		t.Errorf("%s: %v, want one of %v to be named", what, err, files)
+	}
+}
+
+func TestEveryFlippedByteIsNoticedAndItsFileNamed(t *testing.T) {
+	_, b := sealed(t)
+	for _, name := range bagFiles(t, b.Path) {
+		path := filepath.Join(b.Path, name)
+		good, _ := os.ReadFile(path)
+		for i := range good {
+			for _, mask := range []byte{0x01, 0x80} {
+				bad := bytes.Clone(good)
+				bad[i] ^= mask
+				if err := os.WriteFile(path, bad, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if wantBroken(t, b.Path, "flip", name); t.Failed() {
+					t.Fatalf("%s byte %d mask %x", name, i, mask)
+				}
+			}
+		}
+		if err := os.WriteFile(path, good, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Verify(b.Path, VerifyOptions{}); err != nil {
+		t.Fatalf("the restored bundle: %v", err)
+	}
+}
+
+func TestFilesRemovedAddedCutSwappedOrLinkedAreNoticed(t *testing.T) {
+	_, b := sealed(t)
+	files := bagFiles(t, b.Path)
+	for i, name := range files {
+		path := filepath.Join(b.Path, name)
+		good, _ := os.ReadFile(path)
+		next := files[(i+1)%len(files)]
+		nextPath := filepath.Join(b.Path, next)
+		nextGood, _ := os.ReadFile(nextPath)
+		write := func(p string, data []byte) {
+			if err := os.WriteFile(p, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		wantBroken(t, b.Path, "removed", name)
+		if err := os.Symlink(nextPath, path); err != nil {
+			t.Fatal(err)
+		}
+		wantBroken(t, b.Path, "linked", name)
+		_ = os.Remove(path)
+		if len(good) > 0 {
+			write(path, good[:len(good)-1])
+			wantBroken(t, b.Path, "cut", name)
+		}
+		write(path, append(bytes.Clone(good), '\n'))
+		wantBroken(t, b.Path, "longer", name)
+		write(path, nextGood)
+		write(nextPath, good)
+		if !bytes.Equal(good, nextGood) {
+			wantBroken(t, b.Path, "swapped", name, next)
+		}
+		write(path, good)
+		write(nextPath, nextGood)
+		extra := path + ".extra"
+		write(extra, nil)
+		wantBroken(t, b.Path, "added", name+".extra")
+		_ = os.Remove(extra)
+	}
+	if _, err := Verify(b.Path, VerifyOptions{}); err != nil {
+		t.Fatalf("the restored bundle: %v", err)
+	}
+}
+
+func TestAnotherDevicesBundleIsNotTrusted(t *testing.T) {
+	_, b := sealed(t)
+	v2, _ := sealed(t)
+	_, err := Verify(b.Path, VerifyOptions{Key: v2.c.Ledger.Key().Public()})
+	if err == nil || !strings.Contains(err.Error(), signatureFile) {
+		t.Errorf("verify with another key: %v", err)
+	}
+	if r, err := Verify(b.Path, VerifyOptions{}); err != nil || r.Trusted {
+		t.Errorf("without a key: %+v, %v", r.Trusted, err)
+	}
+}
+
+func TestAFailedSealOffersNothing(t *testing.T) {
+	for _, at := range []string{"payload", "ledger", "signed", "verified"} {
+		v := testVault(t, t.TempDir())
+		v.step = func(s string) error {
+			if s == at {
+				return errors.New("power")
+			}
+			return nil
+		}
+		if _, err := v.Seal(t.Context(), testInput("B-1")); err == nil {
+			t.Errorf("%s: sealed", at)
+		}
+		if entries, _ := os.ReadDir(v.dir); len(entries) != 0 {
+			t.Errorf("%s: left %v", at, entries)
+		}
+		v.step = func(string) error { return nil }
+		if _, err := v.Seal(t.Context(), testInput("B-1")); err != nil {
+			t.Errorf("%s: again: %v", at, err)
+		}
+	}
+}
+
+func FuzzHeaderKeysAreTotal(f *testing.F) {
+	f.Add(uint16(1), ipFrame(victim, other, "192.0.2.7", "192.0.2.8", 0))
+	f.Add(uint16(276), make([]byte, 60))
+	f.Fuzz(func(_ *testing.T, link uint16, data []byte) {
+		var k keys
+		k.read(capture.LinkType(link), data)
+	})
+}
+
+func FuzzBlocksAreTotal(f *testing.F) {
+	var b bytes.Buffer
+	_, _ = packetsOf(2)(context.Background(), &b)
+	f.Add(b.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		x := newIndex()
+		if n, err := x.blocks(newWalker(bytes.NewReader(data))); err == nil || n > int64(len(data)) {
+			t.Fatalf("%d of %d: %v", n, len(data), err)
+		}
+		_, _ = decodeIndex(data)
+	})
+}
