@@ -8,7 +8,6 @@ package virtual
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"sync"
@@ -18,14 +17,11 @@ import (
 	"sekisho/hal/panel"
 )
 
-// Errors of Press.
+// Errors of Press, those of package panel.
 var (
-	// ErrTargetChanged: the screen no longer names what the person pressed for.
-	ErrTargetChanged = errors.New("virtual: the screen names something else now")
-	// ErrBusy: nobody has taken the earlier presses yet.
-	ErrBusy = errors.New("virtual: earlier presses are not taken yet")
-	// ErrNotAsked: no vendor access waits for approval.
-	ErrNotAsked = errors.New("virtual: no access waits for approval")
+	ErrTargetChanged = panel.ErrTargetChanged
+	ErrBusy          = panel.ErrBusy
+	ErrNotAsked      = panel.ErrNotAsked
 )
 
 // Config of a Panel. The zero Config is headless.
@@ -37,16 +33,7 @@ type Config struct {
 }
 
 // Frame is what the panel shows at one moment.
-type Frame struct {
-	Seq    uint64 // rises with every Show, page turn and hold phase
-	Image  panel.Image
-	Lamp   panel.Color   // light at this moment
-	Rhythm panel.Pattern // from which Lamp was taken
-	Lines  []string      // the picture in words
-	Status hal.Status
-	Hold   panel.Hold
-	Page   int
-}
+type Frame = panel.Frame
 
 // Panel implements hal.Panel. All its methods may be called from any
 // goroutine; Run only once.
@@ -54,16 +41,17 @@ type Panel struct {
 	cfg     Config
 	presses chan hal.Press
 
-	mu     sync.Mutex
-	closed bool // presses is closed
-	status hal.Status
-	since  time.Time // the lamp's rhythm began
-	page   int
-	seq    uint64
-	button panel.Button
-	hold   panel.Hold
-	key    keyPress
-	subs   map[chan struct{}]struct{}
+	mu      sync.Mutex
+	closed  bool // presses is closed
+	status  hal.Status
+	shownAt time.Time // when status was given
+	since   time.Time // the lamp's rhythm began
+	page    int
+	seq     uint64
+	button  panel.Button
+	hold    panel.Hold
+	key     keyPress
+	subs    map[chan struct{}]struct{}
 }
 
 var _ hal.Panel = (*Panel)(nil)
@@ -92,7 +80,7 @@ func (p *Panel) Show(s hal.Status) {
 	if s.State != p.status.State || s.Drill != p.status.Drill {
 		p.since = now
 	}
-	p.status = s
+	p.status, p.shownAt = s, now
 	p.button.Show(now, panel.Shows(s))
 	p.changed()
 }
@@ -117,10 +105,14 @@ func (p *Panel) Frame() Frame {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	rhythm := panel.Lamp(p.status)
+	s := p.status
+	if !s.Now.IsZero() { // the clock goes on between two calls of Show
+		s.Now = s.Now.Add(now.Sub(p.shownAt))
+	}
 	return Frame{
-		Seq: p.seq, Image: *panel.RenderHold(p.status, p.page, p.hold),
+		Seq: p.seq, Image: *panel.RenderHold(s, p.page, p.hold),
 		Lamp: panel.LampAt(rhythm, now.Sub(p.since)), Rhythm: rhythm,
-		Lines: panel.Lines(p.status, p.page, p.hold), Status: p.status, Hold: p.hold, Page: p.page,
+		Lines: panel.Lines(s, p.page, p.hold), Status: s, Hold: p.hold, Page: p.page,
 	}
 }
 
