@@ -1,0 +1,144 @@
+'use strict';
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const words = document.body.dataset;
+  const still = matchMedia('(prefers-reduced-motion: reduce)');
+  let target = $('press').dataset.target;
+  let rhythm = [], timer = 0;
+
+  // The lamp: the same rhythm as on the box. Without motion: its first colour.
+  function play(pattern) {
+    if (JSON.stringify(pattern) === JSON.stringify(rhythm)) return;
+    rhythm = pattern;
+    clearTimeout(timer);
+    const lamp = $('lamp');
+    const paint = (color) => {
+      const lit = color !== '#000000';
+      lamp.style.background = lit ? color : '';
+      lamp.style.boxShadow = lit ? `0 0 18px 5px ${color}` : '';
+    };
+    if (still.matches || pattern.length < 2) {
+      paint(pattern[0].color);
+      return;
+    }
+    let i = 0;
+    const step = () => {
+      const s = rhythm[i++ % rhythm.length];
+      paint(s.color);
+      timer = setTimeout(step, s.ms);
+    };
+    step();
+  }
+
+  let state = '', asked = 0;
+  function show(p) {
+    target = p.target;
+    $('press').dataset.target = p.target;
+    $('screen').src = 'data:image/png;base64,' + p.image;
+    const text = p.lines.join(' ');
+    if (p.state + p.target !== state) {
+      $('lines').textContent = text; // spoken only when the state changes
+      document.body.dataset.state = p.state;
+      state = p.state + p.target;
+      refresh();
+    }
+    $('screen').alt = text;
+    $('approve').hidden = !p.approval;
+    play(p.lamp);
+  }
+
+  // Replace what has changed, and leave alone what the person is using.
+  async function refresh() {
+    const mine = ++asked;
+    try {
+      const answer = await fetch('/parts');
+      if (!answer.ok || mine !== asked) return;
+      const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
+      $('press').textContent = fresh.getElementById('deed').textContent;
+      for (const part of fresh.querySelectorAll('[id^=part-]')) {
+        const old = $(part.id);
+        if (!old || old.innerHTML === part.innerHTML || busy(old)) continue;
+        const open = [...old.querySelectorAll('details[open]')].map((d) => d.id);
+        old.replaceChildren(...part.childNodes);
+        for (const id of open) if ($(id)) $(id).open = true;
+      }
+    } catch { /* the event stream says that we are offline */ }
+  }
+  function busy(part) {
+    if (part.contains(document.activeElement) && document.activeElement.matches('input,textarea')) return true;
+    return [...part.querySelectorAll('input:not([type=checkbox]),textarea')].some((f) => f.value !== '');
+  }
+
+  async function send(path, body, said) {
+    said.textContent = '';
+    try {
+      const answer = await fetch(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
+      const data = await answer.json();
+      said.textContent = answer.ok ? words.sent : data.error.message;
+      return answer.ok;
+    } catch {
+      said.textContent = $('offline').textContent;
+      return false;
+    }
+  }
+  const press = (gesture, on) => send('/api/press', {gesture, target: on}, $('said'));
+
+  // What was on the screen when the finger came down counts.
+  let seen = target;
+  $('press').addEventListener('pointerdown', () => { seen = target; });
+  $('press').addEventListener('keydown', (e) => { if (!e.repeat) seen = target; });
+  $('press').addEventListener('click', () => press('short', seen));
+  $('approve').addEventListener('click', () => press('hold3', target));
+
+  // Hold for 8 s: letting go before the end cancels, letting go after it acts.
+  const hold = $('hold8'), hint = $('hold8hint'), name = hold.textContent, about = hint.textContent;
+  let since = 0, tick = 0;
+  const begin = () => {
+    if (since) return;
+    since = performance.now();
+    tick = setInterval(() => {
+      const left = Math.ceil(8 - (performance.now() - since) / 1000);
+      hint.textContent = left > 0 ? words.left.replace('{n}', left) : words.go;
+    }, 200);
+  };
+  const end = (act) => {
+    if (!since) return;
+    const held = performance.now() - since;
+    since = 0;
+    clearInterval(tick);
+    hint.textContent = about;
+    hold.textContent = name;
+    if (act && held >= 8000 && held < 20000) press('hold8', target);
+  };
+  hold.addEventListener('pointerdown', begin);
+  hold.addEventListener('pointerup', () => end(true));
+  for (const e of ['pointerleave', 'pointercancel', 'blur']) hold.addEventListener(e, () => end(false));
+  hold.addEventListener('keydown', (e) => { if (e.key === ' ' || e.key === 'Enter') { e.preventDefault(); begin(); } });
+  hold.addEventListener('keyup', (e) => { if (e.key === ' ' || e.key === 'Enter') end(true); });
+  hold.addEventListener('contextmenu', (e) => e.preventDefault());
+
+  document.addEventListener('submit', async (e) => {
+    const form = e.target.closest('form.deed');
+    if (!form) return;
+    e.preventDefault();
+    if (!confirm(e.submitter.textContent + '\n' + words.confirm)) return;
+    const data = new FormData(form);
+    const path = `/api/incidents/${encodeURIComponent(form.dataset.id)}/${e.submitter.value}`;
+    if (await send(path, {by: data.get('by'), note: data.get('note')}, form.querySelector('.said'))) {
+      form.reset();
+      e.submitter.blur();
+      refresh();
+    }
+  });
+  document.addEventListener('change', async (e) => {
+    if (!e.target.matches('.protect')) return;
+    const ok = await send('/api/devices/' + encodeURIComponent(e.target.dataset.id), {protected: e.target.checked}, $('said'));
+    if (!ok) e.target.checked = !e.target.checked;
+  });
+
+  const events = new EventSource('/api/events');
+  events.addEventListener('open', () => { $('offline').hidden = true; refresh(); });
+  events.addEventListener('error', () => { $('offline').hidden = false; });
+  events.addEventListener('panel', (e) => show(JSON.parse(e.data)));
+  events.addEventListener('change', refresh);
+})();

@@ -1,0 +1,165 @@
+// Package ui is the web page of the gateway and its API: the panel, what is
+// suspected, what to do now, incidents, devices and warnings, in Japanese and
+// English.
+//
+// Only the gateway builds it. It reads snapshots and hands on what a person
+// asked for; it never decides, never blocks the gateway, and never shows a
+// stranger's text as anything but text.
+package ui
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/health"
+	"sekisho/firmware/incident"
+	"sekisho/hal"
+	"sekisho/hal/panel"
+)
+
+// Gateway is what the page needs of the gateway. Snapshots must return at
+// once; the deeds may wait for the core and honour ctx. by is "web:NAME".
+type Gateway interface {
+	Incidents() []incident.Incident
+	Devices() []asset.Asset
+	Health() health.Report
+	// Isolate, Release and Dismiss return ErrUnknown for an id that is not
+	// there and ErrRefused (wrapped, with the reason) when the state forbids it.
+	Isolate(ctx context.Context, id, by string) (incident.Incident, error)
+	Release(ctx context.Context, id, by, note string) (incident.Incident, error)
+	Dismiss(ctx context.Context, id, by, note string) (incident.Incident, error)
+	SetDevice(ctx context.Context, id asset.ID, change DeviceChange, by string) (asset.Asset, error)
+	// Subscribe returns a channel that gets a token when a snapshot has
+	// changed, and a function that ends it. The channel has room for one.
+	Subscribe() (<-chan struct{}, func())
+}
+
+// DeviceChange is what an owner says of a device; nil leaves it as it is.
+type DeviceChange struct {
+	Name      *string `json:"name,omitempty"`
+	Protected *bool   `json:"protected,omitempty"`
+}
+
+// Panel is the panel that the page shows; *virtual.Panel is one.
+type Panel interface {
+	Frame() panel.Frame
+	Subscribe() (<-chan struct{}, func())
+	Press(g hal.Gesture, target string) error
+}
+
+// Errors that a Gateway returns.
+var (
+	ErrUnknown = errors.New("ui: not known")
+	ErrRefused = errors.New("ui: refused")
+)
+
+// Guard says whether a request may pass. Accounts are not part of this
+// package: whoever opens the page beyond loopback passes a Guard that knows who
+// is asking.
+type Guard func(*http.Request) error
+
+// Loopback lets only this machine pass. It is the Guard when none is given.
+func Loopback(r *http.Request) error {
+	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && ap.Addr().Unmap().IsLoopback() {
+		return nil
+	}
+	return errors.New("only from the gateway itself")
+}
+
+// AllowAll lets everybody pass who can reach the listener.
+func AllowAll(*http.Request) error { return nil }
+
+// Config of the page. Gateway and Panel must not be nil.
+type Config struct {
+	Gateway Gateway
+	Panel   Panel
+	Logger  *slog.Logger     // nil: discard
+	Lang    string           // "ja" or "en" when the browser asks for neither; empty: "ja"
+	Hosts   []string         // names under which the page may be asked for, besides localhost and addresses
+	Guard   Guard            // nil: Loopback
+	Now     func() time.Time // nil: time.Now
+}
+
+// New builds the handler. Time-outs, except that of each write of the event
+// stream, are the server's. The server must not set a WriteTimeout.
+func New(cfg Config) (http.Handler, error) {
+	if cfg.Gateway == nil || cfg.Panel == nil {
+		return nil, errors.New("build web page: no gateway or no panel")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Lang != "en" {
+		cfg.Lang = "ja"
+	}
+	if cfg.Guard == nil {
+		cfg.Guard = Loopback
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s, err := newSite(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s.protect(s.routes()), nil
+}
+
+// maxBody bounds every request body, bytes.
+const maxBody = 16 << 10
+
+// protect wraps every route: who may ask, under which name, from which page.
+func (s *site) protect(next http.Handler) http.Handler {
+	csrf := http.NewCrossOriginProtection()
+	csrf.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, http.StatusForbidden, "cross_origin")
+	}))
+	next = csrf.Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		if !s.knownHost(r.Host) {
+			s.fail(w, r, http.StatusMisdirectedRequest, "host")
+			return
+		}
+		if err := s.cfg.Guard(r); err != nil {
+			s.cfg.Logger.Warn("web request refused", "from", r.RemoteAddr, "err", err)
+			s.fail(w, r, http.StatusForbidden, "guard")
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// knownHost refuses names that are not ours: a page elsewhere could point its
+// own name at our address (DNS rebinding). An address cannot be pointed.
+func (s *site) knownHost(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	name = strings.TrimSuffix(strings.ToLower(strings.Trim(name, "[]")), ".")
+	if _, err := netip.ParseAddr(name); err == nil || name == "localhost" {
+		return true
+	}
+	for _, ok := range s.cfg.Hosts {
+		if strings.EqualFold(name, ok) {
+			return true
+		}
+	}
+	return false
+}

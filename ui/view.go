@@ -1,0 +1,272 @@
+package ui
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/detect"
+	"sekisho/firmware/health"
+	"sekisho/firmware/incident"
+	"sekisho/hal"
+)
+
+// view is everything that the templates read. Strings in it come from
+// strangers; only the templates' escaping stands between them and the browser.
+type view struct {
+	Lang      string
+	W         map[string]string
+	Panel     panelJSON
+	Headline  string
+	Focus     *incidentView // what the page is about now, nil when all is well
+	Stages    []stage
+	Steps     []string
+	Deed      string // text of the big button
+	Incidents []incidentView
+	Older     int
+	Devices   []deviceView
+	Health    []warningView
+	Vendor    string
+	Phone     string
+}
+
+// stage is one of the handbook's six.
+type stage struct {
+	Name string
+	Mark string // "done", "now", "later"
+}
+
+type incidentView struct {
+	ID, Name, Place, State, Tone, Since, Bundle, Why, Proof string
+	Addrs                                                   string
+	Drill, Held, CanDismiss, CanIsolate                     bool
+	Findings                                                []findingView
+	History                                                 []line
+}
+
+type findingView struct{ Title, Explain, Technique, Span string }
+
+type line struct{ Time, Text string }
+
+type deviceView struct {
+	ID, Name, Vendor, Kind, Addrs, MAC, Port, Seen string
+	Protected, Fixed, Held                         bool
+}
+
+type warningView struct{ Title, Text, Help string }
+
+// maxIncidents is how many the page lists; the API gives all.
+const maxIncidents = 50
+
+func (s *site) data(r *http.Request) view {
+	l := s.lang(r)
+	w := wordsIn(l)
+	f := s.cfg.Panel.Frame()
+	all := s.cfg.Gateway.Incidents()
+	v := view{Lang: l, W: w, Panel: panelOf(f), Vendor: f.Status.Vendor, Phone: f.Status.VendorPhone}
+	held := map[asset.ID]bool{}
+	for _, i := range all {
+		if i.State.Held() {
+			held[i.Asset.ID] = true
+		}
+	}
+	for _, i := range newestFirst(all, maxIncidents) {
+		v.Incidents = append(v.Incidents, s.incident(i, l))
+	}
+	v.Older = len(all) - len(v.Incidents)
+	now := "normal"
+	if i, ok := focus(all, f.Status); ok {
+		iv := s.incident(i, l)
+		v.Focus, now = &iv, phase(i)
+	}
+	v.Headline = w["head_"+now]
+	if v.Focus == nil && f.Status.State == hal.Fault {
+		now, v.Headline = "fault", w["head_fault"]
+	}
+	v.Steps = splitSteps(w["steps_"+now])
+	v.Stages = stages(w, now)
+	v.Deed = w["deed_page"]
+	if f.Status.Target != "" {
+		v.Deed = w["deed_isolate"]
+	}
+	for _, a := range s.cfg.Gateway.Devices() {
+		v.Devices = append(v.Devices, s.device(a, l, held[a.ID]))
+	}
+	for _, h := range warnings(s.cfg.Gateway) {
+		v.Health = append(v.Health, warningView{in(h.Title, l), in(h.Text, l), in(h.Help, l)})
+	}
+	return v
+}
+
+func in(t health.Text, lang string) string { return detect.Text{EN: t.EN, JA: t.JA}.In(lang) }
+
+func splitSteps(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "|")
+}
+
+// focus is the incident that the screen names, else the most urgent one.
+func focus(all []incident.Incident, st hal.Status) (incident.Incident, bool) {
+	for _, i := range all {
+		if st.Target != "" && i.ID == st.Target {
+			return i, true
+		}
+	}
+	order := []incident.State{incident.ContainFailed, incident.Containing, incident.Open, incident.Contained, incident.Eradicating, incident.Probation}
+	for _, want := range order {
+		for k := len(all) - 1; k >= 0; k-- {
+			if all[k].State == want && (want != incident.Open || all[k].Waiting()) {
+				return all[k], true
+			}
+		}
+	}
+	return incident.Incident{}, false
+}
+
+// phase names the headline and the steps of an incident.
+func phase(i incident.Incident) string {
+	if i.State == incident.Contained && i.Proof.Grade == incident.BestEffort {
+		return "best_effort"
+	}
+	return string(i.State)
+}
+
+// stages places an incident on the handbook's way.
+func stages(w map[string]string, now string) []stage {
+	names := strings.Split(w["stages"], "|")
+	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4}[now]
+	var out []stage
+	for i, n := range names {
+		mark := "later"
+		switch {
+		case !ok:
+		case i < at:
+			mark = "done"
+		case i == at:
+			mark = "now"
+		}
+		out = append(out, stage{n, mark})
+	}
+	return out
+}
+
+func (s *site) incident(i incident.Incident, l string) incidentView {
+	w := wordsIn(l)
+	v := incidentView{
+		ID: i.ID, Name: deviceName(i.Asset, w), Place: place(i.Asset, w), State: w["state_"+string(i.State)], Tone: tone(i.State),
+		Since: s.when(i.Since, l), Bundle: i.Bundle, Why: i.Why.In(l), Proof: i.Proof.Text.In(l), Addrs: addrs(i.Asset),
+		Drill: i.Drill, Held: i.State.Held(), CanDismiss: i.State.Live(),
+		CanIsolate: i.State == incident.Open || i.State == incident.Probation || i.State == incident.ContainFailed,
+	}
+	if i.Guard == incident.GuardNever {
+		v.CanIsolate = false
+	}
+	for _, o := range i.Findings {
+		v.Findings = append(v.Findings, findingView{o.Title.In(l), o.Explain.In(l), o.Technique, s.when(o.First, l) + " – " + o.Last.In(s.cfg.Now().Location()).Format("15:04:05")})
+	}
+	for _, t := range i.History {
+		if t.Refused || (t.From == t.To && t.Input == incident.InFinding) {
+			continue
+		}
+		text := w["did_"+string(t.Input)]
+		if text == "" {
+			text = string(t.Input)
+		}
+		if who := s.who(t.By, w); who != "" {
+			text += " (" + who + ")"
+		}
+		if t.Note != "" && (t.Input == incident.InRelease || t.Input == incident.InDismiss) {
+			text += ": " + t.Note
+		}
+		v.History = append(v.History, line{s.when(t.At, l), text})
+	}
+	slices.Reverse(v.History)
+	if len(v.History) > 30 {
+		v.History = v.History[:30]
+	}
+	return v
+}
+
+func (s *site) who(by string, w map[string]string) string {
+	if name, ok := strings.CutPrefix(by, "web:"); ok {
+		return name
+	}
+	return w["by_"+by]
+}
+
+func tone(st incident.State) string {
+	switch st {
+	case incident.ContainFailed:
+		return "bad"
+	case incident.Containing, incident.Contained, incident.Eradicating:
+		return "held"
+	case incident.Open, incident.Probation:
+		return "warn"
+	}
+	return "calm"
+}
+
+func (s *site) when(t time.Time, l string) string {
+	if t.IsZero() {
+		return "–"
+	}
+	t = t.In(s.cfg.Now().Location())
+	if y, m, d := s.cfg.Now().Date(); t.Year() == y && t.Month() == m && t.Day() == d {
+		return t.Format("15:04:05")
+	}
+	if l == "ja" {
+		return t.Format("1月2日 15:04")
+	}
+	return t.Format("2 Jan 15:04")
+}
+
+func deviceName(a asset.Asset, w map[string]string) string {
+	if a.Name != "" {
+		return a.Name
+	}
+	if len(a.Addrs) > 0 {
+		return a.Addrs[0].String()
+	}
+	return w["unnamed"]
+}
+
+func place(a asset.Asset, w map[string]string) string {
+	if a.Port == "" {
+		return ""
+	}
+	return w["port"] + " " + a.Port
+}
+
+func addrs(a asset.Asset) string {
+	var out []string
+	for _, ip := range a.Addrs {
+		if len(out) == 4 {
+			out = append(out, "…")
+			break
+		}
+		out = append(out, ip.String())
+	}
+	return strings.Join(out, ", ")
+}
+
+func (s *site) device(a asset.Asset, l string, held bool) deviceView {
+	w := wordsIn(l)
+	v := deviceView{
+		ID: string(a.ID), Name: deviceName(a, w), Vendor: a.Vendor, Kind: w["kind_"+string(a.Kind)], Addrs: addrs(a),
+		Port: a.Port, Seen: s.when(a.LastSeen, l), Protected: a.Protected, Fixed: a.Gateway, Held: held,
+	}
+	switch {
+	case a.Gateway:
+		v.Kind = w["kind_gateway"]
+	case a.Router:
+		v.Kind = w["kind_router"]
+	}
+	if !a.MAC.IsZero() {
+		v.MAC = a.MAC.String()
+	}
+	return v
+}
