@@ -116,7 +116,7 @@ func (e *Enforcer) Apply(ctx context.Context, p netcontain.Policy) error {
 func (e *Enforcer) write(p netcontain.Policy, net surroundings) error {
 	var id uint32
 	tables := []*table{bridgeTable(e.cfg, &id), inetTable(e.cfg, &id)}
-	intact := !p.IsZero() && e.known && e.compare() == nil
+	intact := !p.IsZero() && e.known && e.rules != "" && e.compare() == nil
 	for _, t := range tables {
 		if !intact {
 			e.nft.AddTable(t.nft) // so that deleting it cannot fail

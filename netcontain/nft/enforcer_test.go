@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sekisho/netcontain"
+	"sekisho/netcontain/netcontaintest"
 )
 
 func TestIsolationCutsEverythingAndReleaseRestores(t *testing.T) {
@@ -106,4 +107,9 @@ func TestGatewayAndUplinkAreRefused(t *testing.T) {
 	if after := o.gw.Run(t, "nft list ruleset"); after != before {
 		t.Errorf("a refused policy changed the kernel:\n%s", after)
 	}
+}
+
+func TestEnforcerConforms(t *testing.T) {
+	o := newOffice(t)
+	netcontaintest.Conform(t, o.enforcer, netip.MustParseAddr("192.0.2.1"))
 }
