@@ -141,9 +141,11 @@ func (o *Office) Close() error {
 	o.services, o.closers = nil, nil
 	o.mu.Unlock()
 	var errs []error
+	var stopping sync.WaitGroup
 	for _, s := range services {
-		s.stop()
+		stopping.Go(s.stop)
 	}
+	stopping.Wait()
 	for i := len(closers) - 1; i >= 0; i-- {
 		errs = append(errs, closers[i]())
 	}

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // Scenario is one way in which the attacker's machine misbehaves.
@@ -122,6 +124,13 @@ func scan(ctx context.Context, o *Office) error {
 // arpSpoof puts the attacker between the gateway and the victim, both ways.
 func arpSpoof(ctx context.Context, o *Office) error {
 	h, victim := o.Attacker(), o.Host(VictimName)
+	// arpspoof takes a neighbour entry that is still being resolved for one
+	// with the address zero, so both have to answer first.
+	for _, addr := range []string{addrPort(victim.Addr(), 9), addrPort(gatewayLAN, 53)} {
+		if err := h.meet(ctx, addr); err != nil {
+			return err
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, pair := range [][2]string{{victim.Addr().String(), gatewayLAN.String()}, {gatewayLAN.String(), victim.Addr().String()}} {
 		g.Go(func() error {
@@ -133,6 +142,22 @@ func arpSpoof(ctx context.Context, o *Office) error {
 		})
 	}
 	return g.Wait()
+}
+
+// meet waits until the machine at addr answers, if only by a refusal.
+func (h *Host) meet(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return retry(ctx, 100*time.Millisecond, func() error {
+		conn, err := h.Dial(ctx, "tcp", addr)
+		if errors.Is(err, unix.ECONNREFUSED) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
 }
 
 // rogueDHCP hands out the attacker as router and name server; the victim asks
