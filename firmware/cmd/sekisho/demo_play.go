@@ -163,9 +163,15 @@ func (p *play) startGateway(ctx context.Context) error {
 	p.ended = make(chan error, 1)
 	go func() { p.ended <- p.child.Wait() }()
 	p.say("starting the gateway")
-	return p.poll(ctx, startTime, "the gateway to be healthy", func(ctx context.Context) (bool, error) {
-		return p.get(ctx, "/healthz", nil) == nil, nil
+	var last error
+	err = p.poll(ctx, startTime, "the gateway to be healthy", func(ctx context.Context) (bool, error) {
+		last = p.get(ctx, "/healthz", nil)
+		return last == nil, nil
 	})
+	if err != nil {
+		return errors.Join(err, last)
+	}
+	return nil
 }
 
 func (p *play) stopGateway() {

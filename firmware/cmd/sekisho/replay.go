@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sekisho/firmware/capture"
+	"sekisho/firmware/config"
+	"sekisho/firmware/detect"
+	"sekisho/firmware/gateway"
+	"sekisho/firmware/incident"
+)
+
+type replayCmd struct {
+	JSON   bool           `name:"json" help:"One JSON object a line, for scripts."`
+	LAN    []netip.Prefix `name:"lan" placeholder:"CIDR" help:"The office's network; may be repeated. Without it: private addresses."`
+	Config string         `type:"path" placeholder:"FILE" help:"Take networks and policy from this settings file."`
+	Lang   string         `enum:"en,ja" default:"en" help:"Language of the text output: en or ja."`
+	Files  []string       `arg:"" name:"capture" type:"path" help:"Capture files (pcap, pcapng), read as one in time order."`
+}
+
+// Run reads the captures to the end, or as far as they are readable.
+func (c *replayCmd) Run(s streams) error {
+	rc := gateway.ReplayConfig{LAN: c.LAN, Policy: incident.DefaultPolicy()}
+	if c.Config != "" {
+		settings, err := config.Load(c.Config)
+		if err != nil {
+			return &exitError{exitUsage, err}
+		}
+		rc.Policy.AutoIsolate, rc.Policy.MaxHosts, rc.Policy.MaxPercent =
+			settings.Policy.AutoIsolate, settings.Policy.MaxHosts, settings.Policy.MaxPercent
+		rc.Policy.Window = time.Duration(settings.Policy.Window)
+		if len(rc.LAN) == 0 {
+			rc.LAN = settings.Network.LAN
+		}
+	}
+	rc.Policy.LAN = rc.LAN
+	src, err := capture.OpenFiles(c.Files...)
+	if err != nil {
+		return &exitError{exitDamaged, err}
+	}
+	defer src.Close()
+	out := bufio.NewWriterSize(s.out, 64<<10)
+	if c.JSON {
+		err = gateway.WriteReplay(out, src, rc)
+	} else {
+		err = c.text(out, src, rc)
+	}
+	if flushErr := out.Flush(); flushErr != nil {
+		return fmt.Errorf("write output: %w", flushErr)
+	}
+	var damaged *capture.DamageError
+	if errors.As(err, &damaged) {
+		return &exitError{exitDamaged, err}
+	}
+	return err
+}
+
+// text is for a person: what was found, then what would have been done.
+func (c *replayCmd) text(w *bufio.Writer, src capture.Source, rc gateway.ReplayConfig) error {
+	incidents, sum, err := gateway.Replay(src, rc, func(f detect.Finding) error {
+		_, err := fmt.Fprintf(w, "%s  %-6s  %-12s  %-15s  %s\n", f.Time.Format("2006-01-02 15:04:05.000"),
+			f.Confidence, f.Detector, f.Host.IP, f.Title.In(c.Lang))
+		fmt.Fprintf(w, "%27s%s\n", "", f.Explain.In(c.Lang))
+		return err
+	})
+	var damaged *capture.DamageError
+	if err != nil && !errors.As(err, &damaged) {
+		return err
+	}
+	for _, i := range incidents {
+		fmt.Fprintf(w, "\nincident %s: %s, %s\n  %s\n", i.ID, i.Line().Host.IP, i.Action, i.Why.In(c.Lang))
+	}
+	fmt.Fprintf(w, "\n%d packets, %d bytes, %.1f s, %d devices: %d findings, %d incidents; %d malformed, %d dropped\n",
+		sum.Packets, sum.Bytes, sum.Seconds, sum.Hosts, sum.Findings, sum.Incidents, sum.Malformed, sum.Drops)
+	return err
+}

@@ -1,0 +1,193 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/detect"
+	"sekisho/firmware/flow"
+	"sekisho/firmware/incident"
+	"sekisho/firmware/ledger"
+	"sekisho/netcontain"
+)
+
+// applyWithin bounds one change of the kernel's policy. It takes milliseconds;
+// a kernel that needs longer is a failure to show, not to wait for.
+const applyWithin = 5 * time.Second
+
+// contain puts the present policy in force; the incident is what changed.
+func (g *Gateway) contain(ctx context.Context, i incident.Incident, level incident.Level) {
+	ctx, cancel := context.WithTimeout(ctx, applyWithin)
+	defer cancel()
+	if level == incident.Isolate && g.watches[i.ID] == nil {
+		// The watch begins first, so that the window in which frames still
+		// leaked is measured, not guessed. Without one nothing is proven.
+		w, err := g.parts.Prover.Watch(context.WithoutCancel(ctx), host(i))
+		if err != nil {
+			g.log.Error("watch the wire", "incident", i.ID, "err", err)
+			g.faults.set("probe", err)
+		} else {
+			g.watches[i.ID] = w
+		}
+	}
+	err := g.enforce(ctx)
+	in := incident.Input{Kind: incident.InApplied, At: g.now(), Level: level}
+	if err != nil {
+		g.log.Error("apply policy", "incident", i.ID, "err", err)
+		in.Kind, in.Note = incident.InApplyFailed, err.Error()
+	}
+	if level == incident.Watch {
+		g.unwatch(i.ID)
+	}
+	g.apply(ctx, i.ID, in)
+}
+
+func (g *Gateway) unwatch(id string) {
+	if w := g.watches[id]; w != nil && !g.proving[id] {
+		w.Close()
+		delete(g.watches, id)
+	}
+}
+
+// enforce makes the kernel agree with the desk, and keeps the policy for the
+// next boot.
+func (g *Gateway) enforce(ctx context.Context) error {
+	p := g.policy()
+	if err := savePolicy(g.cfg.StateDir, p); err != nil {
+		g.faults.set("policy", err)
+	} else {
+		g.faults.clear("policy")
+	}
+	return g.parts.Contain.Set(ctx, p)
+}
+
+// policy is the whole desired state: every held incident, at its level.
+func (g *Gateway) policy() netcontain.Policy {
+	p := netcontain.Policy{Allow: g.cfg.Allow, Lockdown: g.lockdown}
+	for _, i := range g.desk.Incidents() {
+		if i.State.Held() {
+			p.Hosts = append(p.Hosts, g.known(host(i)))
+		}
+	}
+	return p
+}
+
+// host is the incident's device as netcontain takes it.
+func host(i incident.Incident) netcontain.Host {
+	h := netcontain.Host{ID: i.ID, Addrs: i.Asset.Addrs, Level: level(i.Level)}
+	if !i.Asset.MAC.IsZero() {
+		h.MACs = []netcontain.MAC{netcontain.MAC(i.Asset.MAC)}
+	}
+	return h
+}
+
+// known adds the addresses that the device has taken since, and leaves out
+// those that belong to somebody else by now: whoever spoofed them must not take
+// their owner along.
+func (g *Gateway) known(h netcontain.Host) netcontain.Host {
+	inventory := g.parts.Pipeline.inventory
+	kept := h.Addrs[:0:0]
+	if len(h.MACs) > 0 {
+		if a, ok := inventory.ByMAC(flow.MAC(h.MACs[0])); ok {
+			h.Addrs = append(h.Addrs[:len(h.Addrs):len(h.Addrs)], a.Addrs...)
+		}
+	}
+	for _, addr := range h.Addrs {
+		owner, ok := inventory.ByAddr(addr)
+		if !ok || len(h.MACs) == 0 || netcontain.MAC(owner.MAC) == h.MACs[0] {
+			kept = append(kept, addr)
+		}
+	}
+	h.Addrs = kept
+	return h
+}
+
+func level(l incident.Level) netcontain.Level {
+	switch l {
+	case incident.Isolate:
+		return netcontain.Isolate
+	case incident.Limit:
+		return netcontain.Limit
+	}
+	return netcontain.Watch
+}
+
+// prove asks the wire, in the background.
+func (g *Gateway) prove(ctx context.Context, id string) {
+	w := g.watches[id]
+	if g.proving[id] {
+		return
+	}
+	g.proving[id] = true
+	since := g.now()
+	g.background(ctx, id, func(ctx context.Context) incident.Input {
+		in := incident.Input{Kind: incident.InProven, Proof: g.measure(ctx, w, since)}
+		if in.Proof.Grade == incident.NotIsolated {
+			in.Kind = incident.InLeaked
+		}
+		select {
+		case g.requests <- func() { g.proving[id], g.proveAt[id] = false, g.now().Add(proveEvery) }:
+		case <-ctx.Done():
+		}
+		return in
+	})
+}
+
+func (g *Gateway) measure(ctx context.Context, w Watch, since time.Time) incident.Proof {
+	unwatched := incident.Proof{Grade: incident.BestEffort, At: since, Text: detect.Text{
+		EN: "The block is in place, but the wire could not be watched.",
+		JA: "遮断は設定しましたが、通信を確認できませんでした。",
+	}}
+	if w == nil {
+		return unwatched
+	}
+	r, err := w.Prove(ctx, since)
+	if err != nil {
+		g.faults.set("probe", err)
+		return unwatched
+	}
+	return incident.Proof{
+		Grade: incident.Grade(r.Verdict), At: g.now(), Blocked: r.FramesFromHost, Leaked: r.FramesLeaked, Text: detect.Text(r.Text),
+	}
+}
+
+// proveEvery is how often a proof is repeated while an isolation lasts.
+const proveEvery = 30 * time.Second
+
+// reprove repeats proofs that have grown old, sooner while there is none.
+func (g *Gateway) reprove(ctx context.Context) {
+	now := g.now()
+	for _, i := range g.desk.Incidents() {
+		switch {
+		case !i.State.Held():
+			if g.watches[i.ID] != nil {
+				g.unwatch(i.ID)
+			}
+		case i.Level == incident.Isolate && i.Applied && !g.proving[i.ID] && now.After(g.proveAt[i.ID]) && !g.proveAt[i.ID].IsZero():
+			g.prove(ctx, i.ID)
+		}
+	}
+}
+
+func (g *Gateway) setLockdown(ctx context.Context, on bool, by string) error {
+	g.lockdown = on
+	ctx, cancel := context.WithTimeout(ctx, applyWithin)
+	defer cancel()
+	err := g.enforce(ctx)
+	g.record(ledger.Entry{Actor: by, Action: "lockdown", Subject: g.cfg.Office, Detail: map[string]any{"on": on, "ok": err == nil}})
+	if err != nil {
+		g.faults.set("lockdown", err)
+		return fmt.Errorf("set lockdown: %w", err)
+	}
+	return nil
+}
+
+// isolateDevice holds a device that a person named on the web page.
+func (g *Gateway) isolateDevice(ctx context.Context, a asset.Asset, by string) incident.Incident {
+	c := g.desk.Request(g.now(), a, incident.Isolate, by)
+	g.carry(ctx, c)
+	now, _ := g.desk.Get(c.Incident.ID)
+	return now
+}

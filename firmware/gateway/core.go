@@ -1,0 +1,250 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/flow"
+	"sekisho/firmware/incident"
+	"sekisho/firmware/ledger"
+	"sekisho/hal"
+	"sekisho/netcontain"
+)
+
+// beat is how often deadlines are looked at and the panel is drawn anew.
+const beat = 250 * time.Millisecond
+
+// core is the one goroutine that owns the desk. Everything that happens comes
+// to it through a channel; everything it decides is written down first.
+func (g *Gateway) core(ctx context.Context) error {
+	if err := g.takeUp(ctx); err != nil {
+		return err
+	}
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	save := time.NewTicker(saveAssetsEvery)
+	defer save.Stop()
+	presses := g.parts.Panel.Presses()
+	for {
+		select {
+		case <-ctx.Done():
+			g.saveAssets(context.WithoutCancel(ctx))
+			return ctx.Err()
+		case s := <-g.sightings:
+			g.observe(ctx, s)
+		case p, open := <-presses:
+			if !open {
+				presses = nil // the panel is gone; attend has said so
+				continue
+			}
+			g.press(ctx, p)
+		case r := <-g.results:
+			g.apply(ctx, r.id, r.in)
+		case request := <-g.requests:
+			request()
+		case <-ticker.C:
+			for _, c := range g.desk.Advance(g.now()) {
+				g.carry(ctx, c)
+			}
+			g.reprove(ctx)
+		case <-save.C:
+			g.saveAssets(ctx)
+			continue
+		}
+		g.show()
+	}
+}
+
+// takeUp restores what the store kept, and runs unfinished commands again.
+func (g *Gateway) takeUp(ctx context.Context) error {
+	kept, err := g.parts.Store.Incidents(ctx)
+	if err != nil { // those that could be read came with it
+		g.log.Error("restore incidents", "err", err)
+		g.faults.set("store", err)
+	}
+	g.lockdown = g.parts.Restored.Lockdown
+	for _, c := range g.desk.Restore(g.now(), kept) {
+		g.carry(ctx, c)
+	}
+	g.adopt(ctx)
+	g.record(ledger.Entry{Actor: "gateway", Action: "start", Subject: g.cfg.Office, Detail: map[string]any{"incidents": len(kept)}})
+	g.show()
+	return nil
+}
+
+// adopt opens an incident for every device that was held before the start and
+// of which the database knows nothing: it was damaged and moved aside, say. The
+// device stays held, and a person can see and release it.
+func (g *Gateway) adopt(ctx context.Context) {
+	for _, h := range g.parts.Restored.Hosts {
+		if _, known := g.desk.Get(h.ID); known || len(h.MACs) == 0 || h.Level == netcontain.Watch {
+			continue
+		}
+		a, ok := g.parts.Pipeline.inventory.ByMAC(flow.MAC(h.MACs[0]))
+		if !ok {
+			a = asset.Asset{ID: asset.ID("mac:" + h.MACs[0].String()), MAC: flow.MAC(h.MACs[0]), Addrs: h.Addrs, Kind: asset.KindUnknown}
+		}
+		g.log.Warn("held device without a record", "host", a.ID, "was", h.ID)
+		g.carry(ctx, g.desk.Request(g.now(), a, incident.Level(h.Level.String()), "gateway"))
+	}
+}
+
+func (g *Gateway) observe(ctx context.Context, s sighting) {
+	now := g.now()
+	g.log.Info("finding", "detector", s.finding.Detector, "host", s.host.ID, "confidence", s.finding.Confidence)
+	for _, c := range g.desk.Observe(now, s.finding, s.host, active(g.Devices(), now)) {
+		if err := g.custody.keepFinding(c.Incident.ID, s.finding); err != nil {
+			g.faults.set("findings", err)
+		}
+		g.carry(ctx, c)
+	}
+}
+
+// press does what the screen named when the finger came down.
+func (g *Gateway) press(ctx context.Context, p hal.Press) {
+	switch p.Gesture {
+	case hal.Short:
+		if p.Target != "" {
+			g.apply(ctx, p.Target, incident.Input{Kind: incident.InPress, At: g.now(), By: incident.ByButton})
+		}
+	case hal.Hold8:
+		g.setLockdown(ctx, true, incident.ByButton)
+	}
+}
+
+// apply steps one incident. An id that the desk does not know comes from a page
+// that was shown long ago: there is nothing to do.
+func (g *Gateway) apply(ctx context.Context, id string, in incident.Input) (incident.Incident, error) {
+	change, err := g.desk.Apply(id, in)
+	if err != nil {
+		g.log.Warn("input for an unknown incident", "incident", id, "input", in.Kind)
+		return incident.Incident{}, err
+	}
+	g.carry(ctx, change)
+	return change.Incident, nil
+}
+
+// carry writes the change down and then executes its commands. When the disk
+// does not take it, the host is isolated all the same, and the fault shown: a
+// full disk must not protect a worm.
+func (g *Gateway) carry(ctx context.Context, c incident.Change) {
+	if err := g.parts.Store.SaveIncident(context.WithoutCancel(ctx), c.Incident); err != nil {
+		g.log.Error("journal", "incident", c.Incident.ID, "err", err)
+		g.faults.set("store", err)
+	} else {
+		g.faults.clear("store")
+	}
+	g.recordChange(c.Incident)
+	for _, cmd := range c.Commands {
+		g.execute(ctx, c.Incident, cmd)
+	}
+}
+
+func (g *Gateway) execute(ctx context.Context, i incident.Incident, cmd incident.Command) {
+	g.log.Info("command", "incident", i.ID, "command", cmd.String())
+	switch cmd := cmd.(type) {
+	case incident.SetLevel:
+		g.contain(ctx, i, cmd.Level)
+	case incident.Release:
+		g.contain(ctx, i, incident.Watch)
+	case incident.ProveIsolation:
+		g.prove(ctx, i.ID)
+	case incident.FreezeEvidence:
+		g.background(ctx, i.ID, func(context.Context) incident.Input {
+			if err := g.parts.Spool.Pin(i.ID, cmd.From.Add(-g.cfg.Before)); err != nil {
+				g.faults.set("freeze", err)
+				return incident.Input{Kind: incident.InFreezeFailed, Note: err.Error()}
+			}
+			return incident.Input{Kind: incident.InFrozen}
+		})
+	case incident.UnpinEvidence:
+		if err := g.parts.Spool.Unpin(i.ID); err != nil {
+			g.log.Warn("unpin", "incident", i.ID, "err", err)
+		}
+	case incident.SealBundle:
+		assets := g.Devices()
+		g.background(ctx, i.ID, func(ctx context.Context) incident.Input {
+			bundle, err := g.custody.seal(ctx, i, assets)
+			if err != nil {
+				g.faults.set("seal", err)
+				return incident.Input{Kind: incident.InSealFailed, Note: err.Error()}
+			}
+			return incident.Input{Kind: incident.InSealed, Note: bundle.Path}
+		})
+	case incident.Notify: // panel and page show it; the log line above tells the rest
+	}
+}
+
+// background runs a command that may take long, and brings its result back as
+// an input.
+func (g *Gateway) background(ctx context.Context, id string, do func(context.Context) incident.Input) {
+	g.work.Add(1)
+	go func() {
+		defer g.work.Done()
+		in := do(ctx)
+		in.At = g.now()
+		select {
+		case g.results <- result{id, in}:
+		case <-ctx.Done():
+		}
+	}()
+}
+
+// recordChange writes the newest transition into the custody ledger.
+func (g *Gateway) recordChange(i incident.Incident) {
+	if len(i.History) == 0 {
+		return
+	}
+	t := i.History[len(i.History)-1]
+	if !t.At.Equal(i.Updated) {
+		return
+	}
+	g.record(ledger.Entry{
+		Time: t.At, Actor: t.By, Action: "incident." + string(t.Input), Subject: i.ID,
+		Detail: map[string]any{"from": string(t.From), "to": string(t.To), "note": t.Note, "host": string(i.Asset.ID)},
+	})
+}
+
+// record hands an entry to the ledger's writer. It waits only when the disk is
+// hundreds of entries behind: an entry is never dropped.
+func (g *Gateway) record(e ledger.Entry) {
+	if e.Time.IsZero() {
+		e.Time = g.now()
+	}
+	if e.Actor == "" {
+		e.Actor = "gateway"
+	}
+	g.entries <- e
+}
+
+// keepLedger writes entries in order until the core has ended, then the rest.
+func (g *Gateway) keepLedger() error {
+	for e := range g.entries {
+		if _, err := g.parts.Ledger.Append(e); err != nil {
+			g.log.Error("ledger", "err", err)
+			g.faults.set("ledger", err)
+		}
+	}
+	return nil
+}
+
+// saveAssetsEvery bounds how much of the inventory a power cut can take.
+const saveAssetsEvery = 10 * time.Second
+
+func (g *Gateway) saveAssets(ctx context.Context) {
+	inventory := g.parts.Pipeline.inventory
+	var batch []asset.Asset
+	for _, id := range inventory.Changed() {
+		if a, ok := inventory.Get(id); ok {
+			batch = append(batch, a)
+		}
+	}
+	if len(batch) == 0 {
+		return
+	}
+	if err := g.parts.Store.SaveAssets(ctx, batch); err != nil {
+		g.log.Error("save assets", "err", err)
+		g.faults.set("store", err)
+	}
+}

@@ -1,0 +1,150 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"sekisho/firmware/health"
+)
+
+// faults keeps, per part, the error that it last reported. Any goroutine may
+// report; the health checks below read.
+type faults struct {
+	mu      sync.Mutex
+	present map[string]error
+}
+
+func newFaults() *faults { return &faults{present: map[string]error{}} }
+
+func (f *faults) set(part string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.present[part] = err
+}
+
+func (f *faults) clear(part string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.present, part)
+}
+
+// of joins what the named parts reported, nil when they are all well.
+func (f *faults) of(parts ...string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var errs []error
+	for _, p := range parts {
+		if err := f.present[p]; err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", p, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkEvery is how often the health report is made.
+const checkEvery = 2 * time.Second
+
+// checks is the tree of what has to hold. Names and texts are what the panel
+// and the page show.
+func (g *Gateway) checks() []health.Check {
+	reported := func(parts ...string) func(context.Context) error {
+		return func(context.Context) error { return g.faults.of(parts...) }
+	}
+	var drops uint64
+	checks := []health.Check{{
+		Name: "capture", Vital: true, Title: health.Text{EN: "Traffic is watched", JA: "通信の監視"},
+		Help: health.Text{EN: "The network was busier than this device can read. Nothing needs to be done unless it stays.", JA: "通信量が監視能力を超えました。続く場合はIT事業者に連絡してください。"},
+		Probe: func(context.Context) error {
+			now := g.parts.Source.Stats().Drops
+			lost := now - drops
+			drops = now
+			if lost > 0 {
+				return fmt.Errorf("%d frames were not read in the last %v", lost, checkEvery)
+			}
+			return nil
+		},
+	}, {
+		Name: "containment", Vital: true, Title: health.Text{EN: "Isolation is in force", JA: "隔離の設定"},
+		Help:  health.Text{EN: "Something else changes this device's network settings. Call the IT vendor.", JA: "本装置のネットワーク設定が変更されています。IT事業者に連絡してください。"},
+		Probe: reported("drift", "policy", "lockdown"),
+	}, {
+		Name: "records", Vital: true, Title: health.Text{EN: "Records are written", JA: "記録の保存"},
+		Help:  health.Text{EN: "The internal storage does not take writes. Call the IT vendor.", JA: "内部ストレージに書き込めません。IT事業者に連絡してください。"},
+		Probe: reported("store", "ledger"),
+	}, {
+		Name: "evidence", Title: health.Text{EN: "Packets are kept", JA: "通信記録（証拠）の保存"},
+		Help:  health.Text{EN: "Check that the SSD is plugged in and not full. Isolation works without it.", JA: "SSDの接続と空き容量を確認してください。隔離は引き続き行えます。"},
+		Probe: func(context.Context) error { return g.parts.Spool.Health() },
+	}, {
+		Name: "bundles", Needs: []string{"evidence", "records"}, Title: health.Text{EN: "Evidence can be sealed", JA: "証拠の封印"},
+		Help:  health.Text{EN: "The packets are still pinned on the SSD. Call the IT vendor.", JA: "通信記録はSSDに残っています。IT事業者に連絡してください。"},
+		Probe: reported("freeze", "seal", "findings"),
+	}, {
+		Name: "proof", Title: health.Text{EN: "Isolation can be proven", JA: "隔離の確認"},
+		Help:  health.Text{EN: "To be sure, pull the network cable of an isolated device.", JA: "念のため、隔離した機器のLANケーブルを抜いてください。"},
+		Probe: reported("probe"),
+	}, {
+		Name: "clock", Title: health.Text{EN: "The clock is synchronised", JA: "時計の同期"},
+		Help: health.Text{EN: "Times in the evidence are marked as uncertain until it is.", JA: "同期するまで、証拠の時刻は「不確か」と記録されます。"},
+		Probe: func(context.Context) error {
+			if !clockSynchronised() {
+				return errors.New("no time service disciplines the clock")
+			}
+			return nil
+		},
+	}}
+	for _, name := range append([]string{"panel"}, slices.Sorted(maps.Keys(g.parts.Services))...) {
+		checks = append(checks, health.Check{
+			Name: "part:" + name, Title: health.Text{EN: "Part: " + name, JA: "部品：" + name},
+			Help:  health.Text{EN: "Restart the device; the isolation stays in force.", JA: "本装置を再起動してください。隔離は維持されます。"},
+			Probe: reported(name),
+		})
+	}
+	return checks
+}
+
+// attendHealth makes the report again and again.
+func (g *Gateway) attendHealth(ctx context.Context) error {
+	tree, err := health.New(g.now, checkEvery, g.checks()...)
+	if err != nil {
+		return err
+	}
+	ticker := time.NewTicker(checkEvery)
+	defer ticker.Stop()
+	for {
+		report := tree.Run(ctx)
+		old := g.health.Swap(&report)
+		if old == nil || len(old.Warnings()) != len(report.Warnings()) {
+			g.watchers.tell()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
+// Health is the newest report.
+func (g *Gateway) Health() health.Report {
+	if r := g.health.Load(); r != nil {
+		return *r
+	}
+	return health.Report{}
+}
+
+// onPanel is the first warning that belongs on the lamp: what only matters for
+// the record stays on the page.
+func onPanel(r health.Report) (health.Result, bool) {
+	for _, w := range r.Warnings() {
+		if w.Name != "clock" {
+			return w, true
+		}
+	}
+	return health.Result{}, false
+}

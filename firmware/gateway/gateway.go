@@ -1,0 +1,234 @@
+// Package gateway is the composition: it joins capture, detection, incidents,
+// containment, evidence, panel and web page into one running appliance.
+//
+// cmd/sekisho calls it. It is the only package that executes an incident's
+// commands. It must never let evidence, display or web page hold up capture or
+// containment, and never raise a port before the containment policy is in the
+// kernel.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/capture"
+	"sekisho/firmware/evidence"
+	"sekisho/firmware/health"
+	"sekisho/firmware/incident"
+	"sekisho/firmware/ledger"
+	"sekisho/firmware/store"
+	"sekisho/hal"
+	"sekisho/netcontain"
+	"sekisho/netcontain/probe"
+)
+
+// Prover begins to watch the wire for a host, before the policy that holds it
+// is applied.
+type Prover interface {
+	Watch(ctx context.Context, h netcontain.Host) (Watch, error)
+}
+
+// Watch is one watch of one host.
+type Watch interface {
+	Prove(ctx context.Context, since time.Time) (probe.Result, error)
+	Close() error
+}
+
+// Service is a part that only has to run: the refuge, for example.
+type Service interface {
+	Run(ctx context.Context) error
+}
+
+// Config is what the owner decided, as far as the composition needs it.
+type Config struct {
+	Lang        string // "ja" or "en"
+	Office      string
+	Vendor      string
+	VendorPhone string
+	Policy      incident.Policy
+	Allow       []netip.Prefix // for limited hosts
+	Before      time.Duration  // packets frozen from before the first sign
+	After       time.Duration  // and after the isolation
+	StateDir    string
+}
+
+// Parts are what a Gateway is made of. All are required but Services.
+type Parts struct {
+	Source   capture.Source
+	Pipeline *Pipeline
+	Contain  *netcontain.Reconciler
+	Prover   Prover
+	Spool    *evidence.Spool
+	Vault    *evidence.Vault
+	Ledger   *ledger.Ledger
+	Store    *store.Store
+	Panel    hal.Panel
+	Listener net.Listener
+	Services map[string]Service // by name, for the health page
+	Log      *slog.Logger
+	Now      func() time.Time
+
+	// Restored is the policy that was put in force before the start.
+	Restored netcontain.Policy
+
+	faults *faults // of the time before New; nil: none
+}
+
+func (p Parts) validate() error {
+	var errs []error
+	need := func(ok bool, name string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("gateway: no %s", name))
+		}
+	}
+	need(p.Source != nil, "Source")
+	need(p.Pipeline != nil, "Pipeline")
+	need(p.Contain != nil, "Contain")
+	need(p.Prover != nil, "Prover")
+	need(p.Spool != nil, "Spool")
+	need(p.Vault != nil, "Vault")
+	need(p.Ledger != nil, "Ledger")
+	need(p.Store != nil, "Store")
+	need(p.Panel != nil, "Panel")
+	need(p.Listener != nil, "Listener")
+	need(p.Log != nil, "Log")
+	need(p.Now != nil, "Now")
+	return errors.Join(errs...)
+}
+
+// Gateway is a running appliance.
+type Gateway struct {
+	cfg   Config
+	parts Parts
+	log   *slog.Logger
+	now   func() time.Time
+
+	desk      *incident.Desk // owned by the core goroutine
+	sightings chan sighting
+	results   chan result
+	requests  chan func()
+	entries   chan ledger.Entry // to the ledger, in order
+	watcher   *watcher
+	custody   *custody
+	faults    *faults
+
+	lockdown bool             // owned by the core goroutine
+	watches  map[string]Watch // by incident, owned by the core goroutine
+	proving  map[string]bool
+	proveAt  map[string]time.Time
+	work     sync.WaitGroup
+
+	view     atomic.Pointer[View]
+	health   atomic.Pointer[health.Report]
+	watchers subscribers
+}
+
+// View is a consistent snapshot for those who only look.
+type View struct {
+	Incidents []incident.Incident // oldest first
+	Suspect   string              // id of the incident that a press means, or empty
+	Lockdown  bool
+	Status    hal.Status
+}
+
+// result is what became of a command.
+type result struct {
+	id string
+	in incident.Input
+}
+
+// New joins the parts. Incidents that the store kept are taken up when Run
+// begins.
+func New(c Config, p Parts) (*Gateway, error) {
+	if err := p.validate(); err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		cfg: c, parts: p, log: p.Log, now: p.Now, desk: incident.NewDesk(c.Policy),
+		sightings: make(chan sighting, 256), results: make(chan result, 64), requests: make(chan func()), entries: make(chan ledger.Entry, 256),
+		watches: map[string]Watch{}, proving: map[string]bool{}, proveAt: map[string]time.Time{},
+		faults: p.faults,
+	}
+	if g.faults == nil {
+		g.faults = newFaults()
+	}
+	g.custody = &custody{cfg: c, parts: p, log: p.Log.With("component", "custody"), now: p.Now, flows: g.flowStats}
+	g.watcher = &watcher{source: p.Source, spool: p.Spool.Write, pipeline: p.Pipeline, now: p.Now, found: g.sightings}
+	g.view.Store(&View{})
+	return g, nil
+}
+
+// Run runs until ctx ends or a part that the gateway cannot do without fails.
+// The policy is in the kernel already (see Open). It leaves the policy there.
+func (g *Gateway) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	page, err := g.page(ctx, g.log)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler: page, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
+		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	group.Go(func() error { return g.watcher.run(ctx) })
+	group.Go(func() error {
+		defer close(g.entries)
+		return g.core(ctx)
+	})
+	group.Go(g.keepLedger)
+	group.Go(func() error { return g.parts.Contain.Run(ctx) })
+	// What follows may fail without taking the rest along.
+	g.attend(ctx, group, "panel", g.parts.Panel.Run)
+	g.attend(ctx, group, "health", g.attendHealth)
+	for name, s := range g.parts.Services {
+		g.attend(ctx, group, name, s.Run)
+	}
+	g.attend(ctx, group, "web", func(context.Context) error {
+		if err := server.Serve(g.parts.Listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		return server.Close()
+	})
+	err = group.Wait()
+	g.work.Wait()
+	for _, w := range g.watches {
+		w.Close()
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// attend runs a part; when it fails that is a fault to show, not an end.
+func (g *Gateway) attend(ctx context.Context, group *errgroup.Group, name string, run func(context.Context) error) {
+	group.Go(func() error {
+		if err := run(ctx); err != nil && ctx.Err() == nil {
+			g.log.Error("part stopped", "component", name, "err", err)
+			g.faults.set(name, err)
+		}
+		return nil
+	})
+}
+
+// Devices returns every device that is known.
+func (g *Gateway) Devices() []asset.Asset { return g.parts.Pipeline.inventory.All() }
+
+// View returns the present snapshot.
+func (g *Gateway) View() View { return *g.view.Load() }

@@ -1,0 +1,108 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"sekisho/firmware/config"
+	"sekisho/firmware/flow"
+)
+
+// Network is what the kernel says of the interfaces that the settings name.
+type Network struct {
+	Bridge, WAN string
+	Ports       []string
+	names       map[uint32]string // ifindex -> port
+	Self        []flow.MAC        // the gateway's own
+	BridgeMAC   flow.MAC
+	Addrs       []netip.Addr   // on the bridge
+	Prefixes    []netip.Prefix // of the bridge's addresses
+}
+
+// Inspect looks the interfaces up. Its errors say which setting to mend.
+func Inspect(c config.Network) (*Network, error) {
+	n := &Network{Bridge: c.Bridge, WAN: c.WAN, Ports: c.Ports, names: map[uint32]string{}}
+	var problems []error
+	find := func(key, name string) netlink.Link {
+		link, err := netlink.LinkByName(name)
+		var missing netlink.LinkNotFoundError
+		switch {
+		case errors.As(err, &missing):
+			problems = append(problems, fmt.Errorf("%s: there is no interface %q; 'ip link' lists those of this machine", key, name))
+			return nil
+		case err != nil:
+			problems = append(problems, fmt.Errorf("%s: look up interface %q: %w", key, name, err))
+			return nil
+		}
+		var mac flow.MAC
+		if copy(mac[:], link.Attrs().HardwareAddr) == len(mac) {
+			n.Self = append(n.Self, mac)
+		}
+		return link
+	}
+	bridge := find("network.bridge", c.Bridge)
+	if len(n.Self) > 0 {
+		n.BridgeMAC = n.Self[0]
+	}
+	find("network.wan", c.WAN)
+	for i, name := range c.Ports {
+		port := find(fmt.Sprintf("network.ports[%d]", i), name)
+		if port == nil {
+			continue
+		}
+		n.names[uint32(port.Attrs().Index)] = name
+		if bridge != nil && port.Attrs().MasterIndex != bridge.Attrs().Index {
+			problems = append(problems, fmt.Errorf("network.ports[%d]: %q is not a port of bridge %q", i, name, c.Bridge))
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	addrs, err := netlink.AddrList(bridge, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses of %s: %w", c.Bridge, err)
+	}
+	for _, a := range addrs {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if !ok || a.Label != "" && a.Label != c.Bridge { // labelled addresses are decoys, see firmware/decoy
+			continue
+		}
+		ones, _ := a.Mask.Size()
+		n.Addrs = append(n.Addrs, ip.Unmap())
+		n.Prefixes = append(n.Prefixes, netip.PrefixFrom(ip.Unmap(), ones).Masked())
+	}
+	if len(n.Addrs) == 0 {
+		return nil, fmt.Errorf("network.bridge: %q has no address; the gateway needs one to serve DHCP, DNS and the help page", c.Bridge)
+	}
+	return n, nil
+}
+
+// PortName names the bridge port with that ifindex, or "".
+func (n *Network) PortName(ifindex uint32) string { return n.names[ifindex] }
+
+// Raise brings the LAN ports up. It is called only after the containment
+// policy is in the kernel: until then no port forwards a frame.
+func (n *Network) Raise() error {
+	for _, name := range n.Ports {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("raise port %s: %w", name, err)
+		}
+		if err := netlink.LinkSetUp(link); err != nil {
+			return fmt.Errorf("raise port %s: %w", name, permission(err))
+		}
+	}
+	return nil
+}
+
+func permission(err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w (start sekisho as root, or with CAP_NET_ADMIN and CAP_NET_RAW)", err)
+	}
+	return err
+}

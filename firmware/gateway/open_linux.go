@@ -1,0 +1,353 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/capture"
+	"sekisho/firmware/config"
+	"sekisho/firmware/decoy"
+	"sekisho/firmware/evidence"
+	"sekisho/firmware/incident"
+	"sekisho/firmware/ledger"
+	"sekisho/firmware/store"
+	"sekisho/hal/virtual"
+	"sekisho/netcontain"
+	"sekisho/netcontain/nft"
+	"sekisho/netcontain/refuge"
+)
+
+// Surroundings is what the process brings besides the settings.
+type Surroundings struct {
+	Listener net.Listener // for the web page
+	In, Out  *os.File     // a terminal for the panel; nil: headless
+	Quit     func()       // the person at the terminal wants to end
+	Version  string       // of the program, for the records
+	Log      *slog.Logger
+}
+
+// Ports of the refuge on the bridge. They are fixed, because the redirect
+// outlives the process that serves them, and above those that Debian's
+// services use.
+const (
+	refugeDNS  = 5853
+	refugeHTTP = 5880
+)
+
+// Open brings the policy into force, raises the ports, and then builds the
+// gateway on the real machine. Run it, then Close it.
+//
+// When anything but the policy fails, the ports are up all the same: the office
+// keeps its network, what was isolated stays isolated, and the error says what
+// to mend.
+func Open(ctx context.Context, c config.Config, s Surroundings) (*Gateway, func() error, error) {
+	network, err := Inspect(c.Network)
+	if err != nil {
+		return nil, nil, err
+	}
+	o := &opening{config: c, around: s, network: network, log: s.Log, faults: newFaults()}
+	g, err := o.open(ctx)
+	if err != nil {
+		return nil, nil, errors.Join(err, o.close())
+	}
+	return g, o.close, nil
+}
+
+// opening builds the parts, and closes them in reverse.
+type opening struct {
+	config  config.Config
+	around  Surroundings
+	network *Network
+	wire    wire
+	log     *slog.Logger
+	faults  *faults
+	closers []func() error
+}
+
+func (o *opening) close() error {
+	var errs []error
+	for i := len(o.closers) - 1; i >= 0; i-- {
+		errs = append(errs, o.closers[i]())
+	}
+	o.closers = nil
+	return errors.Join(errs...)
+}
+
+func (o *opening) opened(c interface{ Close() error }) { o.closers = append(o.closers, c.Close) }
+
+func (o *opening) open(ctx context.Context) (*Gateway, error) {
+	if err := os.MkdirAll(o.config.Storage.State, 0o700); err != nil {
+		return nil, fmt.Errorf("storage.state: %w", err)
+	}
+	if err := o.lock(); err != nil {
+		return nil, err // another instance holds policy and ports
+	}
+	contain, policy, err := o.defend(ctx)
+	if err != nil {
+		return nil, err
+	}
+	parts := Parts{
+		Contain: contain, Restored: policy, Prover: o.wire, Listener: o.around.Listener,
+		Services: map[string]Service{}, Log: o.log, Now: time.Now, faults: o.faults,
+	}
+	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.decoys, o.refuge, o.panel} {
+		if err := step(&parts); err != nil {
+			return nil, err
+		}
+	}
+	cfg := o.gatewayConfig()
+	return New(cfg, parts)
+}
+
+// lock keeps a second instance away from the same state.
+func (o *opening) lock() error {
+	path := filepath.Join(o.config.Storage.State, "lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock the state folder: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return fmt.Errorf("another sekisho runs on %s already; stop it first ('systemctl stop sekisho')", o.config.Storage.State)
+	}
+	o.opened(f)
+	return nil
+}
+
+// defend restores the policy that was in force, and raises the ports behind it.
+func (o *opening) defend(ctx context.Context) (*netcontain.Reconciler, netcontain.Policy, error) {
+	contain, err := o.reconciler()
+	if err != nil {
+		return nil, netcontain.Policy{}, fmt.Errorf("set up containment: %w", err)
+	}
+	policy, err := loadPolicy(o.config.Storage.State)
+	if err != nil {
+		o.log.Error("the policy file is damaged; the database decides", "err", err)
+		o.faults.set("policy", err)
+		if policy, err = o.storedPolicy(ctx); err != nil {
+			o.log.Error("no policy could be restored", "err", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, applyWithin)
+	defer cancel()
+	if err := contain.Set(ctx, policy); err != nil {
+		return nil, policy, fmt.Errorf("restore the containment policy: %w", permission(err))
+	}
+	if o.config.Network.HoldPorts {
+		return contain, policy, o.network.Raise()
+	}
+	return contain, policy, nil
+}
+
+func (o *opening) reconciler() (*netcontain.Reconciler, error) {
+	enforcer, err := nft.New(nft.Config{
+		Bridge: o.network.Bridge, WAN: o.network.WAN, Refuge: nft.Refuge{DNS: refugeDNS, HTTP: refugeHTTP},
+	})
+	if err != nil {
+		return nil, err
+	}
+	o.opened(enforcer)
+	o.wire = wire{o.network, enforcer}
+	return netcontain.NewReconciler(netcontain.Config{
+		Enforcer: enforcer, Log: o.log.With("component", "netcontain"), Refine: o.wire.refine(),
+		OnDrift: func(d netcontain.Drift, err error) {
+			o.log.Warn("containment was changed by something else", "drift", d.String(), "err", err)
+			if err != nil {
+				o.faults.set("drift", err)
+			} else {
+				o.faults.clear("drift")
+			}
+		},
+	})
+}
+
+// storedPolicy asks the database when the file beside it is damaged. What it
+// could read is in force even when there was an error.
+func (o *opening) storedPolicy(ctx context.Context) (netcontain.Policy, error) {
+	p := netcontain.Policy{Allow: o.config.Network.Allow}
+	st, err := store.Open(filepath.Join(o.config.Storage.State, database))
+	if err != nil {
+		return p, err
+	}
+	defer st.Close()
+	kept, err := st.OpenIncidents(ctx)
+	for _, i := range kept {
+		if i.State.Held() {
+			p.Hosts = append(p.Hosts, host(i))
+		}
+	}
+	return p, err
+}
+
+const database = "sekisho.db"
+
+// records opens what is small and precious: database, key and ledger.
+func (o *opening) records(p *Parts) error {
+	dir := o.config.Storage.State
+	st, err := store.Open(filepath.Join(dir, database))
+	if err != nil {
+		return err
+	}
+	o.opened(st)
+	if aside := st.Damaged(); aside != "" {
+		o.faults.set("store", fmt.Errorf("the database was damaged; it was moved to %s and a new one begun", aside))
+	}
+	key, err := ledger.LoadOrCreateKey(filepath.Join(dir, "device.key"))
+	if err != nil {
+		return err
+	}
+	l, err := ledger.Open(filepath.Join(dir, "ledger"), ledger.Config{Key: key, Logger: o.log.With("component", "ledger")})
+	if err != nil {
+		return err
+	}
+	o.opened(l)
+	p.Store, p.Ledger = st, l
+	return nil
+}
+
+func (o *opening) spool(p *Parts) error {
+	s := o.config.Storage
+	spool, err := evidence.OpenSpool(filepath.Join(s.Evidence, "spool"), evidence.SpoolConfig{
+		MaxBytes: int64(s.Spool), SegmentBytes: int64(s.Segment), InterfaceName: o.network.PortName,
+		Now: time.Now, Logger: o.log.With("component", "evidence"),
+	})
+	if err != nil {
+		return err
+	}
+	o.opened(spool)
+	vault, err := evidence.OpenVault(evidence.VaultConfig{
+		Dir: filepath.Join(s.Evidence, "bundles"), Software: "sekisho " + o.around.Version, Ledger: p.Ledger, Now: time.Now, Logger: o.log.With("component", "evidence"),
+	})
+	if err != nil {
+		return err
+	}
+	p.Spool, p.Vault = spool, vault
+	return nil
+}
+
+// watch opens the ring: every LAN port inwards, and the bridge outwards, so
+// that each frame is seen once, with the port where it came in.
+func (o *opening) watch(p *Parts) error {
+	var taps []capture.Tap
+	for _, port := range o.network.Ports {
+		taps = append(taps, capture.Tap{Name: port, In: true})
+	}
+	taps = append(taps, capture.Tap{Name: o.network.Bridge, Out: true})
+	live, err := capture.OpenLive(capture.LiveConfig{Taps: taps})
+	if err != nil {
+		return permission(err)
+	}
+	o.opened(live)
+	p.Source = live
+	return nil
+}
+
+// decoys builds the keeper and the pipeline that feeds it.
+func (o *opening) decoys(p *Parts) error {
+	n := o.config.Network
+	pc := PipelineConfig{
+		LAN: n.LAN, Self: o.network.Self, SelfAddrs: o.network.Addrs,
+		DHCPServers: append(o.network.Addrs[:len(o.network.Addrs):len(o.network.Addrs)], n.DHCPServers...),
+		PortName:    o.network.PortName,
+	}
+	if lan, ok := firstIPv4(n.LAN); ok && o.config.Decoy.Count > 0 {
+		exclude := []decoy.Range{}
+		for _, a := range o.network.Addrs {
+			exclude = append(exclude, decoy.One(a))
+		}
+		if n.DHCPPool.First.IsValid() {
+			exclude = append(exclude, decoy.Range{From: n.DHCPPool.First, To: n.DHCPPool.Last})
+		}
+		keeper, err := decoy.New(decoy.Config{
+			Link: n.Bridge, LAN: lan, Exclude: exclude, Count: o.config.Decoy.Count,
+			Seed: []byte(p.Ledger.Key().Public()), Log: o.log.With("component", "decoy"),
+		})
+		if err != nil {
+			return fmt.Errorf("decoy: %w", err)
+		}
+		pc.Decoys, pc.Seen = keeper.Addresses, keeper.Seen
+		p.Services["decoy"] = keeper
+	}
+	p.Pipeline = NewPipeline(pc)
+	known, err := p.Store.Assets(context.Background())
+	if err != nil {
+		return fmt.Errorf("restore devices: %w", err)
+	}
+	p.Pipeline.inventory.Restore(known)
+	for _, text := range o.config.Policy.Protected {
+		if mac, err := net.ParseMAC(text); err == nil {
+			p.Pipeline.inventory.SetProtected(asset.ID("mac:"+mac.String()), true)
+		}
+	}
+	return nil
+}
+
+func firstIPv4(prefixes []netip.Prefix) (netip.Prefix, bool) {
+	for _, p := range prefixes {
+		if p.Addr().Is4() {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+func (o *opening) refuge(p *Parts) error {
+	c := refuge.Config{
+		Interface: o.network.Bridge, HTTPPort: refugeHTTP, DNSPort: refugeDNS,
+		Vendor: o.config.Office.Vendor, VendorPhone: o.config.Office.VendorPhone, Log: o.log.With("component", "refuge"),
+	}
+	for _, a := range o.network.Addrs {
+		switch {
+		case a.Is4() && !c.Addr4.IsValid():
+			c.Addr4 = a
+		case a.Is6() && !a.IsLinkLocalUnicast() && !c.Addr6.IsValid():
+			c.Addr6 = a
+		}
+	}
+	r, err := refuge.Listen(context.Background(), c)
+	if err != nil { // isolation holds without a help page
+		p.Services["refuge"] = broken{err}
+		return nil
+	}
+	o.opened(r)
+	p.Services["refuge"] = r
+	return nil
+}
+
+// broken is a part that could not be built: it shows as a fault.
+type broken struct{ err error }
+
+func (b broken) Run(context.Context) error { return b.err }
+
+func (o *opening) panel(p *Parts) error {
+	c := virtual.Config{Logger: o.log.With("component", "panel"), Now: time.Now}
+	if o.config.Panel.Kind == "virtual" {
+		c.In, c.Out, c.Quit = o.around.In, o.around.Out, o.around.Quit
+	}
+	p.Panel = virtual.New(c)
+	return nil
+}
+
+func (o *opening) gatewayConfig() Config {
+	c := o.config
+	hours, _ := incident.ParseHours(c.Policy.BusinessHours, time.Local) // config has validated it
+	return Config{
+		Lang: c.Office.Lang, Office: c.Office.Name, Vendor: c.Office.Vendor, VendorPhone: c.Office.VendorPhone,
+		Policy: incident.Policy{
+			AutoIsolate: c.Policy.AutoIsolate, MaxHosts: c.Policy.MaxHosts, MaxPercent: c.Policy.MaxPercent,
+			Window: time.Duration(c.Policy.Window), Business: hours, LAN: c.Network.LAN,
+		},
+		Allow:  c.Network.Allow,
+		Before: time.Duration(c.Evidence.Before), After: time.Duration(c.Evidence.After), StateDir: c.Storage.State,
+	}
+}

@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"net/netip"
+	"time"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/capture"
+	"sekisho/firmware/detect"
+	"sekisho/firmware/flow"
+)
+
+// Pipeline is the pure part of the gateway, frames in and findings out. It is
+// the same for a live network and for a replayed file. One goroutine feeds it;
+// its inventory may be read from others.
+type Pipeline struct {
+	tracker   *flow.Tracker
+	inventory *asset.Inventory
+	engine    *detect.Engine
+	emit      func(flow.Event) // bound once: a method value allocates
+	found     []detect.Finding
+}
+
+// PipelineConfig is what the pure part has to know of the network. The zero
+// value is for a capture of an unknown office.
+type PipelineConfig struct {
+	LAN         []netip.Prefix // the office's own networks; nil: private ranges
+	Self        []flow.MAC     // the gateway's own interfaces
+	SelfAddrs   []netip.Addr
+	DHCPServers []netip.Addr              // known good; empty: the first one seen
+	PortName    func(iface uint32) string // nil: ports are unknown
+	Decoys      func() []netip.Addr       // nil: none
+	// Seen is told every address that a device says it uses; it must not
+	// block. May be nil.
+	Seen func(netip.Addr, [6]byte)
+}
+
+// NewPipeline wires tracker, inventory and detectors together.
+func NewPipeline(c PipelineConfig) *Pipeline {
+	p := &Pipeline{
+		tracker:   flow.New(flow.Config{LAN: c.LAN}),
+		inventory: asset.New(asset.Config{LAN: c.LAN, Self: c.Self, SelfAddrs: c.SelfAddrs, PortName: c.PortName}),
+	}
+	p.engine = detect.New(detect.Config{
+		Assets: p.inventory, LAN: c.LAN, Gateway: c.SelfAddrs, DHCPServers: c.DHCPServers, Decoys: c.Decoys,
+	})
+	p.emit = func(ev flow.Event) {
+		if c.Seen != nil {
+			tellSeen(ev, c.Seen)
+		}
+		p.inventory.Observe(ev)
+		p.found = append(p.found, p.engine.Observe(ev)...)
+	}
+	return p
+}
+
+// tellSeen passes on who uses an address: senders of ARP, and leases.
+func tellSeen(ev flow.Event, seen func(netip.Addr, [6]byte)) {
+	switch ev := ev.(type) {
+	case *flow.ARP:
+		if ev.SenderIP.IsValid() && !ev.SenderIP.IsUnspecified() {
+			seen(ev.SenderIP, ev.SenderMAC)
+		} else if ev.Op == 1 { // an ARP probe (RFC 5227): somebody wants it
+			seen(ev.TargetIP, ev.SenderMAC)
+		}
+	case *flow.DHCP:
+		if ev.FromServer && ev.Type == 5 {
+			seen(ev.YourIP, ev.ClientMAC)
+		}
+	}
+}
+
+// Frame takes one frame and returns what it led to, nearly always nothing. The
+// slice is valid until the next call.
+func (p *Pipeline) Frame(f *capture.Frame) []detect.Finding {
+	p.found = p.found[:0]
+	p.tracker.Frame(f, p.emit)
+	return p.found
+}
+
+// Advance lets packet time reach ns without a packet.
+func (p *Pipeline) Advance(ns int64) []detect.Finding {
+	p.found = p.found[:0]
+	p.tracker.Advance(ns, p.emit)
+	return p.found
+}
+
+// Flush ends a capture: what was still open is closed.
+func (p *Pipeline) Flush() []detect.Finding {
+	p.found = p.found[:0]
+	p.tracker.Flush(p.emit)
+	return p.found
+}
+
+// Inventory may be read, and told the owner's words, from any goroutine.
+func (p *Pipeline) Inventory() *asset.Inventory { return p.inventory }
+
+// Flows counts what was decoded.
+func (p *Pipeline) Flows() flow.Stats { return p.tracker.Stats() }
+
+// Host returns the device that a finding is about, as far as it is known.
+func (p *Pipeline) Host(f detect.Finding) asset.Asset {
+	if a, ok := p.inventory.ByMAC(f.Host.MAC); ok && !f.Host.MAC.IsZero() {
+		return a
+	}
+	a, _ := p.inventory.ByAddr(f.Host.IP)
+	return a
+}
+
+// activeWithin is how long a silent device still counts as present: the
+// default lease of dnsmasq (1 h, dnsmasq(8)), after which it would have asked
+// for its address again.
+const activeWithin = time.Hour
+
+// active counts devices of the office seen lately, for the circuit breaker.
+func active(all []asset.Asset, now time.Time) int {
+	n := 0
+	for _, a := range all {
+		if !a.Gateway && now.Sub(a.LastSeen) <= activeWithin {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"context"
+
+	"sekisho/netcontain"
+	"sekisho/netcontain/nft"
+	"sekisho/netcontain/plan"
+	"sekisho/netcontain/probe"
+)
+
+// wire is the Prover on the real network.
+type wire struct {
+	net      *Network
+	enforcer *nft.Enforcer
+}
+
+// Watch begins to watch every port and the uplink.
+func (w wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
+	seen, err := w.observed()
+	if err != nil {
+		return nil, err
+	}
+	p := plan.Make(netcontain.Policy{Hosts: []netcontain.Host{h}}, seen, plan.Plan{})
+	c := probe.Config{
+		Ports: append(append([]string{}, w.net.Ports...), w.net.WAN), Bridge: w.net.Bridge, Host: h,
+		GatewayMAC: netcontain.MAC(w.net.BridgeMAC), GatewayAddrs: w.net.Addrs,
+	}
+	if len(p.Holds) == 1 {
+		c.Shared = p.Holds[0].BestEffort
+		if len(p.Holds[0].Ports) == 1 {
+			c.HostPort = p.Holds[0].Ports[0]
+		}
+	}
+	return probe.Start(ctx, c)
+}
+
+// observed is the network as plan wants it.
+func (w wire) observed() (plan.Network, error) {
+	ports, err := w.enforcer.Ports()
+	if err != nil {
+		return plan.Network{}, err
+	}
+	macs, addrs, err := w.enforcer.Never()
+	return plan.Network{Ports: ports, NeverMACs: macs, NeverAddrs: addrs}, err
+}
+
+// refine gives a policy the ports that its hosts have for themselves, and
+// keeps what it knew of hosts that the bridge has forgotten.
+func (w wire) refine() func(netcontain.Policy) (netcontain.Policy, error) {
+	var previous plan.Plan
+	return func(p netcontain.Policy) (netcontain.Policy, error) {
+		seen, err := w.observed()
+		if err != nil {
+			return p, err
+		}
+		previous = plan.Make(p, seen, previous)
+		return previous.Policy, nil
+	}
+}

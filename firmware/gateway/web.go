@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/health"
+	"sekisho/firmware/incident"
+	"sekisho/firmware/ledger"
+	"sekisho/ui"
+)
+
+// web is the gateway as the page sees it: snapshots for those who look, and
+// deeds that go through the core like everything else.
+type web struct {
+	*Gateway
+	ctx context.Context
+}
+
+var _ ui.Gateway = web{}
+
+func (g *Gateway) page(ctx context.Context, log *slog.Logger) (http.Handler, error) {
+	screen, ok := g.parts.Panel.(ui.Panel)
+	if !ok {
+		return nil, fmt.Errorf("the panel %T has no picture for the page", g.parts.Panel)
+	}
+	return ui.New(ui.Config{
+		Gateway: web{g, ctx}, Panel: screen, Logger: log.With("component", "web"), Lang: g.cfg.Lang, Now: g.now,
+	})
+}
+
+func (w web) Incidents() []incident.Incident { return w.View().Incidents }
+
+func (w web) Subscribe() (<-chan struct{}, func()) { return w.watchers.add() }
+
+func (w web) Health() health.Report { return w.Gateway.Health() }
+
+// do runs fn in the core and waits for it.
+func (w web) do(ctx context.Context, fn func()) error {
+	done := make(chan struct{})
+	select {
+	case w.requests <- func() { defer close(done); fn() }:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.ctx.Done():
+		return errors.New("the gateway is stopping")
+	}
+	<-done
+	return nil
+}
+
+// step applies an input in the core. A refusal is recorded, and told.
+func (w web) step(ctx context.Context, id string, in incident.Input) (incident.Incident, error) {
+	var out incident.Incident
+	var failed error
+	in.At = w.now()
+	err := w.do(ctx, func() {
+		if out, failed = w.apply(w.ctx, id, in); failed != nil {
+			failed = fmt.Errorf("%w: incident %s", ui.ErrUnknown, id)
+			return
+		}
+		if n := len(out.History); n > 0 && out.History[n-1].Refused && out.History[n-1].Input == in.Kind {
+			failed = fmt.Errorf("%w: %s", ui.ErrRefused, out.History[n-1].Note)
+		}
+	})
+	return out, errors.Join(err, failed)
+}
+
+func (w web) Isolate(ctx context.Context, id, by string) (incident.Incident, error) {
+	return w.step(ctx, id, incident.Input{Kind: incident.InRequest, By: by, Level: incident.Isolate})
+}
+
+func (w web) Release(ctx context.Context, id, by, note string) (incident.Incident, error) {
+	return w.step(ctx, id, incident.Input{Kind: incident.InRelease, By: by, Note: note})
+}
+
+func (w web) Dismiss(ctx context.Context, id, by, note string) (incident.Incident, error) {
+	return w.step(ctx, id, incident.Input{Kind: incident.InDismiss, By: by, Note: note})
+}
+
+func (w web) SetDevice(ctx context.Context, id asset.ID, change ui.DeviceChange, by string) (asset.Asset, error) {
+	inventory := w.parts.Pipeline.inventory
+	known := true
+	if change.Name != nil {
+		known = inventory.SetName(id, *change.Name)
+	}
+	if change.Protected != nil {
+		known = inventory.SetProtected(id, *change.Protected) && known
+	}
+	if !known {
+		return asset.Asset{}, fmt.Errorf("%w: device %s", ui.ErrUnknown, id)
+	}
+	a, _ := inventory.Get(id)
+	err := w.do(ctx, func() {
+		w.record(ledger.Entry{Actor: by, Action: "device.change", Subject: string(id), Detail: map[string]any{"name": a.Name, "protected": a.Protected}})
+		w.saveAssets(w.ctx)
+	})
+	w.watchers.tell()
+	return a, err
+}
