@@ -27,7 +27,7 @@ type site struct {
 
 func newSite(cfg Config) (*site, error) {
 	s := &site{cfg: cfg}
-	t, err := template.New("page.html").Funcs(template.FuncMap{"plus": func(a, b int) int { return a + b }}).ParseFS(assets, "assets/*.html")
+	t, err := template.New("page.html").ParseFS(assets, "assets/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("build web page: %w", err)
 	}

@@ -144,7 +144,7 @@ func stages(w map[string]string, now string) []stage {
 		mark := "later"
 		switch {
 		case !ok:
-		case i < at:
+		case i < at && i != 1: // nobody has told us that the report was made
 			mark = "done"
 		case i == at:
 			mark = "now"

@@ -148,7 +148,10 @@ func picture(f Frame, cols, rows int) string {
 		}
 	}
 	put("")
-	b.WriteString("  " + keysWord(f.Status) + "\x1b[K\x1b[J")
+	if cols >= 78 { // a line that wraps would scroll the picture away
+		b.WriteString("  " + keysWord(f.Status))
+	}
+	b.WriteString("\x1b[K\x1b[J")
 	return b.String()
 }
 
