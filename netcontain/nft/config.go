@@ -43,13 +43,13 @@ type Config struct {
 func (c Config) validate() error {
 	var errs []error
 	if c.Bridge == "" || len(c.Bridge) > 15 {
-		errs = append(errs, errors.New("Bridge: not a device name"))
+		errs = append(errs, errors.New("bridge: not a device name"))
 	}
 	if c.WAN == "" || len(c.WAN) > 15 || c.WAN == c.Bridge {
-		errs = append(errs, errors.New("WAN: not a device name other than the bridge"))
+		errs = append(errs, errors.New("uplink (WAN): not a device name other than the bridge"))
 	}
 	if (c.Refuge.DNS == 0) != (c.Refuge.HTTP == 0) {
-		errs = append(errs, errors.New("Refuge: name both ports or none"))
+		errs = append(errs, errors.New("refuge: name both ports or none"))
 	}
 	return errors.Join(errs...)
 }

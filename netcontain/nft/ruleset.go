@@ -73,15 +73,6 @@ func (t *table) addSets(nextID *uint32) func(string, nftables.SetDatatype, bool)
 	}
 }
 
-func (t *table) set(name string) *nftables.Set {
-	for _, s := range t.sets {
-		if s.Name == name {
-			return s
-		}
-	}
-	return nil
-}
-
 // bridgeTable is what stands between ports. Without NFT_BRIDGE_META a rule
 // cannot name the bridge, so it holds on every bridge of the gateway: wider
 // than asked, never narrower.

@@ -56,7 +56,7 @@ func (c Config) validate() error {
 		errs = append(errs, errors.New("no Bridge"))
 	}
 	if len(c.Host.MACs)+len(c.Host.Addrs) == 0 {
-		errs = append(errs, errors.New("Host has neither MAC nor address"))
+		errs = append(errs, errors.New("the host has neither MAC nor address"))
 	}
 	return errors.Join(errs...)
 }
