@@ -50,7 +50,7 @@ var japanese = words{
 	weekday: [7]string{"(日)", "(月)", "(火)", "(水)", "(木)", "(金)", "(土)"},
 	left:    "あと%d日", learning: "ふだんの通信を覚えています。操作は不要です。",
 	press: "ボタンで隔離します", unknown: "名前のない機器",
-	isolatingTo: "確認までお待ちください", since: "%sから",
+	isolatingTo: "確認までお待ちください", since: "%s",
 	keepOn: "電源は切らないで下さい",
 	pull:   "次の線を抜いてください", call: "電話 ", until: "%s まで", vendorSees: "記録だけを見ています",
 	askTitle: "接続の許可待ち", askWhat: "記録の閲覧を希望です", askHold: "3秒押すと許可します", letGoApprove: "今離すと許可します",
