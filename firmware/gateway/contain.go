@@ -19,18 +19,8 @@ const applyWithin = 5 * time.Second
 
 // contain puts the present policy in force; the incident is what changed.
 func (g *Gateway) contain(ctx context.Context, i incident.Incident, level incident.Level) {
-	ctx, cancel := context.WithTimeout(ctx, applyWithin)
-	defer cancel()
-	if level == incident.Isolate && g.watches[i.ID] == nil {
-		// The watch begins first, so that the window in which frames still
-		// leaked is measured, not guessed. Without one nothing is proven.
-		w, err := g.parts.Prover.Watch(context.WithoutCancel(ctx), host(i))
-		if err != nil {
-			g.log.Error("watch the wire", "incident", i.ID, "err", err)
-			g.faults.set("probe", err)
-		} else {
-			g.watches[i.ID] = w
-		}
+	if level == incident.Isolate {
+		g.watch(ctx, i)
 	}
 	err := g.enforce(ctx)
 	in := incident.Input{Kind: incident.InApplied, At: g.now(), Level: level}
@@ -44,6 +34,23 @@ func (g *Gateway) contain(ctx context.Context, i incident.Incident, level incide
 	g.apply(ctx, i.ID, in)
 }
 
+// watch begins to watch the wire for the incident's host, if it is not yet. It
+// has to begin before the policy is applied, so that the window in which frames
+// still leaked is measured, not guessed; it takes milliseconds, and is therefore
+// begun while the question is still on the screen. Without it nothing is proven.
+func (g *Gateway) watch(ctx context.Context, i incident.Incident) {
+	if g.watches[i.ID] != nil {
+		return
+	}
+	w, err := g.parts.Prover.Watch(ctx, host(i))
+	if err != nil {
+		g.log.Error("watch the wire", "incident", i.ID, "err", err)
+		g.faults.set("probe", err)
+		return
+	}
+	g.watches[i.ID] = w
+}
+
 func (g *Gateway) unwatch(id string) {
 	if w := g.watches[id]; w != nil && !g.proving[id] {
 		w.Close()
@@ -51,16 +58,20 @@ func (g *Gateway) unwatch(id string) {
 	}
 }
 
-// enforce makes the kernel agree with the desk, and keeps the policy for the
-// next boot.
+// enforce makes the kernel agree with the desk, and then keeps the policy for
+// the next boot. A power cut in between loses nothing: the boot also asks the
+// journal, which is written before.
 func (g *Gateway) enforce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, applyWithin)
+	defer cancel()
 	p := g.policy()
-	if err := savePolicy(g.cfg.StateDir, p); err != nil {
-		g.faults.set("policy", err)
+	err := g.parts.Contain.Set(ctx, p)
+	if saveErr := savePolicy(g.cfg.StateDir, p); saveErr != nil {
+		g.faults.set("policy", saveErr)
 	} else {
 		g.faults.clear("policy")
 	}
-	return g.parts.Contain.Set(ctx, p)
+	return err
 }
 
 // policy is the whole desired state: every held incident, at its level.
@@ -145,9 +156,11 @@ func (g *Gateway) measure(ctx context.Context, w Watch, since time.Time) inciden
 	}
 	r, err := w.Prove(ctx, since)
 	if err != nil {
+		g.log.Error("prove isolation", "err", err)
 		g.faults.set("probe", err)
 		return unwatched
 	}
+	g.faults.clear("probe")
 	return incident.Proof{
 		Grade: incident.Grade(r.Verdict), At: g.now(), Blocked: r.FramesFromHost, Leaked: r.FramesLeaked, Text: detect.Text(r.Text),
 	}
@@ -156,13 +169,18 @@ func (g *Gateway) measure(ctx context.Context, w Watch, since time.Time) inciden
 // proveEvery is how often a proof is repeated while an isolation lasts.
 const proveEvery = 30 * time.Second
 
-// reprove repeats proofs that have grown old, sooner while there is none.
+// reprove repeats proofs that have grown old, and keeps watches to those who
+// are held and the one that a press would hold.
 func (g *Gateway) reprove(ctx context.Context) {
 	now := g.now()
+	suspect, asked := g.desk.Suspect()
+	if asked {
+		g.watch(ctx, suspect)
+	}
 	for _, i := range g.desk.Incidents() {
 		switch {
 		case !i.State.Held():
-			if g.watches[i.ID] != nil {
+			if !asked || i.ID != suspect.ID {
 				g.unwatch(i.ID)
 			}
 		case i.Level == incident.Isolate && i.Applied && !g.proving[i.ID] && now.After(g.proveAt[i.ID]) && !g.proveAt[i.ID].IsZero():
@@ -173,8 +191,6 @@ func (g *Gateway) reprove(ctx context.Context) {
 
 func (g *Gateway) setLockdown(ctx context.Context, on bool, by string) error {
 	g.lockdown = on
-	ctx, cancel := context.WithTimeout(ctx, applyWithin)
-	defer cancel()
 	err := g.enforce(ctx)
 	g.record(ledger.Entry{Actor: by, Action: "lockdown", Subject: g.cfg.Office, Detail: map[string]any{"on": on, "ok": err == nil}})
 	if err != nil {

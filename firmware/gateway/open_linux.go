@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,6 +70,7 @@ type opening struct {
 	around  Surroundings
 	network *Network
 	wire    wire
+	store   *store.Store
 	log     *slog.Logger
 	faults  *faults
 	closers []func() error
@@ -130,14 +132,7 @@ func (o *opening) defend(ctx context.Context) (*netcontain.Reconciler, netcontai
 	if err != nil {
 		return nil, netcontain.Policy{}, fmt.Errorf("set up containment: %w", err)
 	}
-	policy, err := loadPolicy(o.config.Storage.State)
-	if err != nil {
-		o.log.Error("the policy file is damaged; the database decides", "err", err)
-		o.faults.set("policy", err)
-		if policy, err = o.storedPolicy(ctx); err != nil {
-			o.log.Error("no policy could be restored", "err", err)
-		}
-	}
+	policy := o.restored(ctx)
 	ctx, cancel := context.WithTimeout(ctx, applyWithin)
 	defer cancel()
 	if err := contain.Set(ctx, policy); err != nil {
@@ -147,6 +142,28 @@ func (o *opening) defend(ctx context.Context) (*netcontain.Reconciler, netcontai
 		return contain, policy, o.network.Raise()
 	}
 	return contain, policy, nil
+}
+
+// restored is what the file and the journal say together: the power may have
+// gone between the two, and either may be damaged. What one of them holds is
+// held.
+func (o *opening) restored(ctx context.Context) netcontain.Policy {
+	policy, err := loadPolicy(o.config.Storage.State)
+	if err != nil {
+		o.log.Error("the policy file is damaged; the database decides", "err", err)
+		o.faults.set("policy", err)
+	}
+	policy.Allow = o.config.Network.Allow
+	journalled, err := o.journalled(ctx)
+	if err != nil {
+		o.log.Error("read held devices from the database", "err", err)
+	}
+	for _, h := range journalled {
+		if !slices.ContainsFunc(policy.Hosts, func(have netcontain.Host) bool { return have.ID == h.ID }) {
+			policy.Hosts = append(policy.Hosts, h)
+		}
+	}
+	return policy
 }
 
 func (o *opening) reconciler() (*netcontain.Reconciler, error) {
@@ -171,22 +188,23 @@ func (o *opening) reconciler() (*netcontain.Reconciler, error) {
 	})
 }
 
-// storedPolicy asks the database when the file beside it is damaged. What it
-// could read is in force even when there was an error.
-func (o *opening) storedPolicy(ctx context.Context) (netcontain.Policy, error) {
-	p := netcontain.Policy{Allow: o.config.Network.Allow}
+// journalled asks the database who is held. What it could read counts, even
+// when there was an error.
+func (o *opening) journalled(ctx context.Context) ([]netcontain.Host, error) {
 	st, err := store.Open(filepath.Join(o.config.Storage.State, database))
 	if err != nil {
-		return p, err
+		return nil, err
 	}
-	defer st.Close()
+	o.opened(st)
+	o.store = st
 	kept, err := st.OpenIncidents(ctx)
+	var held []netcontain.Host
 	for _, i := range kept {
 		if i.State.Held() {
-			p.Hosts = append(p.Hosts, host(i))
+			held = append(held, host(i))
 		}
 	}
-	return p, err
+	return held, err
 }
 
 const database = "sekisho.db"
@@ -194,12 +212,15 @@ const database = "sekisho.db"
 // records opens what is small and precious: database, key and ledger.
 func (o *opening) records(p *Parts) error {
 	dir := o.config.Storage.State
-	st, err := store.Open(filepath.Join(dir, database))
-	if err != nil {
-		return err
+	if o.store == nil { // it did not open before; say why
+		st, err := store.Open(filepath.Join(dir, database))
+		if err != nil {
+			return err
+		}
+		o.opened(st)
+		o.store = st
 	}
-	o.opened(st)
-	if aside := st.Damaged(); aside != "" {
+	if aside := o.store.Damaged(); aside != "" {
 		o.faults.set("store", fmt.Errorf("the database was damaged; it was moved to %s and a new one begun", aside))
 	}
 	key, err := ledger.LoadOrCreateKey(filepath.Join(dir, "device.key"))
@@ -211,7 +232,7 @@ func (o *opening) records(p *Parts) error {
 		return err
 	}
 	o.opened(l)
-	p.Store, p.Ledger = st, l
+	p.Store, p.Ledger = o.store, l
 	return nil
 }
 
@@ -319,7 +340,12 @@ func (o *opening) refuge(p *Parts) error {
 		p.Services["refuge"] = broken{err}
 		return nil
 	}
-	o.opened(r)
+	o.closers = append(o.closers, func() error {
+		if err := r.Close(); !errors.Is(err, net.ErrClosed) { // Run has closed it
+			return err
+		}
+		return nil
+	})
 	p.Services["refuge"] = r
 	return nil
 }

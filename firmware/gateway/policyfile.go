@@ -15,7 +15,7 @@ import (
 
 // The policy in force is kept in a small file of its own beside the database:
 // at boot it has to be in the kernel before a port forwards, also when the
-// database needs repair first.
+// database is damaged and was moved aside.
 
 type policyFile struct {
 	Hosts    []policyHost   `json:"hosts"`

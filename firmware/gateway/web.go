@@ -28,9 +28,35 @@ func (g *Gateway) page(ctx context.Context, log *slog.Logger) (http.Handler, err
 	if !ok {
 		return nil, fmt.Errorf("the panel %T has no picture for the page", g.parts.Panel)
 	}
-	return ui.New(ui.Config{
+	site, err := ui.New(ui.Config{
 		Gateway: web{g, ctx}, Panel: screen, Logger: log.With("component", "web"), Lang: g.cfg.Lang, Now: g.now,
 	})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", g.healthz)
+	mux.Handle("/", site)
+	return mux, nil
+}
+
+// healthz is for service managers and scripts: 200 when every vital check
+// holds, else 503 and the names of those that do not.
+func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	report := g.Health()
+	if report.Ready() {
+		fmt.Fprintln(w, "ok")
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	if len(report.Results) == 0 {
+		fmt.Fprintln(w, "starting")
+	}
+	for _, warning := range report.Warnings() {
+		fmt.Fprintln(w, warning.Name)
+	}
 }
 
 func (w web) Incidents() []incident.Incident { return w.View().Incidents }
