@@ -165,8 +165,15 @@ func (p *play) startGateway(ctx context.Context) error {
 	p.say("starting the gateway")
 	var last error
 	err = p.poll(ctx, startTime, "the gateway to be healthy", func(ctx context.Context) (bool, error) {
-		last = p.get(ctx, "/healthz", nil)
-		return last == nil, nil
+		var health struct {
+			Ready bool `json:"ready"`
+		}
+		if err := p.get(ctx, "/api/health", &health); err != nil {
+			last = err
+			return false, nil
+		}
+		last = errors.New("it says that it is not ready")
+		return health.Ready, nil
 	})
 	if err != nil {
 		return errors.Join(err, last)
