@@ -52,6 +52,9 @@ func (c *demoCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	if c.Keep == "" {
+		defer os.Remove(keep) //nolint:errcheck // refuses, as it should, when a bundle is in it
+	}
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return &exitError{exitUsage, fmt.Errorf("--listen: %w", err)}
