@@ -114,6 +114,25 @@ func TestHostsBehindARouterAreDevicesOfTheirOwn(t *testing.T) {
 	}
 }
 
+func TestAnImpostorsWordDoesNotMakeARouterOfAnOfficeThatHasOne(t *testing.T) {
+	offer := &flow.DHCP{Meta: meta(66, time.Second), Type: 2, FromServer: true, Src: ip(66), ServerID: ip(66), YourIP: ip(10), Routers: []netip.Addr{ip(66)}, ClientMAC: mac(10)}
+	advert := &flow.NDP{Meta: meta(66, 2*time.Second), Type: 134, Src: netip.MustParseAddr("fe80::66"), Lifetime: 1800}
+	for _, c := range []struct {
+		name string
+		cfg  asset.Config
+		want bool
+	}{
+		{"in a capture of an unknown office", asset.Config{}, true},
+		{"where this appliance is the gateway", asset.Config{Self: []flow.MAC{mac(1)}, SelfAddrs: []netip.Addr{ip(1)}}, false},
+	} {
+		v := asset.New(c.cfg)
+		play(v, arp(66, 66, 0), offer, advert)
+		if a, _ := v.ByMAC(mac(66)); a.Router != c.want {
+			t.Errorf("%s: router = %v, want %v", c.name, a.Router, c.want)
+		}
+	}
+}
+
 func TestInventedSourcesDoNotMakeARouter(t *testing.T) {
 	v := asset.New(asset.Config{})
 	play(v, arp(66, 66, 0))

@@ -56,13 +56,13 @@ func (v *Inventory) ndp(e *flow.NDP) {
 	}
 	switch e.Type {
 	case 134: // router advertisement
-		v.router(d)
+		v.announced(d)
 	case 136: // neighbour advertisement
 		if usable(e.Target) {
 			v.claim(d, e.Target, &e.Meta)
 		}
 		if e.Router {
-			v.router(d)
+			v.announced(d)
 		}
 	}
 }
@@ -97,9 +97,7 @@ func (v *Inventory) lease(e *flow.DHCP) {
 		v.kind(s, KindNetwork, rankServed)
 	}
 	for _, r := range e.Routers {
-		if d := v.byAddr[r]; d != nil {
-			v.router(d)
-		}
+		v.announced(v.byAddr[r])
 	}
 	if e.Type != 5 || !usable(e.YourIP) || v.mine[e.YourIP] {
 		return
@@ -221,6 +219,16 @@ func (v *Inventory) claim(d *entry, a netip.Addr, h *flow.Meta) {
 		d.unclaimed--
 	}
 	v.give(d, a, binding{strong: true, last: h.Time})
+}
+
+// announced takes a device's word for being a router, or a DHCP server's. Where
+// this appliance is the gateway, that word is what an impostor says first: a
+// rogue DHCP server must not become a device that is spared for it. There only
+// forwarding that was seen makes a router.
+func (v *Inventory) announced(d *entry) {
+	if len(v.self) == 0 || d != nil && d.Gateway {
+		v.router(d)
+	}
 }
 
 // router marks a device that forwards: addresses that it never announced
