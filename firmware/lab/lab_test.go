@@ -171,7 +171,7 @@ func TestEveryScenarioIsSeenToReachOthersAndToBeCut(t *testing.T) {
 func TestConfinedTellsAFreeMachineFromAHeldOne(t *testing.T) {
 	ctx, o := open(t)
 	err := o.Confined(ctx, o.Attacker())
-	if err == nil || strings.Count(err.Error(), "still reaches") != 4 {
+	if err == nil || strings.Count(err.Error(), "still reaches") != 5 {
 		t.Errorf("a free machine: %v", err)
 	}
 }
