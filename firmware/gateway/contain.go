@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"sekisho/firmware/asset"
 	"sekisho/firmware/detect"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
@@ -198,12 +197,4 @@ func (g *Gateway) setLockdown(ctx context.Context, on bool, by string) error {
 		return fmt.Errorf("set lockdown: %w", err)
 	}
 	return nil
-}
-
-// isolateDevice holds a device that a person named on the web page.
-func (g *Gateway) isolateDevice(ctx context.Context, a asset.Asset, by string) incident.Incident {
-	c := g.desk.Request(g.now(), a, incident.Isolate, by)
-	g.carry(ctx, c)
-	now, _ := g.desk.Get(c.Incident.ID)
-	return now
 }

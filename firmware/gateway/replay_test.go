@@ -20,7 +20,6 @@ import (
 
 var (
 	start    = time.Date(2026, 11, 23, 1, 30, 0, 0, time.UTC)
-	routerM  = [6]byte{0x00, 0x00, 0x5e, 0x00, 0x53, 0x01}
 	infected = [6]byte{0x00, 0x00, 0x5e, 0x00, 0x53, 0x66}
 	infectIP = netip.MustParseAddr("192.168.77.66")
 )
