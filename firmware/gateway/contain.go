@@ -29,8 +29,34 @@ func (g *Gateway) contain(ctx context.Context, i incident.Incident, level incide
 	}
 	if level == incident.Watch {
 		g.unwatch(i.ID)
+	} else if err == nil {
+		g.heal(ctx, host(i))
 	}
 	g.apply(ctx, i.ID, in)
+}
+
+// healAgain is when neighbours are told a second time: Linux ignores a change
+// of an ARP entry for a second after the last one (locktime, arp(7)), and a
+// spoofer repeats itself that often.
+const healAgain = 2 * time.Second
+
+// heal undoes, in the background, what a spoofer made others believe.
+func (g *Gateway) heal(ctx context.Context, h netcontain.Host) {
+	if g.parts.Heal == nil {
+		return
+	}
+	g.work.Add(1)
+	go func() {
+		defer g.work.Done()
+		for range 2 {
+			if err := g.parts.Heal(h.MACs); err != nil {
+				g.log.Warn("heal neighbours", "incident", h.ID, "err", err)
+			}
+			if sleep(ctx, healAgain) != nil {
+				return
+			}
+		}
+	}()
 }
 
 // watch begins to watch the wire for the incident's host, if it is not yet. It

@@ -63,7 +63,7 @@ type Config struct {
 	StateDir    string
 }
 
-// Parts are what a Gateway is made of. All are required but Services.
+// Parts are what a Gateway is made of. All are required but Services and Heal.
 type Parts struct {
 	Source   capture.Source
 	Pipeline *Pipeline
@@ -76,6 +76,8 @@ type Parts struct {
 	Panel    hal.Panel
 	Listener net.Listener
 	Services map[string]Service // by name, for the health page
+	// Heal corrects neighbour tables after isolated MACs; nil: nothing to heal.
+	Heal func([]netcontain.MAC) error
 	Log      *slog.Logger
 	Now      func() time.Time
 

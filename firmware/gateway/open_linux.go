@@ -24,6 +24,7 @@ import (
 	"sekisho/firmware/store"
 	"sekisho/hal/virtual"
 	"sekisho/netcontain"
+	"sekisho/netcontain/neigh"
 	"sekisho/netcontain/nft"
 	"sekisho/netcontain/refuge"
 )
@@ -100,6 +101,7 @@ func (o *opening) open(ctx context.Context) (*Gateway, error) {
 	}
 	parts := Parts{
 		Contain: contain, Restored: policy, Prover: o.wire, Listener: o.around.Listener,
+		Heal:     func(macs []netcontain.MAC) error { return neigh.Heal(o.network.Bridge, macs) },
 		Services: map[string]Service{}, Log: o.log, Now: time.Now, faults: o.faults,
 	}
 	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.decoys, o.refuge, o.panel} {
