@@ -78,8 +78,8 @@ type Parts struct {
 	Services map[string]Service // by name, for the health page
 	// Heal corrects neighbour tables after isolated MACs; nil: nothing to heal.
 	Heal func([]netcontain.MAC) error
-	Log      *slog.Logger
-	Now      func() time.Time
+	Log  *slog.Logger
+	Now  func() time.Time
 
 	// Restored is the policy that was put in force before the start.
 	Restored netcontain.Policy
