@@ -20,7 +20,7 @@ const (
 	Attention   // a suspect waits for a press
 	Isolating   // the press was taken, the proof is not there yet
 	Isolated    // proven on the wire
-	NotIsolated // the proof did not come: pull the cable
+	NotIsolated // not proven on the wire: pull the cable
 	Fault
 	VendorConnected
 )
@@ -44,11 +44,20 @@ type Status struct {
 	LastDrill  time.Time     // normal: zero when never
 	LearnLeft  time.Duration // learning
 
-	Suspect Device    // attention and later
-	What    string    // attention: what it does, one line
-	Waiting int       // further suspects behind this one
-	Since   time.Time // isolated: since when
-	Cable   string    // not isolated: what to pull
+	Suspect Device // attention and later
+	What    string // attention: what it does, one line
+	Waiting int    // further suspects behind this one
+	// AskedUntil is until when one more press carries out what the first one
+	// asked for; zero when a single press does, or nobody has pressed yet.
+	AskedUntil time.Time
+	Since      time.Time // isolated: since when
+	Cable      string    // not isolated: what to pull
+	// BestEffort says of NotIsolated that the block is in force and only its
+	// proof is missing, so that nobody reads it as a failure.
+	BestEffort bool
+	// Lockdown says that the whole office is cut off. It adds a page: in front
+	// of a calm state's own, behind that of a device that needs attention.
+	Lockdown bool
 
 	Vendor      string // name of the outside IT vendor
 	VendorPhone string

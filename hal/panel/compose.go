@@ -73,9 +73,21 @@ func compose(s hal.Status, page int, h Hold) content {
 			c.body[1] = row{kind: textRow, text: w.keepOn}
 		}
 	default:
-		c.state(w, s, page)
+		locked, own := lockdownPage(s, page)
+		if locked {
+			c.lockdown(w, s)
+		} else {
+			c.state(w, s, own)
+		}
 	}
 	return c
+}
+
+// lockdown says what is cut off, whom to ask and how it ends: never by the
+// button, for the same reason as a release.
+func (c *content) lockdown(w words, s hal.Status) {
+	c.title = w.lockTitle
+	c.body = []row{{kind: textRow, text: w.lockWhat}, {kind: textRow, text: w.lockHeld}, {kind: textRow, text: contact(w, s)}, {kind: deedRow, text: w.lockEnd}}
 }
 
 // hold says what letting go of the button would do.
@@ -123,6 +135,12 @@ func (c *content) state(w words, s hal.Status, page int) {
 			c.title += fmt.Sprintf(" 1/%d", s.Waiting+1)
 		}
 		c.body = []row{{kind: bigRow, text: name}, {kind: textRow, text: s.What}, {kind: deedRow, text: w.press}}
+		if left := s.AskedUntil.Sub(s.Now); left > 0 { // nothing is done yet: say so, and what does it
+			sec := int((left + time.Second - 1) / time.Second)
+			c.title = w.againTitle
+			c.body[1].text = fmt.Sprintf(w.againLeft, sec/60, sec%60)
+			c.body[2].text = w.again
+		}
 	case hal.Isolating:
 		// The bar says "still working", not how far: nobody knows that.
 		c.body = []row{{kind: bigRow, text: name}, {kind: barRow, progress: int(s.Now.UnixMilli() / 100 % 32), span: 32}, {kind: softRow, text: w.isolatingTo}}
@@ -137,6 +155,10 @@ func (c *content) state(w words, s hal.Status, page int) {
 			cable = s.Suspect.Place
 		}
 		c.body = []row{{kind: textRow, text: name}, {kind: deedRow, text: w.pull}, {kind: midRow, text: cable}}
+		if s.BestEffort {
+			c.title = w.bestTitle
+			c.body[1].text = w.pullToBeSure
+		}
 	case hal.VendorConnected:
 		c.body = []row{{kind: bigRow, text: s.Vendor}, {kind: textRow, text: w.vendorSees}}
 		if !s.VendorUntil.IsZero() {

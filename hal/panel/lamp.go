@@ -36,6 +36,9 @@ var (
 // (WCAG 2.2, criterion 2.3.1).
 func Lamp(s hal.Status) Pattern {
 	p := rhythm(s.State)
+	if s.Lockdown && !urgent(s.State) {
+		p = Pattern{{red, 900}, {off, 200}, {red, 200}, {off, 700}} // long, short
+	}
 	if !s.Drill {
 		return p
 	}

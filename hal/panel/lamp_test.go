@@ -41,6 +41,8 @@ func TestEveryStateIsToldByRhythmAlone(t *testing.T) {
 			pats[fmt.Sprint(stateNames[st], " drill=", drill)] = Lamp(hal.Status{State: st, Drill: drill})
 		}
 	}
+	pats["lockdown"] = Lamp(hal.Status{State: hal.Normal, Lockdown: true})
+	pats["lockdown drill"] = Lamp(hal.Status{State: hal.Normal, Lockdown: true, Drill: true})
 	for a, pa := range pats {
 		for b, pb := range pats {
 			if a < b && alike(pa, pb) > 0.95 {

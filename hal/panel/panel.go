@@ -10,10 +10,37 @@ import "sekisho/hal"
 
 // Pages is how many pages a status has; a press without a target turns them.
 func Pages(s hal.Status) int {
+	n := statePages(s)
+	if s.Lockdown {
+		n++
+	}
+	return n
+}
+
+func statePages(s hal.Status) int {
 	if s.State == hal.Normal && s.Approval == "" {
 		return 3
 	}
 	return 1
+}
+
+// lockdownPage says whether a page is that of the office-wide lockdown, else
+// which of the state's own pages it is.
+func lockdownPage(s hal.Status, page int) (bool, int) {
+	if !s.Lockdown {
+		return false, page
+	}
+	n := Pages(s)
+	page = ((page % n) + n) % n
+	if urgent(s.State) {
+		return page == n-1, page
+	}
+	return page == 0, page - 1
+}
+
+// urgent says that a device needs somebody now: nothing stands before it.
+func urgent(s hal.State) bool {
+	return s == hal.Attention || s == hal.Isolating || s == hal.NotIsolated
 }
 
 // Shows says what a press acts on while a page of the status is shown.
@@ -24,6 +51,9 @@ func Shows(s hal.Status) Shown {
 // asks says whether the page asks for the approval of a vendor. Nothing that
 // is urgent gives way to it.
 func asks(s hal.Status) bool {
+	if s.Lockdown {
+		return false
+	}
 	switch s.State {
 	case hal.Normal, hal.Learning, hal.VendorConnected, hal.Isolated:
 		return s.Approval != "" && s.Target == ""

@@ -79,6 +79,14 @@ func pictures() []picture {
 		iso.Suspect.Name, iso.Vendor = long.Suspect.Name, "株式会社あおばシステムサービス"
 		nameless := status(hal.NotIsolated, lang)
 		nameless.Suspect = hal.Device{Addr: "192.168.10.123"}
+		again := status(hal.Attention, lang)
+		again.AskedUntil = now.Add(118*time.Second - 500*time.Millisecond)
+		best := status(hal.NotIsolated, lang)
+		best.BestEffort = true
+		locked := status(hal.Normal, lang)
+		locked.Lockdown = true
+		lockedFault := status(hal.Fault, lang)
+		lockedFault.Lockdown = true
 		ask := status(hal.Normal, lang)
 		ask.Target, ask.Approval = "", "あおばIT"
 		ps = append(ps,
@@ -86,6 +94,8 @@ func pictures() []picture {
 			picture{"normal_never_" + lang, never, 0, Hold{}}, picture{"normal_never2_" + lang, never, 2, Hold{}},
 			picture{"attention_long_" + lang, long, 0, Hold{}}, picture{"attention_mid_" + lang, mid, 0, Hold{}},
 			picture{"isolated_long_" + lang, iso, 0, Hold{}}, picture{"not_isolated_nameless_" + lang, nameless, 0, Hold{}},
+			picture{"attention_again_" + lang, again, 0, Hold{}}, picture{"best_effort_" + lang, best, 0, Hold{}},
+			picture{"lockdown_" + lang, locked, 0, Hold{}}, picture{"lockdown_fault_" + lang, lockedFault, 1, Hold{}},
 			picture{"approval_" + lang, ask, 0, Hold{}}, picture{"hold_approve_" + lang, ask, 0, Hold{Phase: HoldApprove}},
 			picture{"hold_countdown_" + lang, n, 0, Hold{Phase: HoldCountdown, Left: 2500 * time.Millisecond}},
 			picture{"hold_armed_" + lang, n, 0, Hold{Phase: HoldArmed}},

@@ -27,6 +27,12 @@ type words struct {
 	askTitle, askWhat, askHold, letGoApprove string
 	countTitle, countCancel, countSeconds    string
 	armTitle, armLetGo, stuckTitle, stuck    string
+	// a protected device is asked for twice
+	againTitle, againLeft, again string
+	// isolated without proof
+	bestTitle, pullToBeSure string
+	// office-wide lockdown
+	lockTitle, lockWhat, lockHeld, lockEnd string
 }
 
 func lang(s hal.Status) words {
@@ -57,6 +63,9 @@ var japanese = words{
 	countTitle: "全社の通信を止めます", countCancel: "離すと中止します", countSeconds: "あと%d秒",
 	armTitle: "全社の通信を止めます", armLetGo: "今離すと止まります",
 	stuckTitle: "ボタンの故障", stuck: "ボタンが戻りません。押しても動作しません。",
+	againTitle: "確認", againLeft: "未隔離です 残り%d:%02d", again: "もう一度押すと隔離",
+	bestTitle: "できる範囲で隔離", pullToBeSure: "念のため抜いて下さい",
+	lockTitle: "全社の通信を遮断中", lockWhat: "社外にも社内にも", lockHeld: "つながりません。", lockEnd: "解除は管理画面から",
 }
 
 var english = words{
@@ -80,6 +89,9 @@ var english = words{
 	countTitle: "Office lockdown", countCancel: "Let go to cancel", countSeconds: "in %d s",
 	armTitle: "Office lockdown", armLetGo: "Let go now: lock",
 	stuckTitle: "Button fault", stuck: "The button does not come back. It will do nothing.",
+	againTitle: "Are you sure?", againLeft: "Not yet isolated %d:%02d", again: "Press again: isolate",
+	bestTitle: "Isolated, unproven", pullToBeSure: "To be sure, unplug:",
+	lockTitle: "Office cut off", lockWhat: "No internet, and no", lockHeld: "device-to-device.", lockEnd: "End it: web page",
 }
 
 // clock is the time of day; nothing while the clock is not known.

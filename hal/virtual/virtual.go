@@ -74,10 +74,10 @@ func (p *Panel) Show(s hal.Status) {
 	now := p.cfg.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.State != p.status.State || s.Target != p.status.Target || s.Approval != p.status.Approval {
+	if s.State != p.status.State || s.Target != p.status.Target || s.Approval != p.status.Approval || s.Lockdown != p.status.Lockdown {
 		p.page = 0
 	}
-	if s.State != p.status.State || s.Drill != p.status.Drill {
+	if s.State != p.status.State || s.Drill != p.status.Drill || s.Lockdown != p.status.Lockdown {
 		p.since = now
 	}
 	p.status, p.shownAt = s, now
