@@ -87,7 +87,7 @@ func compose(s hal.Status, page int, h Hold) content {
 // button, for the same reason as a release.
 func (c *content) lockdown(w words, s hal.Status) {
 	c.title = w.lockTitle
-	c.body = []row{{kind: textRow, text: w.lockWhat}, {kind: textRow, text: w.lockHeld}, {kind: textRow, text: contact(w, s)}, {kind: deedRow, text: w.lockEnd}}
+	c.body = []row{{kind: bigRow, text: w.lockWhat}, {kind: textRow, text: contact(w, s)}, {kind: deedRow, text: w.lockEnd}}
 }
 
 // hold says what letting go of the button would do.

@@ -32,7 +32,7 @@ type words struct {
 	// isolated without proof
 	bestTitle, pullToBeSure string
 	// office-wide lockdown
-	lockTitle, lockWhat, lockHeld, lockEnd string
+	lockTitle, lockWhat, lockEnd string
 }
 
 func lang(s hal.Status) words {
@@ -65,7 +65,7 @@ var japanese = words{
 	stuckTitle: "ボタンの故障", stuck: "ボタンが戻りません。押しても動作しません。",
 	againTitle: "確認", againLeft: "未隔離です 残り%d:%02d", again: "もう一度押すと隔離",
 	bestTitle: "できる範囲で隔離", pullToBeSure: "念のため抜いて下さい",
-	lockTitle: "全社の通信を遮断中", lockWhat: "社外にも社内にも", lockHeld: "つながりません。", lockEnd: "解除は管理画面から",
+	lockTitle: "全社の通信を遮断中", lockWhat: "社外にも社内にもつながりません。", lockEnd: "解除は管理画面から",
 }
 
 var english = words{
@@ -91,7 +91,7 @@ var english = words{
 	stuckTitle: "Button fault", stuck: "The button does not come back. It will do nothing.",
 	againTitle: "Are you sure?", againLeft: "Not yet isolated %d:%02d", again: "Press again: isolate",
 	bestTitle: "Isolated, unproven", pullToBeSure: "To be sure, unplug:",
-	lockTitle: "Office cut off", lockWhat: "No internet, and no", lockHeld: "device-to-device.", lockEnd: "End it: web page",
+	lockTitle: "Office cut off", lockWhat: "No internet, and no device-to-device.", lockEnd: "End it: web page",
 }
 
 // clock is the time of day; nothing while the clock is not known.
