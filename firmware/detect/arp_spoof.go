@@ -1,7 +1,6 @@
 package detect
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -21,7 +20,8 @@ import (
 //   - the gateway's own address claimed by another: high at once (configured);
 //   - owner alive after the claim and three unasked answers: high;
 //   - owner alive after the claim: medium, as two devices with one address do;
-//   - owner heard less than ownerLives before: low, said once.
+//   - owner heard less than ownerLives before: low, said once;
+//   - see arp_hearsay.go for what one host says in another's name.
 //
 // Never counted: leases granted by DHCP, virtual router MACs (VRRP and CARP
 // 00:00:5e:00:01/02, HSRP 00:00:0c:07:ac and 00:00:0c:9f:f, GLBP 00:07:b4),
@@ -46,6 +46,8 @@ type bind struct {
 	unasked   int
 	contested int // times the owner spoke after a claim
 	answered  bool
+	insisted  int // unasked answers of the owner itself
+	disowned  int // times the owner gave the address to the rival
 	told      told
 }
 
@@ -100,7 +102,11 @@ func (d *arpSpoof) arp(e *flow.ARP) {
 			t := d.asked.peek(e.SenderIP)
 			unasked = t == nil || e.Time.Sub(*t) > askedFor
 		}
-		d.claim(&e.Meta, e.SenderMAC, e.SenderIP, unasked)
+		if hearsay(e) {
+			d.hearsay(e, unasked)
+		} else {
+			d.claim(&e.Meta, e.SenderMAC, e.SenderIP, unasked)
+		}
 	}
 	if e.Op == 1 && e.SenderIP != e.TargetIP {
 		*d.asked.get(e.TargetIP) = e.Time
@@ -115,18 +121,26 @@ func (d *arpSpoof) claim(m *flow.Meta, mac flow.MAC, a netip.Addr, unasked bool)
 	}
 	b := d.binds.get(a)
 	if d.gateway(a) {
-		d.claimGateway(m, mac, a, b)
+		d.claimGateway(m, mac, a, b, High, 0.99)
 		return
 	}
 	switch {
 	case b.owner.IsZero():
 		b.owner, b.seen = mac, m.Time
+		b.insist(unasked)
 	case b.owner == mac:
 		d.ownerSpeaks(b, a, m)
+		b.insist(unasked)
 	case m.Time.Sub(b.seen) > contestFor && b.contested == 0:
 		*b = bind{owner: mac, seen: m.Time} // the former owner has gone
 	default:
 		d.rivalClaims(m, mac, a, b, unasked)
+	}
+}
+
+func (b *bind) insist(unasked bool) {
+	if unasked {
+		b.insisted++
 	}
 }
 
@@ -152,7 +166,7 @@ func (d *arpSpoof) ownerSpeaks(b *bind, a netip.Addr, m *flow.Meta) {
 
 func (d *arpSpoof) rivalClaims(m *flow.Meta, mac flow.MAC, a netip.Addr, b *bind, unasked bool) {
 	if b.rival != mac {
-		b.rival, b.since, b.claims, b.unasked, b.contested = mac, m.Time, 0, 0, 0
+		b.rival, b.since, b.claims, b.unasked, b.contested, b.disowned = mac, m.Time, 0, 0, 0, 0
 	}
 	b.last, b.answered = m.Time, false
 	b.claims++
@@ -184,7 +198,7 @@ func (d *arpSpoof) judge(now time.Time, a netip.Addr, b *bind) {
 	d.out = append(d.out, d.finding(now, a, b, conf, score))
 }
 
-func (d *arpSpoof) claimGateway(m *flow.Meta, mac flow.MAC, a netip.Addr, b *bind) {
+func (d *arpSpoof) claimGateway(m *flow.Meta, mac flow.MAC, a netip.Addr, b *bind, conf Confidence, score float64) {
 	if m.Out || d.net.role(mac, a).Gateway {
 		b.owner, b.seen = mac, m.Time
 		return
@@ -194,8 +208,9 @@ func (d *arpSpoof) claimGateway(m *flow.Meta, mac flow.MAC, a netip.Addr, b *bin
 	}
 	b.claims++
 	b.last = m.Time
-	if b.told.more(b.claims, High) && b.claims == 1 {
-		d.out = append(d.out, d.finding(m.Time, a, b, High, 0.99))
+	if rank(conf) > rank(b.told.conf) {
+		b.told.conf = conf
+		d.out = append(d.out, d.finding(m.Time, a, b, conf, score))
 	}
 }
 
@@ -207,50 +222,4 @@ func virtualRouter(m flow.MAC) bool {
 		return true
 	}
 	return m[0] == 0 && m[1] == 0x07 && m[2] == 0xb4
-}
-
-func (d *arpSpoof) finding(now time.Time, a netip.Addr, b *bind, conf Confidence, score float64) Finding {
-	h := d.net.host(b.rival, netip.Addr{})
-	if h.IP == a || !h.IP.IsValid() && d.gateway(a) {
-		h.IP = netip.Addr{} // the claimed address is the victim's, not its own
-	}
-	h.IPs = slices.DeleteFunc(slices.Clone(h.IPs), func(x netip.Addr) bool { return x == a })
-	if !h.IP.IsValid() && len(h.IPs) > 0 {
-		h.IP = h.IPs[0]
-	}
-	victim := d.net.peer(a)
-	if !b.owner.IsZero() {
-		victim.MAC = b.owner
-	}
-	who := h.label()
-	if h.IP.IsValid() {
-		who += " (" + b.rival.String() + ")"
-	}
-	tEN, tJA := span(now.Sub(b.since))
-	f := Finding{
-		Time: now, Detector: d.Name(), Technique: "T1557.002", Host: h, Peers: []Host{victim}, PeerCount: 1,
-		Score: score, Confidence: conf, First: b.since, Last: now,
-		Title: Text{
-			EN: fmt.Sprintf("%s claims the address %s of another device", who, a),
-			JA: fmt.Sprintf("%s がほかの機器のアドレス %s を名乗っています", who, a),
-		},
-		Explain: Text{
-			EN: fmt.Sprintf("%s said %d time(s) within %s that %s is its own, %d of them unasked. %s belongs to %s, which spoke up %d time(s) since. Traffic for that address can be read or changed on the way.",
-				who, b.claims, tEN, a, b.unasked, a, ownerName(b), b.contested),
-			JA: fmt.Sprintf("%s が %s の間に %d 回、%s は自分のアドレスだと名乗りました（うち %d 回は問い合わせなし）。%s は %s のもので、その後も %d 回応答しています。このアドレス宛ての通信を盗み見られたり、書き換えられたりするおそれがあります。",
-				who, tJA, b.claims, a, b.unasked, a, ownerName(b), b.contested),
-		},
-	}
-	if d.gateway(a) {
-		f.Explain.EN = fmt.Sprintf("%s said that %s is its own. That is the address of this gateway: whoever believes it sends all traffic through that device.", who, a)
-		f.Explain.JA = fmt.Sprintf("%s が、このゲートウェイのアドレス %s を自分のものだと名乗りました。これを信じた機器の通信は、すべてこの機器を経由してしまいます。", who, a)
-	}
-	return f
-}
-
-func ownerName(b *bind) string {
-	if b.owner.IsZero() {
-		return "-"
-	}
-	return b.owner.String()
 }

@@ -49,6 +49,78 @@ func TestPoisoningOfALivingHostIsHigh(t *testing.T) {
 	o.want("arp_spoof", detect.High)
 }
 
+// say is an ARP answer about an address, sent by one device in the name of another.
+func (o *office) say(by, of flow.MAC, a, to netip.Addr) {
+	o.play(&flow.ARP{Meta: o.meta(by), Op: 2, SenderMAC: of, SenderIP: a, TargetIP: to})
+	o.wait(2 * time.Second)
+}
+
+func TestImpostorThatEndsIsNamedAndNotItsVictim(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for range 5 { // it began before we listened
+		o.say(mac(66), mac(66), ip(10), ip(1))
+	}
+	o.quiet()
+	o.say(mac(66), mac(10), ip(10), ip(1)) // gives the address back
+	o.want("arp_spoof", detect.Medium)
+	o.say(mac(66), mac(10), ip(10), ip(1))
+	o.say(mac(66), mac(10), ip(10), ip(1))
+	o.want("arp_spoof", detect.High)
+	for _, f := range o.found {
+		if f.Host.MAC != mac(66) || len(f.Peers) != 1 || f.Peers[0].MAC != mac(10) {
+			t.Errorf("%s against %v is about %s", f.Confidence, f.Peers, f.Host.MAC)
+		}
+	}
+}
+
+func TestGivingAnAddressBackIsTheOwnersWord(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	o.arp(1, mac(10), ip(10), ip(1))
+	for range 4 {
+		o.say(mac(66), mac(66), ip(10), ip(1))
+	}
+	o.want("arp_spoof", detect.Low)
+	o.say(mac(66), mac(10), ip(10), ip(1))
+	o.want("arp_spoof", detect.High)
+	if f := o.last("arp_spoof"); f.Host.MAC != mac(66) {
+		t.Errorf("host %s", f.Host.MAC)
+	}
+}
+
+func TestNobodyIsIsolatedForWhatAnotherSaysOfIt(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	o.arp(1, mac(10), ip(10), ip(1))
+	o.arp(1, mac(20), ip(20), ip(1))
+	for range 20 { // 66 says that 20 took the address of 10
+		o.say(mac(66), mac(20), ip(10), ip(1))
+		o.arp(1, mac(10), ip(10), ip(1))
+	}
+	if got := o.best("arp_spoof"); got == detect.High {
+		t.Errorf("confidence %s\n%s", got, o.dump())
+	}
+}
+
+func TestForgedClaimOfTheGatewaysAddressWaitsForAPerson(t *testing.T) {
+	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
+	o.say(mac(66), mac(20), gatewayIP, ip(10))
+	o.want("arp_spoof", detect.Medium)
+	o.say(mac(20), mac(20), gatewayIP, ip(10)) // now it says so itself
+	o.want("arp_spoof", detect.High)
+}
+
+func TestRepeaterThatPassesOnARPIsQuiet(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for range 10 {
+		for i := range 3 {
+			o.arp(1, mac(1), ip(1), ip(20+i))
+			o.say(mac(99), mac(20+i), ip(20+i), ip(1)) // as its station said
+			o.arp(1, mac(20+i), ip(20+i), ip(1))       // the station, heard directly
+		}
+		o.arp(2, mac(99), ip(99), ip(1))
+	}
+	o.quiet()
+}
+
 // Hard negatives: an address that gets another MAC.
 func TestOrdinaryChangesOfMAC(t *testing.T) {
 	cases := map[string]func(*office){

@@ -124,10 +124,17 @@ func (d *decoyTouch) finding(m *flow.Meta, mac flow.MAC, from netip.Addr, to net
 			JA: fmt.Sprintf("%s が、だれも使っていないおとりのアドレスに接続しました", h.label()),
 		},
 		Explain: Text{
-			EN: fmt.Sprintf("%s called %s by %s; %d decoy address(es) so far. No device has these addresses, so nothing in the office has a reason to call them.",
-				h.label(), to.Addr(), svc, s.peers.len()),
+			EN: fmt.Sprintf("%s called %s by %s; %s so far. No device has these addresses, so nothing in the office has a reason to call them.",
+				h.label(), to.Addr(), svc, decoys(s.peers.len())),
 			JA: fmt.Sprintf("%s が %s に %s で接続を試みました（おとりのアドレスはこれまでに %d 個）。このアドレスの機器は存在しないため、業務で接続する理由がありません。",
 				h.label(), to.Addr(), svc, s.peers.len()),
 		},
 	}
+}
+
+func decoys(n int) string {
+	if n == 1 {
+		return "1 decoy address"
+	}
+	return fmt.Sprintf("%d decoy addresses", n)
 }

@@ -171,13 +171,28 @@ func (n *network) host(m flow.MAC, a netip.Addr) Host {
 	if ok {
 		h.Name, h.IPs = d.Name, d.Addrs
 	}
-	if !h.IP.IsValid() && len(h.IPs) > 0 {
-		h.IP = h.IPs[0]
+	if !h.IP.IsValid() {
+		h.IP = shown(h.IPs)
 	}
 	if h.IP.IsValid() && !slices.Contains(h.IPs, h.IP) {
 		h.IPs = append([]netip.Addr{h.IP}, h.IPs...)
 	}
 	return h
+}
+
+// shown picks the address by which people know a device: an IPv4 one, else any
+// that is not link-local; the most recent of them.
+func shown(list []netip.Addr) netip.Addr {
+	var best netip.Addr
+	for _, a := range list {
+		switch {
+		case a.Is4() && !a.IsLinkLocalUnicast():
+			return a
+		case !best.IsValid(), best.IsLinkLocalUnicast() && !a.IsLinkLocalUnicast():
+			best = a
+		}
+	}
+	return best
 }
 
 func (n *network) peer(a netip.Addr) Host {

@@ -145,8 +145,6 @@ func (d *hostScan) confidence(c contact, s *sweep) Confidence {
 func (d *hostScan) finding(c contact, s *sweep, conf Confidence) Finding {
 	h := d.net.host(c.src.mac, c.from)
 	svc := service(c.proto, c.port)
-	nEN, nJA := count(s.peers.len(), s.peers.full)
-	tEN, tJA := span(c.at.Sub(s.first))
 	tech := "T1046"
 	if c.proto == protoICMP {
 		tech = "T1018"
@@ -163,11 +161,29 @@ func (d *hostScan) finding(c contact, s *sweep, conf Confidence) Finding {
 			EN: fmt.Sprintf("%s is looking for other devices", h.label()),
 			JA: fmt.Sprintf("%s がほかの機器を探し回っています", h.label()),
 		},
-		Explain: Text{
-			EN: fmt.Sprintf("%s tried to reach %s different devices by %s within %s; %d of them did not accept. An ordinary device knows whom it calls.",
-				h.label(), nEN, svc, tEN, s.dead.len()),
-			JA: fmt.Sprintf("%s が %s の間に、%s で %s 台の異なる機器へ接続を試み、%d 台に受け付けられませんでした。通常の機器は、接続先をあらかじめ知っています。",
-				h.label(), tJA, svc, nJA, s.dead.len()),
-		},
+		Explain: s.explain(h, c, svc),
 	}
+}
+
+func (s *sweep) explain(h Host, c contact, svc string) Text {
+	nEN, nJA := count(s.peers.len(), s.peers.full)
+	tEN, tJA := span(c.at.Sub(s.first))
+	t := Text{
+		EN: fmt.Sprintf("%s tried to reach %s different devices by %s within %s;", h.label(), nEN, svc, tEN),
+		JA: fmt.Sprintf("%s が %s の間に、%s で %s 台の異なる機器へ接続を試み", h.label(), tJA, svc, nJA),
+	}
+	switch dead := s.dead.len(); {
+	case dead == 0:
+		t.EN += " all of them answered."
+		t.JA += "、すべてから応答がありました。"
+	case c.proto == protoICMP:
+		t.EN += fmt.Sprintf(" %d of them did not answer.", dead)
+		t.JA += fmt.Sprintf("、うち %d 台からは応答がありませんでした。", dead)
+	default:
+		t.EN += fmt.Sprintf(" %d of them did not accept.", dead)
+		t.JA += fmt.Sprintf("、%d 台に受け付けられませんでした。", dead)
+	}
+	t.EN += " An ordinary device knows whom it calls."
+	t.JA += "通常の機器は、接続先をあらかじめ知っています。"
+	return t
 }

@@ -159,8 +159,8 @@ func (d *rogueDHCP) report(e *flow.DHCP, id netip.Addr, conf Confidence, score f
 			JA: fmt.Sprintf("%s がゲートウェイになりすましてアドレスを配っています", h.label()),
 		},
 		Explain: Text{
-			EN: fmt.Sprintf("%s offered the address %s to %d device(s), with router %s and name server %s. The office's own server is %s. Devices that accept send their traffic where this one says.",
-				h.label(), e.YourIP, len(o.clients), router, dns, want),
+			EN: fmt.Sprintf("%s offered the address %s to %s, with router %s and name server %s. The office's own server is %s. Devices that accept send their traffic where this one says.",
+				h.label(), e.YourIP, plural(len(o.clients), "device"), router, dns, want),
 			JA: fmt.Sprintf("%s が %d 台の機器にアドレス %s を配ろうとしました（ルーター %s、DNS サーバー %s）。社内の正しい DHCP サーバーは %s です。受け取った機器の通信は、この機器の指定する先へ送られます。",
 				h.label(), len(o.clients), e.YourIP, router, dns, want),
 		},

@@ -190,7 +190,10 @@ func TestFailingContactsOfAnOrdinaryOffice(t *testing.T) {
 func TestRouterThatProbesItsClientsPrintersIsLow(t *testing.T) {
 	o := newOffice(t, detect.Config{})
 	o.arp(2, mac(1), ip(1), ip(10))
-	o.play(&flow.NDP{Meta: o.meta(mac(1)), Type: 134, Src: netip.MustParseAddr("fe80::1")}) // it is a router
+	for i := range 8 { // answers from outside come through it: it is a router
+		o.play(&flow.Conn{Meta: o.meta(mac(10)), State: flow.ConnEstablished, Prev: flow.ConnAttempt, Proto: 6, ClientMAC: mac(20 + i), ServerMAC: mac(1),
+			Client: netip.AddrPortFrom(ip(20+i), 40000), Server: netip.AddrPortFrom(net4(i), 443), Start: o.now, RecvPackets: 1})
+	}
 	for i := range 30 {
 		for _, p := range []uint16{9100, 515, 631} {
 			o.tcp(1, ip(20+i), p, flow.ConnRefused)

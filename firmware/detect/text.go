@@ -67,3 +67,22 @@ func span(d time.Duration) (en, ja string) {
 	n := int(d.Round(time.Hour).Hours())
 	return fmt.Sprintf("%d h", n), fmt.Sprintf("%d時間", n)
 }
+
+// times writes how often, in words of both languages.
+func times(n int) (en, ja string) {
+	switch n {
+	case 1:
+		return "once", "1 回"
+	case 2:
+		return "twice", "2 回"
+	}
+	return fmt.Sprintf("%d times", n), fmt.Sprintf("%d 回", n)
+}
+
+// plural writes a number of things; one ends without s.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
