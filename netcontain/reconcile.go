@@ -15,6 +15,13 @@ type AlteredError struct{ What string }
 
 func (e *AlteredError) Error() string { return "rules altered: " + e.What }
 
+// OutdatedError is what Observed returns when the enforcer's own rules are what
+// it put there, but the gateway itself has changed since, such as its own
+// addresses. Hosts are held all the while; to Apply again brings it up to date.
+type OutdatedError struct{ What string }
+
+func (e *OutdatedError) Error() string { return "rules out of date: " + e.What }
+
 // DefaultEvery is how often a Reconciler looks without being told to.
 const DefaultEvery = 500 * time.Millisecond
 
@@ -114,7 +121,10 @@ func (r *Reconciler) Check(ctx context.Context) (Drift, error) {
 	observed, err := r.cfg.Enforcer.Observed(ctx)
 	drift := Diff(want, observed)
 	var altered *AlteredError
+	var outdated *OutdatedError
 	switch {
+	case errors.As(err, &outdated):
+		r.cfg.Log.Debug("containment follows the gateway", "what", outdated.What)
 	case errors.As(err, &altered):
 		drift.Altered = altered.What
 	case err != nil:

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -143,62 +144,83 @@ func prefixesOf(elements []nftables.SetElement) ([]netip.Prefix, error) {
 }
 
 // Observed reads back from the kernel what it holds now, in canonical form. It
-// returns the zero Policy when our tables are not there, and a
-// *netcontain.AlteredError when they are there but would not do what they say.
+// returns the zero Policy when our tables are not there. When they would not do
+// what they say it returns a *netcontain.AlteredError, and a
+// *netcontain.OutdatedError when they are as written, but the gateway's own
+// addresses have changed since; beside either error the policy is what was
+// found.
 func (e *Enforcer) Observed(ctx context.Context) (netcontain.Policy, error) {
-	var p netcontain.Policy
 	if err := ctx.Err(); err != nil {
-		return p, fmt.Errorf("observe containment: %w", err)
+		return netcontain.Policy{}, fmt.Errorf("observe containment: %w", err)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p, err := e.observed()
+	net, err := e.surroundings()
 	if err != nil {
 		return netcontain.Policy{}, fmt.Errorf("observe containment: %w", err)
 	}
-	return p.Canonical(), nil
+	p, err := e.observed(net)
+	if err != nil {
+		err = fmt.Errorf("observe containment: %w", err)
+	}
+	return p, err
 }
 
-func (e *Enforcer) observed() (netcontain.Policy, error) {
-	var p netcontain.Policy
+func (e *Enforcer) observed(net surroundings) (netcontain.Policy, error) {
 	print, err := e.fingerprint()
-	if err != nil || print == "" {
+	switch {
+	case err != nil:
+		return netcontain.Policy{}, err
+	case print == "" && e.known:
+		return netcontain.Policy{}, &netcontain.AlteredError{What: "tables of ours are gone"}
+	case print == "":
+		return netcontain.Policy{}, nil
+	}
+	tables := tablesOf(e.cfg)
+	p, contents, err := e.read(tables)
+	switch {
+	case e.known && print != e.rules: // then also what could not be read is of no account
+		return p, &netcontain.AlteredError{What: "tables, chains or rules of ours are not as written"}
+	case err != nil:
 		return p, err
 	}
-	if e.known && print != e.rules {
-		return p, &netcontain.AlteredError{What: "chains or rules of ours are not as written"}
-	}
-	net, err := e.surroundings()
-	if err != nil {
-		return p, err
-	}
-	var id uint32
-	bridge, inet := bridgeTable(e.cfg, &id), inetTable(e.cfg, &id)
-	contents := map[string]string{}
+	return p, e.agree(p, net, tables, contents)
+}
+
+// read puts the policy together from the sets of the bridge table, which has
+// all of it, and returns the text of every set, table by table.
+func (e *Enforcer) read(tables []*table) (netcontain.Policy, []map[string]string, error) {
+	var p netcontain.Policy
+	contents := make([]map[string]string, len(tables))
 	hosts := map[string]*netcontain.Host{}
-	for _, s := range bridge.sets {
-		elements, err := e.nft.GetSetElements(s)
-		if err != nil {
-			return p, fmt.Errorf("read set %s: %w", s.Name, err)
-		}
-		contents[s.Name] = text(elements)
-		if strings.HasPrefix(s.Name, "allow_") {
-			prefixes, err := prefixesOf(elements)
+	var errs []error
+	for i, t := range tables {
+		contents[i] = map[string]string{}
+		for _, s := range t.sets {
+			elements, err := e.nft.GetSetElements(s)
 			if err != nil {
-				return p, err
+				errs = append(errs, fmt.Errorf("read set %s: %w", s.Name, err))
+				continue
 			}
-			p.Allow = append(p.Allow, prefixes...)
-		} else if err := collect(hosts, s.Name, elements); err != nil {
-			return p, err
+			contents[i][s.Name] = text(elements)
+			if i > 0 {
+				continue
+			}
+			if strings.HasPrefix(s.Name, "allow_") {
+				prefixes, err := prefixesOf(elements)
+				errs = append(errs, err)
+				p.Allow = append(p.Allow, prefixes...)
+			} else {
+				errs = append(errs, collect(hosts, s.Name, elements))
+			}
 		}
 	}
 	for _, h := range hosts {
 		p.Hosts = append(p.Hosts, *h)
 	}
-	if p.Lockdown, err = e.lockdown(bridge, inet); err != nil {
-		return p, err
-	}
-	return p, e.agree(p.Canonical(), net, bridge, inet, contents)
+	var err error
+	p.Lockdown, err = e.lockdown(tables...)
+	return p.Canonical(), contents, errors.Join(append(errs, err)...)
 }
 
 // collect adds the elements of one set to the hosts that their comments name.
@@ -235,7 +257,7 @@ func collect(hosts map[string]*netcontain.Host, set string, elements []nftables.
 func (e *Enforcer) lockdown(tables ...*table) (bool, error) {
 	count := 0
 	for _, t := range tables {
-		rules, err := e.nft.GetRules(t.nft, &nftables.Chain{Name: "lockdown", Table: t.nft})
+		rules, err := e.nft.GetRules(t.nft, &nftables.Chain{Name: lockdownChain, Table: t.nft})
 		if err != nil {
 			return false, fmt.Errorf("read lockdown: %w", err)
 		}
@@ -247,34 +269,41 @@ func (e *Enforcer) lockdown(tables ...*table) (bool, error) {
 	return count > 0, nil
 }
 
-// agree checks that every other set says the same as the hosts put together:
-// the inet table, and the gateway's present addresses.
-func (e *Enforcer) agree(p netcontain.Policy, net surroundings, bridge, inet *table, contents map[string]string) error {
-	for _, s := range bridge.sets {
-		if contents[s.Name] != text(elementsOf(s.Name, p, net)) {
-			return &netcontain.AlteredError{What: fmt.Sprintf("set %s is out of date", s.Name)}
+// agree checks that every set of both tables says the same as the hosts put
+// together, and as the gateway's own addresses did when they were written.
+func (e *Enforcer) agree(p netcontain.Policy, net surroundings, tables []*table, contents []map[string]string) error {
+	then := net
+	if e.known {
+		then = e.net
+	}
+	var outdated error
+	for i, t := range tables {
+		for _, s := range t.sets {
+			if contents[i][s.Name] != text(elementsOf(s.Name, p, then)) {
+				return &netcontain.AlteredError{What: fmt.Sprintf("set %s of table %s is not as written", s.Name, familyName[t.nft.Family])}
+			}
+			if contents[i][s.Name] != text(elementsOf(s.Name, p, net)) {
+				outdated = &netcontain.OutdatedError{What: "the gateway's own addresses have changed"}
+			}
 		}
 	}
-	for _, s := range inet.sets {
-		elements, err := e.nft.GetSetElements(s)
-		if err != nil {
-			return fmt.Errorf("read set %s: %w", s.Name, err)
-		}
-		if text(elements) != text(elementsOf(s.Name, p, net)) {
-			return &netcontain.AlteredError{What: fmt.Sprintf("set %s of table inet is out of date", s.Name)}
-		}
-	}
-	return nil
+	return outdated
 }
+
+var familyName = map[nftables.TableFamily]string{nftables.TableFamilyBridge: "bridge", nftables.TableFamilyINet: "inet"}
 
 // text is a set's content without its order.
 func text(elements []nftables.SetElement) string {
 	lines := make([]string, 0, len(elements))
 	for _, el := range elements {
-		lines = append(lines, fmt.Sprintf("%x %t %s", el.Key, el.IntervalEnd, el.Comment))
+		lines = append(lines, elementText(el))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
+}
+
+func elementText(el nftables.SetElement) string {
+	return fmt.Sprintf("%x %t %s", el.Key, el.IntervalEnd, el.Comment)
 }
 
 // fingerprint is a text of our chains and rules as the kernel gives them back,
@@ -313,7 +342,7 @@ func (e *Enforcer) printTable(out *strings.Builder, t *nftables.Table) error {
 			fmt.Fprintf(out, " %d %d %d", *c.Hooknum, *c.Priority, *c.Policy)
 		}
 		out.WriteByte('\n')
-		if c.Name == "lockdown" {
+		if c.Name == lockdownChain {
 			continue
 		}
 		rules, err := e.nft.GetRules(t, c)

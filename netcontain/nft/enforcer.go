@@ -31,7 +31,7 @@ type Enforcer struct {
 	nft   *nftables.Conn
 	links *netlink.Handle
 	flows *netlink.Handle
-	prints
+	written
 	last netcontain.Policy // what Apply last wrote
 	own  bool              // last is known
 }
@@ -67,9 +67,10 @@ func New(cfg Config) (*Enforcer, error) {
 	return e, nil
 }
 
-// Close gives the sockets back. The policy stays in force.
+// Close gives the sockets back. The policy stays in force; when it holds nobody
+// and the tables are still the ones that this Enforcer wrote, they go too.
 func (e *Enforcer) Close() error {
-	err := errors.Join(e.nft.CloseLasting(), e.ns.Close())
+	err := errors.Join(e.tidy(), e.nft.CloseLasting(), e.ns.Close())
 	for _, h := range []*netlink.Handle{e.links, e.flows} {
 		if h != nil {
 			h.Close()
@@ -79,9 +80,12 @@ func (e *Enforcer) Close() error {
 }
 
 // Apply makes the kernel hold p, in one batch: all of it or nothing. The zero
-// Policy takes our tables away. Connections that p newly forbids are deleted
-// from conntrack after the rules stand. It returns a *netcontain.NeverError,
-// and changes nothing, when p names the gateway or its uplink.
+// Policy leaves our tables standing without an element in them, so that holding
+// the first host is a matter of elements too; applied at boot, it prepares
+// that. Connections that p newly forbids are deleted from conntrack after the
+// rules stand, and what stands is read back last. It returns a
+// *netcontain.NeverError, and changes nothing, when p names the gateway or its
+// uplink.
 func (e *Enforcer) Apply(ctx context.Context, p netcontain.Policy) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("apply containment: %w", err)
@@ -99,88 +103,171 @@ func (e *Enforcer) Apply(ctx context.Context, p netcontain.Policy) error {
 	if err := net.refuse(p); err != nil {
 		return fmt.Errorf("apply containment: %w", err)
 	}
-	if err := e.write(p, net); err != nil {
-		e.prints = prints{}
-		return fmt.Errorf("apply containment: %w", e.diagnose(err))
+	updated := e.update(p, net)
+	if !updated {
+		if err := e.rebuild(p, net); err != nil {
+			return fmt.Errorf("apply containment: %w", e.diagnose(err))
+		}
 	}
 	before, known := e.last, e.own
 	e.last, e.own = p, true
-	if err := e.cut(p, before, known, net); err != nil {
-		return fmt.Errorf("apply containment: rules are in force, but connections were not deleted (CONFIG_NF_CT_NETLINK?): %w", err)
+	cutErr := e.cut(p, before, known, net)
+	if updated && !e.stands(p, net) {
+		if err := e.rebuild(p, net); err != nil {
+			return fmt.Errorf("apply containment: %w", e.diagnose(err))
+		}
+	}
+	if cutErr != nil {
+		return fmt.Errorf("apply containment: rules are in force, but connections were not deleted (CONFIG_NF_CT_NETLINK?): %w", cutErr)
 	}
 	return nil
 }
 
-// write sends one batch. While the chains are the ones that we last wrote and
-// saw, only elements change; otherwise both tables are replaced whole.
-func (e *Enforcer) write(p netcontain.Policy, net surroundings) error {
-	var id uint32
-	tables := []*table{bridgeTable(e.cfg, &id), inetTable(e.cfg, &id)}
-	intact := !p.IsZero() && e.known && e.rules != "" && e.compare() == nil
-	for _, t := range tables {
-		if !intact {
-			e.nft.AddTable(t.nft) // so that deleting it cannot fail
-			e.nft.DelTable(t.nft)
-			if p.IsZero() {
-				continue
+// update changes the elements that differ from what was last written, in one
+// batch, without a look at the kernel first: isolation must not wait for dumps.
+// An entry that stays is not touched. It returns false, and nothing is changed,
+// when the kernel does not hold what it builds on.
+func (e *Enforcer) update(p netcontain.Policy, net surroundings) bool {
+	if !e.known {
+		return false
+	}
+	for _, t := range tablesOf(e.cfg) {
+		for _, s := range t.sets {
+			s.ID = 0 // an existing set is named, not numbered
+			if err := e.change(s, elementsOf(s.Name, e.last, e.net), elementsOf(s.Name, p, net)); err != nil {
+				return e.giveUp()
 			}
 		}
-		if err := e.writeTable(t, p, net, intact); err != nil {
+		if p.Lockdown != e.last.Lockdown {
+			e.nft.FlushChain(&nftables.Chain{Name: lockdownChain, Table: t.nft})
+			e.addLockdown(t, p)
+		}
+	}
+	if err := e.nft.Flush(); err != nil {
+		return e.giveUp()
+	}
+	e.net = net
+	return true
+}
+
+// giveUp forgets what was believed of the kernel. What Flush has sent is gone
+// from its buffer, also after an error.
+func (e *Enforcer) giveUp() bool {
+	e.written = written{}
+	return false
+}
+
+// change queues what makes a set go from one content to another. Intervals hang
+// together, so their sets are replaced whole: they only ever allow.
+func (e *Enforcer) change(s *nftables.Set, from, to []nftables.SetElement) error {
+	if text(from) == text(to) {
+		return nil
+	}
+	if s.Interval {
+		e.nft.FlushSet(s)
+		return e.addElements(s, to)
+	}
+	if gone := without(from, to); len(gone) > 0 {
+		if err := e.nft.SetDeleteElements(s, gone); err != nil {
+			return fmt.Errorf("set %s: %w", s.Name, err)
+		}
+	}
+	return e.addElements(s, without(to, from))
+}
+
+// without returns the elements of a that are not in b.
+func without(a, b []nftables.SetElement) []nftables.SetElement {
+	have := make(map[string]bool, len(b))
+	for _, el := range b {
+		have[elementText(el)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(a), func(el nftables.SetElement) bool { return have[elementText(el)] })
+}
+
+func (e *Enforcer) addElements(s *nftables.Set, elements []nftables.SetElement) error {
+	for part := range slices.Chunk(elements, 200) { // a netlink attribute holds 64 KiB
+		if err := e.nft.SetAddElements(s, part); err != nil {
+			return fmt.Errorf("set %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// stands reads back whether the kernel holds exactly p.
+func (e *Enforcer) stands(p netcontain.Policy, net surroundings) bool {
+	got, err := e.observed(net)
+	return err == nil && netcontain.Diff(p, got).Empty()
+}
+
+// rebuild replaces both tables whole, in one batch.
+func (e *Enforcer) rebuild(p netcontain.Policy, net surroundings) error {
+	e.written = written{}
+	for _, t := range tablesOf(e.cfg) {
+		e.nft.AddTable(t.nft) // so that deleting it cannot fail
+		e.nft.DelTable(t.nft)
+		if err := e.writeTable(t, p, net); err != nil {
 			return err
 		}
 	}
 	if err := e.nft.Flush(); err != nil {
 		return err
 	}
-	if p.IsZero() {
-		e.prints = prints{known: true}
-		return nil
-	}
-	if intact {
-		return nil
-	}
 	print, err := e.fingerprint()
 	if err != nil {
 		return fmt.Errorf("read rules back: %w", err)
 	}
-	e.prints = prints{known: true, rules: print}
+	e.written = written{known: true, rules: print, net: net}
 	return nil
 }
 
-func (e *Enforcer) writeTable(t *table, p netcontain.Policy, net surroundings, intact bool) error {
-	if !intact {
-		e.nft.AddTable(t.nft)
-	}
+func tablesOf(cfg Config) []*table {
+	var id uint32
+	return []*table{bridgeTable(cfg, &id), inetTable(cfg, &id)}
+}
+
+func (e *Enforcer) writeTable(t *table, p netcontain.Policy, net surroundings) error {
+	e.nft.AddTable(t.nft)
 	for _, s := range t.sets {
-		if intact {
-			s.ID = 0 // an existing set is named, not numbered
-			e.nft.FlushSet(s)
-		} else if err := e.nft.AddSet(s, nil); err != nil {
+		if err := e.nft.AddSet(s, nil); err != nil {
 			return fmt.Errorf("set %s: %w", s.Name, err)
 		}
-		elements := elementsOf(s.Name, p, net)
-		for part := range slices.Chunk(elements, 200) { // a netlink attribute holds 64 KiB
-			if err := e.nft.SetAddElements(s, part); err != nil {
-				return fmt.Errorf("set %s: %w", s.Name, err)
-			}
+		if err := e.addElements(s, elementsOf(s.Name, p, net)); err != nil {
+			return err
 		}
 	}
 	for _, c := range t.chains {
-		if !intact {
-			e.addChain(t, c)
-		}
+		e.addChain(t, c)
 	}
 	for _, c := range t.chains {
-		if !intact {
-			e.addRules(t, c)
-		}
+		e.addRules(t, c)
 	}
-	lockdown := &nftables.Chain{Name: "lockdown", Table: t.nft}
-	if intact {
-		e.nft.FlushChain(lockdown)
-	}
+	e.addLockdown(t, p)
+	return nil
+}
+
+func (e *Enforcer) addLockdown(t *table, p netcontain.Policy) {
 	if p.Lockdown {
-		e.nft.AddRule(&nftables.Rule{Table: t.nft, Chain: lockdown, Exprs: verdict(expr.VerdictDrop)})
+		e.nft.AddRule(&nftables.Rule{Table: t.nft, Chain: &nftables.Chain{Name: lockdownChain, Table: t.nft}, Exprs: verdict(expr.VerdictDrop)})
+	}
+}
+
+// tidy takes our tables away when they hold nobody and are as we wrote them:
+// another Enforcer may have taken over since.
+func (e *Enforcer) tidy() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.known || !e.last.IsZero() {
+		return nil
+	}
+	if got, err := e.observed(e.net); err != nil || !got.IsZero() {
+		return nil
+	}
+	for _, t := range tablesOf(e.cfg) {
+		e.nft.DelTable(t.nft)
+	}
+	e.written = written{}
+	if err := e.nft.Flush(); err != nil {
+		return fmt.Errorf("remove empty tables: %w", err)
 	}
 	return nil
 }
@@ -230,25 +317,12 @@ func (e *Enforcer) diagnose(cause error) error {
 	return cause
 }
 
-// prints remembers what our chains looked like when read back after they were
-// written.
-type prints struct {
-	known bool
-	rules string // empty: our tables are not there
-}
-
-// compare returns an *AlteredError when the rules are not as remembered.
-func (e *Enforcer) compare() error {
-	now, err := e.fingerprint()
-	switch {
-	case err != nil:
-		return err
-	case !e.known || now == e.rules:
-		return nil
-	case now == "":
-		return &netcontain.AlteredError{What: "tables of ours are gone"}
-	}
-	return &netcontain.AlteredError{What: "chains or rules of ours are not as written"}
+// written remembers what was written beside the policy, and what our chains
+// looked like when read back afterwards.
+type written struct {
+	known bool // the tables stand, as far as we know
+	rules string
+	net   surroundings
 }
 
 func addrSet(addrs []netip.Addr) map[netip.Addr]bool {

@@ -13,6 +13,8 @@ import (
 
 func TestIsolationCutsEverythingAndReleaseRestores(t *testing.T) {
 	o := newOffice(t)
+	bare := o.gw.Run(t, "nft list ruleset")
+	o.apply(t, netcontain.Policy{})
 	before := o.gw.Run(t, "nft list ruleset")
 	peer4 := serve(t, o.hosts[2], "192.0.2.12:7000")
 	peer6 := serve(t, o.hosts[2], "[2001:db8:1::12]:7000")
@@ -61,6 +63,24 @@ func TestIsolationCutsEverythingAndReleaseRestores(t *testing.T) {
 		if !alive(dial(t, o.hosts[1], to)) {
 			t.Errorf("released host cannot reach %s", to)
 		}
+	}
+	if err := o.enforcer.Close(); err != nil {
+		t.Error(err)
+	}
+	if after := o.gw.Run(t, "nft list ruleset"); after != bare {
+		t.Errorf("closed with nobody held, it left something:\n%s\nthere was:\n%s", after, bare)
+	}
+}
+
+func TestWhatIsHeldStaysAfterClose(t *testing.T) {
+	o := newOffice(t)
+	o.apply(t, netcontain.Policy{Hosts: []netcontain.Host{held(1, netcontain.Isolate)}})
+	before := o.gw.Run(t, "nft list ruleset")
+	if err := o.enforcer.Close(); err != nil {
+		t.Error(err)
+	}
+	if after := o.gw.Run(t, "nft list ruleset"); after != before {
+		t.Errorf("closing changed:\n%s\nto:\n%s", before, after)
 	}
 }
 

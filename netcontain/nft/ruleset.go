@@ -19,6 +19,10 @@ const (
 	natPriority    = -110 // before the usual dstnat (-100)
 )
 
+// lockdownChain is jumped to by everything that is forwarded; it is empty, or
+// has the one rule that drops.
+const lockdownChain = "lockdown"
+
 // rule is one line of a chain. The comment says what it is for, and is how a
 // reader of `nft list` finds it here.
 type rule struct {
@@ -86,7 +90,7 @@ func bridgeTable(cfg Config, nextID *uint32) *table {
 	limit, isolate := levelSetsOf(add, netcontain.Limit), levelSetsOf(add, netcontain.Isolate)
 	s := services{gw4: gw4, gw6: gw6, allow4: allow4, allow6: allow6, anyAddr: anyAddr, refuge: cfg.Refuge.DNS != 0}
 
-	t.chains = append(t.chains, chain{name: "lockdown"})
+	t.chains = append(t.chains, chain{name: lockdownChain})
 	for _, l := range []struct {
 		level netcontain.Level
 		sets  levelSets
@@ -98,7 +102,7 @@ func bridgeTable(cfg Config, nextID *uint32) *table {
 	var pre, out []rule
 	pre = append(pre, fromHeld(isolate, goTo("isolate_from"))...)
 	pre = append(pre, fromHeld(limit, goTo("limit_from"))...)
-	forward := []rule{line("office-wide lockdown", jump("lockdown"))}
+	forward := []rule{line("office-wide lockdown", jump(lockdownChain))}
 	for _, held := range []levelSets{isolate, limit} {
 		forward = append(forward, fromHeld(held, verdict(expr.VerdictDrop))...)
 		forward = append(forward, toHeld(held)...)
@@ -293,7 +297,7 @@ func inetTable(cfg Config, nextID *uint32) *table {
 	allow4, allow6 := add("allow_ip4", nftables.TypeIPAddr, true), add("allow_ip6", nftables.TypeIP6Addr, true)
 	limit, isolate := levelSetsOf(add, netcontain.Limit), levelSetsOf(add, netcontain.Isolate)
 	drop, accept := verdict(expr.VerdictDrop), verdict(expr.VerdictAccept)
-	t.chains = append(t.chains, chain{name: "lockdown"},
+	t.chains = append(t.chains, chain{name: lockdownChain},
 		chain{name: "limit_from", rules: []rule{
 			line("the internet only", metaIs(expr.MetaKeyOIFNAME, expr.CmpOpNeq, ifname(cfg.WAN)), drop),
 			line("allow list", in(ip4Dst, allow4), accept),
@@ -306,7 +310,7 @@ func inetTable(cfg Config, nextID *uint32) *table {
 			line("allow list", in(ip6Src, allow6), accept),
 			line("nothing else", drop),
 		}})
-	forward := []rule{line("office-wide lockdown", jump("lockdown"))}
+	forward := []rule{line("office-wide lockdown", jump(lockdownChain))}
 	forward = append(forward, routed(isolate, drop, drop)...)
 	forward = append(forward, routed(limit, goTo("limit_from"), goTo("limit_to"))...)
 	t.chains = append(t.chains, chain{"forward", nftables.ChainHookForward, inetForward, nftables.ChainTypeFilter, forward})
