@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"sekisho/firmware/durable"
 	"sekisho/firmware/ledger"
 )
 
@@ -162,7 +163,7 @@ func freeze(dir string) error {
 	}
 	slices.Reverse(folders)
 	for _, path := range folders {
-		if err := syncDir(path); err != nil {
+		if err := durable.SyncDir(path); err != nil {
 			return err
 		}
 		if err := os.Chmod(path, 0o555); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"sekisho/firmware/capture"
+	"sekisho/firmware/durable"
 )
 
 // maxIndexed bounds the addresses of one segment; a stranger who makes up more
@@ -173,7 +174,7 @@ func rebuild(path string) (*index, error) {
 	if err := f.Sync(); err != nil {
 		return nil, err
 	}
-	return x, writeFile(indexPath(path), x.encode(), 0o644)
+	return x, durable.WriteFile(indexPath(path), x.encode(), 0o644)
 }
 
 func indexPath(segment string) string { return segment + ".idx" }

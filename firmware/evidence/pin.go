@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"sekisho/firmware/durable"
 )
 
 const pinFile = "pin.json"
@@ -86,7 +88,7 @@ func (s *store) pin(id string, from time.Time) error {
 		if err != nil {
 			return err
 		}
-		if err := writeFile(filepath.Join(work, pinFile), data, 0o644); err != nil {
+		if err := durable.WriteFile(filepath.Join(work, pinFile), data, 0o644); err != nil {
 			return err
 		}
 	}
@@ -100,14 +102,14 @@ func (s *store) pin(id string, from time.Time) error {
 		}
 		held[g.seq] = true
 	}
-	if err := syncDir(work); err != nil {
+	if err := durable.SyncDir(work); err != nil {
 		return err
 	}
 	if !again {
 		if err := os.Rename(work, dir); err != nil {
 			return err
 		}
-		if err := syncDir(filepath.Dir(dir)); err != nil {
+		if err := durable.SyncDir(filepath.Dir(dir)); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sekisho/firmware/capture"
+	"sekisho/firmware/durable"
 )
 
 const (
@@ -274,7 +275,7 @@ func (s *store) openSegment(ifaces []spoolIface) error {
 	if err := s.put(pad(head)); err != nil {
 		return s.undo(seq, err)
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
 		return s.undo(seq, err)
 	}
 	return s.follow(seq)
@@ -346,7 +347,7 @@ func (s *store) closeSegment() {
 		s.log.Warn("segment was not closed cleanly", "segment", filepath.Base(path), "error", err)
 	}
 	s.file, s.dirty = nil, false
-	if err := writeFile(indexPath(path), s.index.encode(), 0o644); err != nil {
+	if err := durable.WriteFile(indexPath(path), s.index.encode(), 0o644); err != nil {
 		s.log.Warn("segment has no index", "segment", filepath.Base(path), "error", err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"sekisho/firmware/durable"
 	"sekisho/firmware/ledger"
 )
 
@@ -282,7 +283,7 @@ func (v *Vault) publish(work, final string) error {
 	if err := os.Rename(work, final); err != nil {
 		return err
 	}
-	return syncDir(v.dir)
+	return durable.SyncDir(v.dir)
 }
 
 // Get returns the bundle of that id. It reads the signature only; Verify reads

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"sekisho/firmware/durable"
 	"sekisho/netcontain"
 )
 
@@ -46,7 +47,7 @@ func savePolicy(dir string, p netcontain.Policy) error {
 	if err != nil {
 		return fmt.Errorf("save policy: %w", err)
 	}
-	if err := replaceFile(policyPath(dir), append(data, '\n')); err != nil {
+	if err := durable.WriteFile(policyPath(dir), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("save policy: %w", err)
 	}
 	return nil
@@ -79,26 +80,4 @@ func loadPolicy(dir string) (netcontain.Policy, error) {
 		p.Hosts = append(p.Hosts, host)
 	}
 	return p, nil
-}
-
-// replaceFile writes a temporary file, syncs it, renames it over path and syncs
-// the folder: after a power cut there is the old file or the new one.
-func replaceFile(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name()) // does nothing after the rename
-	_, err = tmp.Write(data)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"sekisho/firmware/durable"
 )
 
 // Key is the device's Ed25519 key, which signs checkpoints and bundles. Its
@@ -70,7 +72,7 @@ func createKey(path string) ([]byte, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	return []byte(skey), writeDurably(path, []byte(skey), 0o600)
+	return []byte(skey), durable.WriteFile(path, []byte(skey), 0o600)
 }
 
 func parseKey(skey string) (*Key, error) {
@@ -126,40 +128,4 @@ func Fingerprint(vkey string) string {
 		groups = append(groups, text[i:i+4])
 	}
 	return strings.Join(groups, "-")
-}
-
-// writeDurably publishes data at path in one step: after a power cut the file
-// is the old one or the new one, whole.
-func writeDurably(path string, data []byte, mode fs.FileMode) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // folders cannot be synced there; only verification runs on it
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }

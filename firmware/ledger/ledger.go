@@ -22,6 +22,8 @@ import (
 	"sync"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"sekisho/firmware/durable"
 )
 
 const (
@@ -156,7 +158,7 @@ func (l *Ledger) commit(line []byte) error {
 	if err := l.failing("checkpoint"); err != nil {
 		return err
 	}
-	if err := writeDurably(filepath.Join(l.dir, checkpointFile), signed, 0o644); err != nil {
+	if err := durable.WriteFile(filepath.Join(l.dir, checkpointFile), signed, 0o644); err != nil {
 		return err
 	}
 	l.signed = signed
@@ -363,7 +365,7 @@ func (l *Ledger) create() error {
 	if l.signed, err = l.sign(); err != nil {
 		return err
 	}
-	return writeDurably(filepath.Join(l.dir, checkpointFile), l.signed, 0o644)
+	return durable.WriteFile(filepath.Join(l.dir, checkpointFile), l.signed, 0o644)
 }
 
 // readEntries hashes exactly size lines and returns what stands after them.
