@@ -30,7 +30,7 @@ type Enforcer struct {
 	mu    sync.Mutex
 	nft   *nftables.Conn
 	links *netlink.Handle
-	flows *netlink.Handle
+	flows [2]*netlink.Handle // IPv4 and IPv6
 	written
 	last netcontain.Policy // what Apply last wrote
 	own  bool              // last is known
@@ -57,10 +57,12 @@ func New(cfg Config) (*Enforcer, error) {
 		ns.Close()
 		return nil, fmt.Errorf("nft enforcer: open nfnetlink (is CONFIG_NETFILTER_NETLINK in the kernel?): %w", err)
 	}
-	if e.links, err = netlink.NewHandle(unix.NETLINK_ROUTE); err == nil {
-		e.flows, err = netlink.NewHandle(unix.NETLINK_NETFILTER)
+	var errs [3]error
+	e.links, errs[0] = netlink.NewHandle(unix.NETLINK_ROUTE)
+	for i := range e.flows {
+		e.flows[i], errs[1+i] = netlink.NewHandle(unix.NETLINK_NETFILTER)
 	}
-	if err != nil {
+	if err := errors.Join(errs[:]...); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("nft enforcer: open netlink: %w", err)
 	}
@@ -71,7 +73,7 @@ func New(cfg Config) (*Enforcer, error) {
 // and the tables are still the ones that this Enforcer wrote, they go too.
 func (e *Enforcer) Close() error {
 	err := errors.Join(e.tidy(), e.nft.CloseLasting(), e.ns.Close())
-	for _, h := range []*netlink.Handle{e.links, e.flows} {
+	for _, h := range append(e.flows[:], e.links) {
 		if h != nil {
 			h.Close()
 		}
