@@ -109,6 +109,13 @@ func (s Segment) Bytes(payload []byte) []byte {
 	return append(b, payload...)
 }
 
+// ARP is an ARP packet for IPv4 over Ethernet (RFC 826). op 1 asks, 2 answers.
+func ARP(op uint16, mac [6]byte, from netip.Addr, target [6]byte, to netip.Addr) []byte {
+	b := []byte{0, 1, 8, 0, 6, 4, byte(op >> 8), byte(op)}
+	b = append(append(b, mac[:]...), from.AsSlice()...)
+	return append(append(b, target[:]...), to.AsSlice()...)
+}
+
 // UDP is a datagram.
 func UDP(src, dst uint16, payload []byte) []byte {
 	b := make([]byte, 8, 8+len(payload))
