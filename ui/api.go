@@ -19,14 +19,17 @@ import (
 
 // panelJSON is GET /api/panel and the panel event.
 type panelJSON struct {
-	Seq      uint64     `json:"seq"`
-	State    string     `json:"state"`
-	Target   string     `json:"target"`
-	Drill    bool       `json:"drill"`
-	Approval string     `json:"approval,omitempty"` // the vendor whose access waits for hold3
-	Lamp     []lampJSON `json:"lamp"`               // repeats for ever
-	Lines    []string   `json:"lines"`
-	Image    string     `json:"image"` // PNG, base64, 128x64
+	Seq      uint64 `json:"seq"`
+	State    string `json:"state"`
+	Target   string `json:"target"`
+	Drill    bool   `json:"drill"`
+	Lockdown bool   `json:"lockdown"`
+	Approval string `json:"approval,omitempty"` // the vendor whose access waits for hold3
+	// AskedUntil: one press was taken; a second one before then isolates.
+	AskedUntil *time.Time `json:"asked_until,omitempty"`
+	Lamp       []lampJSON `json:"lamp"` // repeats for ever
+	Lines      []string   `json:"lines"`
+	Image      string     `json:"image"` // PNG, base64, 128x64
 }
 
 type lampJSON struct {
@@ -53,7 +56,10 @@ func panelOf(f panel.Frame) panelJSON {
 	}
 	out := panelJSON{
 		Seq: f.Seq, State: stateName(f.Status.State), Target: f.Status.Target, Drill: f.Status.Drill,
-		Approval: f.Status.Approval, Lines: f.Lines, Image: base64.StdEncoding.EncodeToString(b.Bytes()),
+		Lockdown: f.Status.Lockdown, Approval: f.Status.Approval, Lines: f.Lines, Image: base64.StdEncoding.EncodeToString(b.Bytes()),
+	}
+	if until := f.Status.AskedUntil; !until.IsZero() {
+		out.AskedUntil = &until
 	}
 	for _, seg := range f.Rhythm {
 		out.Lamp = append(out.Lamp, lampJSON{fmt.Sprintf("#%02x%02x%02x", seg.Color.R, seg.Color.G, seg.Color.B), seg.Ms})
@@ -159,6 +165,30 @@ func (s *site) deed(w http.ResponseWriter, r *http.Request) {
 func person(name string) bool {
 	n := utf8.RuneCountInString(name)
 	return n >= 1 && n <= 80 && utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' })
+}
+
+// apiLockdown begins or ends the office-wide lockdown, with the name of whoever
+// answers for it.
+func (s *site) apiLockdown(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		On *bool  `json:"on"`
+		By string `json:"by"`
+	}
+	if !s.read(w, r, &in) {
+		return
+	}
+	if in.On == nil {
+		s.fail(w, r, http.StatusUnprocessableEntity, "lockdown")
+		return
+	}
+	if in.By = strings.TrimSpace(in.By); !person(in.By) {
+		s.fail(w, r, http.StatusUnprocessableEntity, "name")
+		return
+	}
+	ctx, cancel := bounded(r)
+	defer cancel()
+	err := s.cfg.Gateway.SetLockdown(ctx, *in.On, "web:"+in.By)
+	s.answer(w, r, map[string]any{"lockdown": *in.On}, err)
 }
 
 func (s *site) apiDevices(w http.ResponseWriter, r *http.Request) {

@@ -46,6 +46,7 @@ func (s *site) routes() http.Handler {
 	mux.HandleFunc("GET /api/incidents", s.apiIncidents)
 	mux.HandleFunc("GET /api/incidents/{id}", s.apiIncident)
 	mux.HandleFunc("POST /api/incidents/{id}/{deed}", s.deed)
+	mux.HandleFunc("POST /api/lockdown", s.apiLockdown)
 	mux.HandleFunc("GET /api/devices", s.apiDevices)
 	mux.HandleFunc("POST /api/devices/{id}", s.apiDevice)
 	mux.HandleFunc("GET /api/health", s.apiHealth)

@@ -35,6 +35,10 @@ type Gateway interface {
 	Isolate(ctx context.Context, id, by string) (incident.Incident, error)
 	Release(ctx context.Context, id, by, note string) (incident.Incident, error)
 	Dismiss(ctx context.Context, id, by, note string) (incident.Incident, error)
+	// Lockdown says whether the whole office is cut off; SetLockdown begins or
+	// ends that. Its error means that the kernel did not take it.
+	Lockdown() bool
+	SetLockdown(ctx context.Context, on bool, by string) error
 	SetDevice(ctx context.Context, id asset.ID, change DeviceChange, by string) (asset.Asset, error)
 	// Subscribe returns a channel that gets a token when a snapshot has
 	// changed, and a function that ends it. The channel has room for one.

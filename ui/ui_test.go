@@ -40,6 +40,7 @@ type office struct {
 	report health.Report
 	subs   map[chan struct{}]bool
 	calls  []string
+	locked bool
 	err    error
 }
 
@@ -90,12 +91,8 @@ func (o *office) to(st incident.State, lamp hal.State) {
 	o.st.State, o.st.Target, o.st.Since = lamp, "", now
 	o.all[0].Proof = incident.Proof{Grade: incident.Proven, Text: detect.Text{EN: "Nothing passed; 14 frames were stopped.", JA: "通信は漏れていません。14個の通信を止めました。"}}
 	o.all[0].History = append(slices.Clone(o.all[0].History), incident.Transition{At: now, From: incident.Open, To: st, Input: incident.InPress, By: incident.ByButton})
-	for c := range o.subs {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
+	o.st.AskedUntil = time.Time{}
+	o.tell()
 }
 
 func (o *office) Press(g hal.Gesture, target string) error {
@@ -109,9 +106,49 @@ func (o *office) Press(g hal.Gesture, target string) error {
 	}
 	o.calls = append(o.calls, fmt.Sprintf("press %d %s", g, target))
 	if g == hal.Short && target != "" {
-		o.to(incident.Contained, hal.Isolated)
+		o.pressed()
+	}
+	if g == hal.Hold8 {
+		o.lock(true)
 	}
 	return nil
+}
+
+// pressed does what the state machine does with a press.
+func (o *office) pressed() {
+	if i := o.all[0]; i.Guard == incident.GuardTwice && AskedUntil(i, now).IsZero() {
+		o.all = slices.Clone(o.all)
+		o.all[0].Asked, o.st.AskedUntil = now, now.Add(askWindow)
+		o.tell()
+		return
+	}
+	o.to(incident.Contained, hal.Isolated)
+}
+
+func (o *office) lock(on bool) {
+	o.locked, o.st.Lockdown = on, on
+	o.tell()
+}
+
+func (o *office) tell() {
+	for c := range o.subs {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (o *office) Lockdown() bool { o.mu.Lock(); defer o.mu.Unlock(); return o.locked }
+
+func (o *office) SetLockdown(_ context.Context, on bool, by string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.calls = append(o.calls, fmt.Sprintf("lockdown %v by %s", on, by))
+	if o.err == nil {
+		o.lock(on)
+	}
+	return o.err
 }
 
 func (o *office) Incidents() []incident.Incident { o.mu.Lock(); defer o.mu.Unlock(); return o.all }
@@ -139,8 +176,9 @@ func (o *office) Dismiss(_ context.Context, id, by, note string) (incident.Incid
 func (o *office) SetDevice(_ context.Context, id asset.ID, c DeviceChange, by string) (asset.Asset, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, a := range o.devs {
-		if a.ID == id {
+	o.devs = slices.Clone(o.devs)
+	for k := range o.devs {
+		if a := &o.devs[k]; a.ID == id {
 			if c.Protected != nil {
 				a.Protected = *c.Protected
 			}
@@ -148,7 +186,8 @@ func (o *office) SetDevice(_ context.Context, id asset.ID, c DeviceChange, by st
 				a.Name = *c.Name
 			}
 			o.calls = append(o.calls, fmt.Sprintf("device %s %s %v by %s", id, a.Name, a.Protected, by))
-			return a, nil
+			o.tell()
+			return *a, nil
 		}
 	}
 	return asset.Asset{}, ErrUnknown
@@ -222,6 +261,11 @@ func TestAPIAnswersAndRefusals(t *testing.T) {
 		{"name a device", "POST", "/api/devices/mac:02:00:00:00:00:50", `{"name":" 受付 ","protected":true,"by":"A"}`, 200, "受付", "device mac:02:00:00:00:00:50 受付 true by web:A"},
 		{"change nothing", "POST", "/api/devices/mac:02:00:00:00:00:50", `{}`, 422, "body", ""},
 		{"no device", "POST", "/api/devices/x", `{"protected":true}`, 404, "unknown", ""},
+		{"end a lockdown", "POST", "/api/lockdown", `{"on":false,"by":" 青葉 "}`, 200, `{"lockdown":false}`, "lockdown false by web:青葉"},
+		{"begin a lockdown", "POST", "/api/lockdown", `{"on":true,"by":"A"}`, 200, `{"lockdown":true}`, "lockdown true by web:A"},
+		{"lockdown without a name", "POST", "/api/lockdown", `{"on":false,"by":" "}`, 422, "name", ""},
+		{"lockdown without a wish", "POST", "/api/lockdown", `{"by":"A"}`, 422, "lockdown", ""},
+		{"lockdown with a wish that is none", "POST", "/api/lockdown", `{"on":"no","by":"A"}`, 400, "body", ""},
 		{"health", "GET", "/api/health", "", 200, `"ready":true`, ""},
 		{"no page", "GET", "/api/nothing", "", 404, "no_page", ""},
 	} {
@@ -432,7 +476,7 @@ func TestOpenAPIIsTrue(t *testing.T) {
 	if err := json.Unmarshal(do(h, request("GET", "/openapi.json", "")).Body.Bytes(), &doc); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/isolate", "/api/devices", "/api/devices/{id}", "/api/health", "/api/events", "/openapi.json"}
+	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/isolate", "/api/lockdown", "/api/devices", "/api/devices/{id}", "/api/health", "/api/events", "/openapi.json"}
 	for _, p := range want {
 		if doc.Paths[p] == nil {
 			t.Errorf("%s is not described", p)

@@ -1,7 +1,9 @@
 package ui
 
 import (
+	"cmp"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +26,7 @@ type view struct {
 	Stages    []stage
 	Steps     []string
 	Deed      string // text of the big button
+	Lockdown  bool
 	Incidents []incidentView
 	Older     int
 	Devices   []deviceView
@@ -41,7 +44,7 @@ type stage struct {
 type incidentView struct {
 	ID, Name, Place, State, Tone, Since, Bundle, Why, Proof string
 	Addrs                                                   string
-	Drill, Held, CanDismiss, CanIsolate                     bool
+	Drill, Held, CanDismiss, CanIsolate, Twice              bool
 	Findings                                                []findingView
 	History                                                 []line
 }
@@ -51,8 +54,8 @@ type findingView struct{ Title, Explain, Technique, Span string }
 type line struct{ Time, Text string }
 
 type deviceView struct {
-	ID, Name, Vendor, Kind, Addrs, MAC, Port, Seen string
-	Protected, Fixed, Held                         bool
+	ID, Name, Given, Vendor, Kind, Addrs, MAC, Port, Seen string
+	Protected, Fixed, Held                                bool
 }
 
 type warningView struct{ Title, Text, Help string }
@@ -65,7 +68,7 @@ func (s *site) data(r *http.Request) view {
 	w := wordsIn(l)
 	f := s.cfg.Panel.Frame()
 	all := s.cfg.Gateway.Incidents()
-	v := view{Lang: l, W: w, Panel: panelOf(f), Vendor: f.Status.Vendor, Phone: f.Status.VendorPhone}
+	v := view{Lang: l, W: w, Panel: panelOf(f), Lockdown: s.cfg.Gateway.Lockdown(), Vendor: f.Status.Vendor, Phone: f.Status.VendorPhone}
 	held := map[asset.ID]bool{}
 	for _, i := range all {
 		if i.State.Held() {
@@ -79,18 +82,15 @@ func (s *site) data(r *http.Request) view {
 	now := "normal"
 	if i, ok := focus(all, f.Status); ok {
 		iv := s.incident(i, l)
-		v.Focus, now = &iv, phase(i)
+		v.Focus, now = &iv, phase(i, s.cfg.Now())
+		v.Steps = steps(w, now, i, s.cfg.Now())
+	} else {
+		now = quiet(f.Status.State, v.Lockdown)
+		v.Steps = splitSteps(w["steps_"+now])
 	}
 	v.Headline = w["head_"+now]
-	if v.Focus == nil && f.Status.State == hal.Fault {
-		now, v.Headline = "fault", w["head_fault"]
-	}
-	v.Steps = splitSteps(w["steps_"+now])
 	v.Stages = stages(w, now)
-	v.Deed = w["deed_page"]
-	if f.Status.Target != "" {
-		v.Deed = w["deed_isolate"]
-	}
+	v.Deed = deed(w, f.Status)
 	for _, a := range s.cfg.Gateway.Devices() {
 		v.Devices = append(v.Devices, s.device(a, l, held[a.ID]))
 	}
@@ -128,17 +128,87 @@ func focus(all []incident.Incident, st hal.Status) (incident.Incident, bool) {
 }
 
 // phase names the headline and the steps of an incident.
-func phase(i incident.Incident) string {
-	if i.State == incident.Contained && i.Proof.Grade == incident.BestEffort {
+func phase(i incident.Incident, now time.Time) string {
+	switch {
+	case i.State == incident.Contained && i.Level == incident.Limit:
+		return "limited"
+	case i.State == incident.Contained && i.Proof.Grade == incident.BestEffort:
 		return "best_effort"
+	case i.State == incident.Open && !AskedUntil(i, now).IsZero():
+		return "again"
+	case i.State == incident.Open && i.Guard == incident.GuardTwice:
+		return "guarded"
+	case i.State == incident.Open && i.Guard == incident.GuardNever:
+		return "untouchable"
 	}
 	return string(i.State)
+}
+
+// quiet is the phase when no device is in question.
+func quiet(st hal.State, lockdown bool) string {
+	switch {
+	case lockdown:
+		return "lockdown"
+	case st == hal.Fault:
+		return "fault"
+	}
+	return "normal"
+}
+
+// steps is what to do now, with the cable and the time filled in.
+func steps(w map[string]string, phase string, i incident.Incident, now time.Time) []string {
+	cable := w["cable"]
+	if i.Asset.Port != "" {
+		cable = strings.ReplaceAll(w["cable_port"], "{n}", i.Asset.Port)
+	}
+	until := AskedUntil(i, now).In(now.Location()).Format("15:04:05")
+	fill := strings.NewReplacer("{cable}", cable, "{until}", until)
+	out := splitSteps(w["steps_"+phase])
+	for k := range out { // after the split: a port's name is a stranger's text
+		out[k] = fill.Replace(out[k])
+	}
+	return out
+}
+
+// deed is the text of the big button. It names the device: nobody should have
+// to compare two places before pressing.
+func deed(w map[string]string, st hal.Status) string {
+	if st.Target == "" {
+		return w["deed_page"]
+	}
+	name := []rune(st.Suspect.Name)
+	if len(name) > 32 {
+		name = append(name[:31:31], '…')
+	}
+	if len(name) == 0 {
+		return w["deed_isolate"]
+	}
+	text := w["deed_isolate_name"]
+	if !st.AskedUntil.IsZero() {
+		text = w["deed_again"]
+	}
+	return strings.ReplaceAll(text, "{name}", string(name))
+}
+
+// askWindow is how long the first of two asks counts (incident.Step).
+const askWindow = 2 * time.Minute
+
+// AskedUntil is until when one more ask carries out the first one; zero when
+// none is expected at now.
+func AskedUntil(i incident.Incident, now time.Time) time.Time {
+	if i.Guard != incident.GuardTwice || i.State.Held() || !i.State.Live() || i.Asked.IsZero() {
+		return time.Time{}
+	}
+	if until := i.Asked.Add(askWindow); now.Before(until) {
+		return until
+	}
+	return time.Time{}
 }
 
 // stages places an incident on the handbook's way.
 func stages(w map[string]string, now string) []stage {
 	names := strings.Split(w["stages"], "|")
-	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4}[now]
+	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "again": 0, "guarded": 0, "untouchable": 0, "limited": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4}[now]
 	var out []stage
 	for i, n := range names {
 		mark := "later"
@@ -160,7 +230,11 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 		ID: i.ID, Name: deviceName(i.Asset, w), Place: place(i.Asset, w), State: w["state_"+string(i.State)], Tone: tone(i.State),
 		Since: s.when(i.Since, l), Bundle: i.Bundle, Why: i.Why.In(l), Proof: i.Proof.Text.In(l), Addrs: addrs(i.Asset),
 		Drill: i.Drill, Held: i.State.Held(), CanDismiss: i.State.Live(),
-		CanIsolate: i.State == incident.Open || i.State == incident.Probation || i.State == incident.ContainFailed,
+		CanIsolate: i.State == incident.Open || i.State == incident.Probation || i.State == incident.ContainFailed || (i.State.Held() && i.Level == incident.Limit),
+		Twice:      i.Guard == incident.GuardTwice && !i.State.Held(),
+	}
+	if i.State == incident.Contained && i.Level == incident.Limit {
+		v.State = w["state_limited"]
 	}
 	if i.Guard == incident.GuardNever {
 		v.CanIsolate = false
@@ -172,17 +246,7 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 		if t.Refused || (t.From == t.To && t.Input == incident.InFinding) {
 			continue
 		}
-		text := w["did_"+string(t.Input)]
-		if text == "" {
-			text = string(t.Input)
-		}
-		if who := s.who(t.By, w); who != "" {
-			text += " (" + who + ")"
-		}
-		if t.Note != "" && (t.Input == incident.InRelease || t.Input == incident.InDismiss) {
-			text += ": " + t.Note
-		}
-		v.History = append(v.History, line{s.when(t.At, l), text})
+		v.History = append(v.History, line{s.when(t.At, l), Told(t).In(l)})
 	}
 	slices.Reverse(v.History)
 	if len(v.History) > 30 {
@@ -191,7 +255,30 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 	return v
 }
 
-func (s *site) who(by string, w map[string]string) string {
+// Told is one line of the history for people: what happened, by whom, and what
+// that person wrote. The gateway's own notes stay in the record.
+func Told(t incident.Transition) detect.Text {
+	return detect.Text{EN: told(t, english), JA: told(t, japanese)}
+}
+
+func told(t incident.Transition, w map[string]string) string {
+	text := w["did_"+string(t.Input)]
+	if text == "" {
+		text = string(t.Input)
+	}
+	if t.Refused {
+		text += w["refused"]
+	}
+	if who := who(t.By, w); who != "" {
+		text += w["("] + who + w[")"]
+	}
+	if t.Note != "" && !t.Refused && (t.Input == incident.InRelease || t.Input == incident.InDismiss || t.Input == incident.InEradicated) {
+		text += w[":"] + t.Note
+	}
+	return text
+}
+
+func who(by string, w map[string]string) string {
 	if name, ok := strings.CutPrefix(by, "web:"); ok {
 		return name
 	}
@@ -229,7 +316,7 @@ func deviceName(a asset.Asset, w map[string]string) string {
 		return a.Name
 	}
 	if len(a.Addrs) > 0 {
-		return a.Addrs[0].String()
+		return AddrsForPeople(a)[0].String()
 	}
 	return w["unnamed"]
 }
@@ -241,9 +328,26 @@ func place(a asset.Asset, w map[string]string) string {
 	return w["port"] + " " + a.Port
 }
 
+// AddrsForPeople is the device's addresses, the one that people know it by
+// first: IPv4, then IPv6, link-local last.
+func AddrsForPeople(a asset.Asset) []netip.Addr {
+	rank := func(ip netip.Addr) int {
+		switch {
+		case ip.Is4():
+			return 0
+		case ip.IsLinkLocalUnicast():
+			return 2
+		}
+		return 1
+	}
+	out := slices.Clone(a.Addrs)
+	slices.SortStableFunc(out, func(x, y netip.Addr) int { return cmp.Compare(rank(x), rank(y)) })
+	return out
+}
+
 func addrs(a asset.Asset) string {
 	var out []string
-	for _, ip := range a.Addrs {
+	for _, ip := range AddrsForPeople(a) {
 		if len(out) == 4 {
 			out = append(out, "…")
 			break
@@ -257,7 +361,7 @@ func (s *site) device(a asset.Asset, l string, held bool) deviceView {
 	w := wordsIn(l)
 	v := deviceView{
 		ID: string(a.ID), Name: deviceName(a, w), Vendor: a.Vendor, Kind: w["kind_"+string(a.Kind)], Addrs: addrs(a),
-		Port: a.Port, Seen: s.when(a.LastSeen, l), Protected: a.Protected, Fixed: a.Gateway, Held: held,
+		Given: a.Name, Port: a.Port, Seen: s.when(a.LastSeen, l), Protected: a.Protected, Fixed: a.Gateway, Held: held,
 	}
 	switch {
 	case a.Gateway:

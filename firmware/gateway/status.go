@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
 	"sekisho/hal"
+	"sekisho/ui"
 )
 
 // show publishes what everybody who looks sees: panel, web page, API.
@@ -24,7 +26,7 @@ func (g *Gateway) show() {
 	g.parts.Panel.Show(v.Status)
 	if !slices.EqualFunc(old.Incidents, all, func(a, b incident.Incident) bool {
 		return a.ID == b.ID && a.Updated.Equal(b.Updated) && a.State == b.State && a.Bundle == b.Bundle
-	}) || old.Status.State != v.Status.State || old.Status.Target != v.Status.Target {
+	}) || old.Status.State != v.Status.State || old.Status.Target != v.Status.Target || old.Lockdown != v.Lockdown {
 		g.watchers.tell()
 	}
 }
@@ -40,23 +42,15 @@ func (g *Gateway) status(all []incident.Incident) hal.Status {
 	spool := g.parts.Spool.Stats()
 	s := hal.Status{
 		State: hal.Normal, Lang: g.cfg.Lang, Now: now, Vendor: g.cfg.Vendor, VendorPhone: g.cfg.VendorPhone,
-		Devices: active(g.Devices(), now), PacketDays: spool.Days,
+		Devices: active(g.Devices(), now), PacketDays: spool.Days, Lockdown: g.lockdown,
 	}
 	if w, bad := onPanel(g.Health()); bad {
 		s.State, s.FaultText, s.FaultCall = hal.Fault, faultText(w.Name).In(g.cfg.Lang), g.cfg.Vendor
 	}
-	if g.lockdown {
-		s.State = hal.Fault
-		s.FaultText = detect.Text{EN: "Whole office cut off", JA: "全社の通信を遮断中です"}.In(g.cfg.Lang)
-	}
 	if i, ok := newest(all, func(i incident.Incident) bool {
 		return i.State == incident.Contained || i.State == incident.Eradicating
 	}); ok {
-		g.name(&s, i)
-		s.State, s.Since = hal.Isolated, i.Contained
-		if i.Proof.Grade != incident.Proven {
-			s.State, s.Cable = hal.NotIsolated, cable(i.Asset)
-		}
+		g.held(&s, i)
 		if now.Sub(i.Since) < proofShown && i.State == incident.Contained {
 			return s
 		}
@@ -65,23 +59,39 @@ func (g *Gateway) status(all []incident.Incident) hal.Status {
 		i := waiting[0]
 		g.name(&s, i)
 		s.State, s.Waiting, s.Target = hal.Attention, len(waiting)-1, i.ID
-		s.What, s.Cable = what(i).In(g.cfg.Lang), ""
+		s.What, s.AskedUntil = doing(i).In(g.cfg.Lang), ui.AskedUntil(i, now)
 	}
 	if i, ok := newest(all, func(i incident.Incident) bool { return i.State == incident.Containing }); ok {
 		g.name(&s, i)
-		s.State, s.Target, s.Cable = hal.Isolating, "", ""
+		s.State, s.Target = hal.Isolating, ""
 	}
 	if i, ok := newest(all, func(i incident.Incident) bool { return i.State == incident.ContainFailed }); ok {
 		g.name(&s, i)
-		s.State, s.Target, s.Cable = hal.NotIsolated, "", cable(i.Asset)
+		s.State, s.Target, s.BestEffort, s.Cable = hal.NotIsolated, "", false, cable(i.Asset).In(g.cfg.Lang)
 	}
 	return s
 }
 
+// held is the page of a device that is contained. A device that is only limited
+// is still a question: one press isolates it.
+func (g *Gateway) held(s *hal.Status, i incident.Incident) {
+	g.name(s, i)
+	switch {
+	case i.Level == incident.Limit:
+		s.State, s.Target = hal.Attention, i.ID
+		s.What = detect.Text{EN: "Limited, not isolated", JA: "通信を制限中です"}.In(g.cfg.Lang)
+	case i.Proof.Grade == incident.Proven:
+		s.State, s.Since = hal.Isolated, i.Contained
+	default:
+		s.State, s.Since, s.BestEffort = hal.NotIsolated, i.Contained, i.Proof.Grade == incident.BestEffort
+		s.Cable = cable(i.Asset).In(g.cfg.Lang)
+	}
+}
+
 func (g *Gateway) name(s *hal.Status, i incident.Incident) {
 	s.Suspect = hal.Device{Name: deviceName(i.Asset), Place: place(i.Asset).In(g.cfg.Lang)}
-	if len(i.Asset.Addrs) > 0 {
-		s.Suspect.Addr = i.Asset.Addrs[0].String()
+	if addrs := ui.AddrsForPeople(i.Asset); len(addrs) > 0 {
+		s.Suspect.Addr = addrs[0].String()
 	}
 	s.Drill = i.Drill
 }
@@ -96,20 +106,32 @@ func newest(all []incident.Incident, is func(incident.Incident) bool) (found inc
 	return found, ok
 }
 
-// what says in one line what the strongest detector saw.
-func what(i incident.Incident) detect.Text {
+// doing says what the strongest detector saw, in the one short line that the
+// small screen has under the device's name: about 10 Japanese or 20 Latin
+// characters. The page tells the rest.
+func doing(i incident.Incident) detect.Text {
 	if len(i.Findings) == 0 {
 		return i.Why
 	}
-	strongest := slices.MaxFunc(i.Findings, func(a, b incident.Observation) int {
-		switch {
-		case a.Weight < b.Weight:
-			return -1
-		case a.Weight > b.Weight:
-			return 1
-		}
-		return 0
-	})
+	strongest := slices.MaxFunc(i.Findings, func(a, b incident.Observation) int { return cmp.Compare(a.Weight, b.Weight) })
+	many := detect.Text{EN: "many devices", JA: "多数の機器"}
+	if n := strongest.PeerCount; n > 1 {
+		many = detect.Text{EN: fmt.Sprintf("%d devices", n), JA: fmt.Sprintf("%d台", n)}
+	}
+	switch strongest.Detector {
+	case "worm":
+		return detect.Text{EN: "Attacks " + many.EN, JA: many.JA + "へ拡散の動き"}
+	case "host_scan", "arp_scan":
+		return detect.Text{EN: "Probes " + many.EN, JA: many.JA + "を順に探索"}
+	case "port_scan":
+		return detect.Text{EN: "Tries many doors", JA: "機器の弱点を探索"}
+	case "arp_spoof":
+		return detect.Text{EN: "Poses as another", JA: "他の機器になりすまし"}
+	case "rogue_dhcp":
+		return detect.Text{EN: "Misleads the others", JA: "偽の設定を配布"}
+	case "decoy_touch":
+		return detect.Text{EN: "Touched a decoy", JA: "おとりに接触"}
+	}
 	return strongest.Title
 }
 
@@ -118,7 +140,7 @@ func deviceName(a asset.Asset) string {
 	case a.Name != "":
 		return a.Name
 	case len(a.Addrs) > 0:
-		return a.Addrs[0].String()
+		return ui.AddrsForPeople(a)[0].String()
 	}
 	return a.MAC.String()
 }
@@ -130,11 +152,20 @@ func place(a asset.Asset) detect.Text {
 	return detect.Text{EN: "port " + a.Port, JA: "ポート " + a.Port}
 }
 
-func cable(a asset.Asset) string { return a.Port }
+// cable is what to pull: the port as it is printed on the box.
+func cable(a asset.Asset) detect.Text {
+	if a.Port == "" {
+		return detect.Text{EN: "its LAN cable", JA: "機器の線"}
+	}
+	return detect.Text{EN: a.Port, JA: a.Port}
+}
 
 func stateText(i incident.Incident) detect.Text {
 	switch i.State {
 	case incident.Contained, incident.Eradicating:
+		if i.Level == incident.Limit {
+			return detect.Text{EN: "Limited; not isolated.", JA: "通信を制限しています（未隔離）。"}
+		}
 		if i.Proof.Grade == incident.Proven {
 			return detect.Text{EN: "Isolated; proven on the wire.", JA: "隔離済みです（通信の遮断を確認しました）。"}
 		}
@@ -153,22 +184,7 @@ func stateText(i incident.Incident) detect.Text {
 	return detect.Text{EN: "Under suspicion; not isolated.", JA: "感染の疑いがあります（未隔離）。"}
 }
 
-func transitionText(t incident.Transition) detect.Text {
-	by := t.By
-	if by == "" {
-		by = "gateway"
-	}
-	en, ja := fmt.Sprintf("%s by %s", t.Input, by), fmt.Sprintf("%s（%s）", t.Input, by)
-	if t.From != t.To {
-		en += fmt.Sprintf(": %s -> %s", t.From, t.To)
-		ja += fmt.Sprintf("：%s → %s", t.From, t.To)
-	}
-	if t.Note != "" {
-		en += " (" + t.Note + ")"
-		ja += "　" + t.Note
-	}
-	return detect.Text{EN: en, JA: ja}
-}
+func transitionText(t incident.Transition) detect.Text { return ui.Told(t) }
 
 // faultText is short enough for the small screen.
 func faultText(check string) detect.Text {

@@ -61,6 +61,14 @@ func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) {
 
 func (w web) Incidents() []incident.Incident { return w.View().Incidents }
 
+func (w web) Lockdown() bool { return w.View().Lockdown }
+
+func (w web) SetLockdown(ctx context.Context, on bool, by string) error {
+	var failed error
+	err := w.do(ctx, func() { failed = w.setLockdown(w.ctx, on, by) })
+	return errors.Join(err, failed)
+}
+
 func (w web) Subscribe() (<-chan struct{}, func()) { return w.watchers.add() }
 
 func (w web) Health() health.Report { return w.Gateway.Health() }

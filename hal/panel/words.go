@@ -65,7 +65,7 @@ var japanese = words{
 	stuckTitle: "ボタンの故障", stuck: "ボタンが戻りません。押しても動作しません。",
 	againTitle: "確認", againLeft: "未隔離です 残り%d:%02d", again: "もう一度押すと隔離",
 	bestTitle: "できる範囲で隔離", pullToBeSure: "念のため抜いて下さい",
-	lockTitle: "全社の通信を遮断中", lockWhat: "社外にも社内にもつながりません。", lockEnd: "解除は管理画面から",
+	lockTitle: "全社の通信を遮断中", lockWhat: "社内とも社外とも、通信できません。", lockEnd: "解除は管理画面から",
 }
 
 var english = words{

@@ -36,14 +36,16 @@
     $('press').dataset.target = p.target;
     $('screen').src = 'data:image/png;base64,' + p.image;
     const text = p.lines.join(' ');
-    if (p.state + p.target !== state) {
+    const key = [p.state, p.target, p.lockdown, p.asked_until || ''].join();
+    if (key !== state) {
       $('lines').textContent = text; // spoken only when the state changes
       document.body.dataset.state = p.state;
-      state = p.state + p.target;
+      state = key;
       refresh();
     }
     $('screen').alt = text;
     $('approve').hidden = !p.approval;
+    $('rare').hidden = p.lockdown;
     play(p.lamp);
   }
 
@@ -66,7 +68,7 @@
   }
   function busy(part) {
     if (part.contains(document.activeElement) && document.activeElement.matches('input,textarea')) return true;
-    return [...part.querySelectorAll('input:not([type=checkbox]),textarea')].some((f) => f.value !== '');
+    return [...part.querySelectorAll('input:not([type=checkbox]),textarea')].some((f) => f.value !== f.defaultValue);
   }
 
   async function send(path, body, said) {
@@ -74,7 +76,9 @@
     try {
       const answer = await fetch(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
       const data = await answer.json();
+      const once = path.endsWith('/isolate') && answer.ok && data.guard === 'ask_twice' && !['containing', 'contained'].includes(data.state);
       said.textContent = answer.ok ? words.sent : data.error.message;
+      if (once) alert(words.once); // the form goes away with the next refresh
       return answer.ok;
     } catch {
       said.textContent = $('offline').textContent;
@@ -117,10 +121,29 @@
   hold.addEventListener('keyup', (e) => { if (e.key === ' ' || e.key === 'Enter') end(true); });
   hold.addEventListener('contextmenu', (e) => e.preventDefault());
 
+  async function unlock(form) {
+    const button = form.querySelector('button');
+    if (!confirm(button.textContent + '\n' + words.confirm)) return;
+    if (await send('/api/lockdown', {on: false, by: new FormData(form).get('by')}, form.querySelector('.said'))) {
+      form.reset();
+      refresh();
+    }
+  }
+  async function rename(form) {
+    const name = form.elements.name;
+    if (await send('/api/devices/' + encodeURIComponent(form.dataset.id), {name: name.value}, form.querySelector('.said'))) {
+      name.defaultValue = name.value;
+      form.closest('details').open = false;
+      document.activeElement.blur();
+      refresh();
+    }
+  }
   document.addEventListener('submit', async (e) => {
-    const form = e.target.closest('form.deed');
+    const form = e.target.closest('form.deed,form.unlock,form.rename');
     if (!form) return;
     e.preventDefault();
+    if (form.matches('.unlock')) return unlock(form);
+    if (form.matches('.rename')) return rename(form);
     if (!confirm(e.submitter.textContent + '\n' + words.confirm)) return;
     const data = new FormData(form);
     const path = `/api/incidents/${encodeURIComponent(form.dataset.id)}/${e.submitter.value}`;
