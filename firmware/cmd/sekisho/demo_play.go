@@ -60,6 +60,8 @@ type play struct {
 	ended  chan error
 	meter  *lab.Meter
 	result demoResult
+
+	measure *measuring // nil unless the bench asked
 }
 
 func (c *demoCmd) play(ctx context.Context, s streams) error {
@@ -237,6 +239,9 @@ func (p *play) run(ctx context.Context, scenario lab.Scenario) error {
 		background <- struct{}{}
 	}()
 	p.say("%s misbehaves: %s", attacker.Name, scenario.Name)
+	if err := p.startMeasuring(attack); err != nil {
+		return err
+	}
 	err = p.detectAndIsolate(ctx, attackErr)
 	stop()
 	<-background
@@ -311,6 +316,9 @@ func (p *play) detectAndIsolate(ctx context.Context, attackErr <-chan error) err
 	p.say("noticed after %.2f s", p.result.DetectedS)
 	if p.cmd.Headless && !p.cmd.Auto {
 		pressed := time.Now()
+		if p.measure != nil {
+			p.measure.pressed = pressed
+		}
 		if err := p.press(ctx, panel.Target); err != nil {
 			return err
 		}
@@ -377,7 +385,7 @@ func (p *play) closedGate(ctx context.Context, isolated time.Time) error {
 	if traffic != nil {
 		traffic = fmt.Errorf("the others' traffic: %w", traffic)
 	}
-	return errors.Join(err, confined, traffic)
+	return errors.Join(err, confined, traffic, p.noteMeasured(isolated))
 }
 
 // collect waits for the bundle, copies it out of the lab and verifies the copy.
