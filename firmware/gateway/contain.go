@@ -45,9 +45,7 @@ func (g *Gateway) heal(ctx context.Context, h netcontain.Host) {
 	if g.parts.Heal == nil {
 		return
 	}
-	g.work.Add(1)
-	go func() {
-		defer g.work.Done()
+	g.work.Go(func() {
 		for range 2 {
 			if err := g.parts.Heal(h.MACs); err != nil {
 				g.log.Warn("heal neighbours", "incident", h.ID, "err", err)
@@ -56,7 +54,7 @@ func (g *Gateway) heal(ctx context.Context, h netcontain.Host) {
 				return
 			}
 		}
-	}()
+	})
 }
 
 // watch begins to watch the wire for the incident's host, if it is not yet. It
@@ -103,8 +101,11 @@ func (g *Gateway) enforce(ctx context.Context) error {
 func (g *Gateway) policy() netcontain.Policy {
 	p := netcontain.Policy{Allow: g.cfg.Allow, Lockdown: g.lockdown}
 	for _, i := range g.desk.Incidents() {
-		if i.State.Held() {
-			p.Hosts = append(p.Hosts, g.known(host(i)))
+		if !i.State.Held() {
+			continue
+		}
+		if h := g.known(host(i)); len(h.MACs)+len(h.Addrs) > 0 { // else there is nothing to hold it by
+			p.Hosts = append(p.Hosts, h)
 		}
 	}
 	return p
@@ -194,6 +195,21 @@ func (g *Gateway) measure(ctx context.Context, w Watch, since time.Time) inciden
 // proveEvery is how often a proof is repeated while an isolation lasts.
 const proveEvery = 30 * time.Second
 
+// refreshEvery is how often the policy is built anew, for addresses that have
+// changed hands: whoever holds one now must not stay cut off for another.
+const refreshEvery = 5 * time.Second
+
+func (g *Gateway) refresh(ctx context.Context) {
+	now := g.now()
+	if now.Before(g.refreshAt) {
+		return
+	}
+	g.refreshAt = now.Add(refreshEvery)
+	if !netcontain.Diff(g.policy(), g.parts.Contain.Desired()).Empty() {
+		g.settle("drift", g.enforce(ctx))
+	}
+}
+
 // reprove repeats proofs that have grown old, and keeps watches to those who
 // are held and the one that a press would hold.
 func (g *Gateway) reprove(ctx context.Context) {
@@ -214,9 +230,17 @@ func (g *Gateway) reprove(ctx context.Context) {
 	}
 }
 
+// lockdownKey is where the database keeps the lockdown, "on" or "off", beside
+// the policy file: either may be damaged.
+const lockdownKey = "lockdown"
+
 func (g *Gateway) setLockdown(ctx context.Context, on bool, by string) error {
 	g.lockdown = on
 	err := g.enforce(ctx)
+	word := map[bool]string{true: "on", false: "off"}[on]
+	if err := g.parts.Store.SetMeta(context.WithoutCancel(ctx), lockdownKey, word); err != nil {
+		g.faults.set("store", err)
+	}
 	g.record(ledger.Entry{Actor: by, Action: "lockdown", Subject: g.cfg.Office, Detail: map[string]any{"on": on, "ok": err == nil}})
 	if err != nil {
 		g.faults.set("lockdown", err)

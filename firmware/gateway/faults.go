@@ -77,6 +77,10 @@ func (g *Gateway) checks() []health.Check {
 		Help:  health.Text{EN: "The internal storage does not take writes. Call the IT vendor.", JA: "内部ストレージに書き込めません。IT事業者に連絡してください。"},
 		Probe: reported("store", "ledger"),
 	}, {
+		Name: "history", Title: health.Text{EN: "Earlier records are whole", JA: "過去の記録"},
+		Help:  health.Text{EN: "A damaged file was set aside. Isolation goes on; tell the IT vendor before the device is restarted.", JA: "破損した記録を退避しました。隔離は続いています。再起動する前にIT事業者へ連絡してください。"},
+		Probe: reported("history"),
+	}, {
 		Name: "evidence", Title: health.Text{EN: "Packets are kept", JA: "通信記録（証拠）の保存"},
 		Help:  health.Text{EN: "Check that the SSD is plugged in and not full. Isolation works without it.", JA: "SSDの接続と空き容量を確認してください。隔離は引き続き行えます。"},
 		Probe: func(context.Context) error { return g.parts.Spool.Health() },
@@ -142,7 +146,7 @@ func (g *Gateway) Health() health.Report {
 // the record stays on the page.
 func onPanel(r health.Report) (health.Result, bool) {
 	for _, w := range r.Warnings() {
-		if w.Name != "clock" {
+		if w.Name != "clock" && w.Name != "history" {
 			return w, true
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"sekisho/firmware/config"
 	"sekisho/firmware/decoy"
 	"sekisho/firmware/evidence"
+	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ledger"
 	"sekisho/firmware/store"
@@ -140,6 +141,9 @@ func (o *opening) defend(ctx context.Context) (*netcontain.Reconciler, netcontai
 	if err := contain.Set(ctx, policy); err != nil {
 		return nil, policy, fmt.Errorf("restore the containment policy: %w", permission(err))
 	}
+	if err := savePolicy(o.config.Storage.State, policy); err != nil {
+		o.faults.set("policy", err)
+	}
 	if o.config.Network.HoldPorts {
 		return contain, policy, o.network.Raise()
 	}
@@ -153,19 +157,32 @@ func (o *opening) restored(ctx context.Context) netcontain.Policy {
 	policy, err := loadPolicy(o.config.Storage.State)
 	if err != nil {
 		o.log.Error("the policy file is damaged; the database decides", "err", err)
-		o.faults.set("policy", err)
+		o.faults.set("history", errors.Join(err, setAside(policyPath(o.config.Storage.State))))
 	}
 	policy.Allow = o.config.Network.Allow
 	journalled, err := o.journalled(ctx)
 	if err != nil {
 		o.log.Error("read held devices from the database", "err", err)
 	}
+	policy.Lockdown = policy.Lockdown || o.lockedDown(ctx)
 	for _, h := range journalled {
 		if !slices.ContainsFunc(policy.Hosts, func(have netcontain.Host) bool { return have.ID == h.ID }) {
 			policy.Hosts = append(policy.Hosts, h)
 		}
 	}
 	return policy
+}
+
+// lockedDown asks the database for what the policy file alone would forget.
+func (o *opening) lockedDown(ctx context.Context) bool {
+	if o.store == nil {
+		return false
+	}
+	on, _, err := o.store.GetMeta(ctx, lockdownKey)
+	if err != nil {
+		o.log.Error("read the lockdown from the database", "err", err)
+	}
+	return on == "on"
 }
 
 func (o *opening) reconciler() (*netcontain.Reconciler, error) {
@@ -193,13 +210,10 @@ func (o *opening) reconciler() (*netcontain.Reconciler, error) {
 // journalled asks the database who is held. What it could read counts, even
 // when there was an error.
 func (o *opening) journalled(ctx context.Context) ([]netcontain.Host, error) {
-	st, err := store.Open(filepath.Join(o.config.Storage.State, database))
-	if err != nil {
+	if err := o.openStore(); err != nil {
 		return nil, err
 	}
-	o.opened(st)
-	o.store = st
-	kept, err := st.OpenIncidents(ctx)
+	kept, err := o.store.OpenIncidents(ctx)
 	var held []netcontain.Host
 	for _, i := range kept {
 		if i.State.Held() {
@@ -211,19 +225,37 @@ func (o *opening) journalled(ctx context.Context) ([]netcontain.Host, error) {
 
 const database = "sekisho.db"
 
+// openStore opens the database. What lies in its place and is none was ours
+// once: this folder is nobody else's. It is kept, and a new one begun, because
+// a gateway that does not start protects nobody.
+func (o *opening) openStore() error {
+	path := filepath.Join(o.config.Storage.State, database)
+	st, err := store.Open(path)
+	if errors.Is(err, store.ErrNotDatabase) {
+		if err := setAside(path, path+"-wal", path+"-shm"); err != nil {
+			return err
+		}
+		o.faults.set("history", fmt.Errorf("%s was overwritten by something else; it was set aside and a new one begun", path))
+		st, err = store.Open(path)
+	}
+	if err != nil {
+		return err
+	}
+	if aside := st.Damaged(); aside != "" {
+		o.faults.set("history", fmt.Errorf("the database was damaged; it was moved to %s and a new one begun", aside))
+	}
+	o.opened(st)
+	o.store = st
+	return nil
+}
+
 // records opens what is small and precious: database, key and ledger.
 func (o *opening) records(p *Parts) error {
 	dir := o.config.Storage.State
 	if o.store == nil { // it did not open before; say why
-		st, err := store.Open(filepath.Join(dir, database))
-		if err != nil {
+		if err := o.openStore(); err != nil {
 			return err
 		}
-		o.opened(st)
-		o.store = st
-	}
-	if aside := o.store.Damaged(); aside != "" {
-		o.faults.set("store", fmt.Errorf("the database was damaged; it was moved to %s and a new one begun", aside))
 	}
 	key, err := ledger.LoadOrCreateKey(filepath.Join(dir, "device.key"))
 	if err != nil {
@@ -306,13 +338,30 @@ func (o *opening) decoys(p *Parts) error {
 	if err != nil {
 		return fmt.Errorf("restore devices: %w", err)
 	}
-	p.Pipeline.inventory.Restore(known)
-	for _, text := range o.config.Policy.Protected {
-		if mac, err := net.ParseMAC(text); err == nil {
-			p.Pipeline.inventory.SetProtected(asset.ID("mac:"+mac.String()), true)
-		}
-	}
+	p.Pipeline.inventory.Restore(withProtected(known, o.config.Policy.Protected, time.Now()))
 	return nil
+}
+
+// withProtected marks the devices that the settings protect, and adds those
+// that were never seen: they have to be protected from their first frame on.
+func withProtected(known []asset.Asset, protected []string, now time.Time) []asset.Asset {
+	for _, text := range protected {
+		hw, err := net.ParseMAC(text)
+		if err != nil || len(hw) != len(flow.MAC{}) {
+			continue // config has refused it
+		}
+		mac := flow.MAC(hw)
+		i := slices.IndexFunc(known, func(a asset.Asset) bool { return a.ID == asset.ID("mac:"+mac.String()) })
+		if i < 0 {
+			known = append(known, asset.Asset{
+				ID: asset.ID("mac:" + mac.String()), MAC: mac, Vendor: asset.Maker(mac), RandomMAC: mac.IsLocal(),
+				Kind: asset.KindUnknown, FirstSeen: now,
+			})
+			i = len(known) - 1
+		}
+		known[i].Protected = true
+	}
+	return known
 }
 
 func firstIPv4(prefixes []netip.Prefix) (netip.Prefix, bool) {

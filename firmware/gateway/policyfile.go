@@ -81,3 +81,14 @@ func loadPolicy(dir string) (netcontain.Policy, error) {
 	}
 	return p, nil
 }
+
+// setAside renames damaged files, so that a person can still look at them.
+// Those that are not there are no error.
+func setAside(paths ...string) error {
+	for _, path := range paths {
+		if err := os.Rename(path, path+".damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set a damaged file aside: %w", err)
+		}
+	}
+	return nil
+}
