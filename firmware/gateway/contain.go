@@ -205,6 +205,11 @@ func (g *Gateway) refresh(ctx context.Context) {
 		return
 	}
 	g.refreshAt = now.Add(refreshEvery)
+	for id := range g.recorded { // of incidents that made room for others
+		if _, held := g.desk.Get(id); !held {
+			delete(g.recorded, id)
+		}
+	}
 	if !netcontain.Diff(g.policy(), g.parts.Contain.Desired()).Empty() {
 		g.settle("drift", g.enforce(ctx))
 	}

@@ -33,6 +33,7 @@ func (g *Gateway) core(ctx context.Context) error {
 			return ctx.Err()
 		case s := <-g.sightings:
 			g.observe(ctx, s)
+			g.observeWaiting(ctx)
 		case p, open := <-presses:
 			if !open {
 				presses = nil // the panel is gone; attend has said so
@@ -48,6 +49,7 @@ func (g *Gateway) core(ctx context.Context) error {
 				g.carry(ctx, c)
 			}
 			g.reprove(ctx)
+			g.refresh(ctx)
 		case <-save.C:
 			g.saveAssets(ctx)
 			continue
@@ -64,10 +66,15 @@ func (g *Gateway) takeUp(ctx context.Context) error {
 		g.faults.set("store", err)
 	}
 	g.lockdown = g.parts.Restored.Lockdown
-	for _, c := range g.desk.Restore(g.now(), kept) {
+	// First the desk knows of everybody who is held, then the first command
+	// runs: it applies the whole policy, and would let go whom it does not know.
+	for _, i := range kept { // recorded before the restart
+		g.recorded[i.ID] = len(i.History) + i.HistoryDropped
+	}
+	changes := append(g.desk.Restore(g.now(), kept), g.adopt()...)
+	for _, c := range changes {
 		g.carry(ctx, c)
 	}
-	g.adopt(ctx)
 	g.record(ledger.Entry{Actor: "gateway", Action: "start", Subject: g.cfg.Office, Detail: map[string]any{"incidents": len(kept)}})
 	g.show()
 	return nil
@@ -76,7 +83,7 @@ func (g *Gateway) takeUp(ctx context.Context) error {
 // adopt opens an incident for every device that was held before the start and
 // of which the database knows nothing: it was damaged and moved aside, say. The
 // device stays held, and a person can see and release it.
-func (g *Gateway) adopt(ctx context.Context) {
+func (g *Gateway) adopt() (changes []incident.Change) {
 	for _, h := range g.parts.Restored.Hosts {
 		if _, known := g.desk.Get(h.ID); known || len(h.MACs) == 0 || h.Level == netcontain.Watch {
 			continue
@@ -86,7 +93,21 @@ func (g *Gateway) adopt(ctx context.Context) {
 			a = asset.Asset{ID: asset.ID("mac:" + h.MACs[0].String()), MAC: flow.MAC(h.MACs[0]), Addrs: h.Addrs, Kind: asset.KindUnknown}
 		}
 		g.log.Warn("held device without a record", "host", a.ID, "was", h.ID)
-		g.carry(ctx, g.desk.Request(g.now(), a, incident.Level(h.Level.String()), "gateway"))
+		changes = append(changes, g.desk.Request(g.now(), a, incident.Level(h.Level.String()), "gateway"))
+	}
+	return changes
+}
+
+// observeWaiting takes what came in meanwhile, so that a flood of findings
+// costs one new picture and not one each.
+func (g *Gateway) observeWaiting(ctx context.Context) {
+	for range cap(g.sightings) {
+		select {
+		case s := <-g.sightings:
+			g.observe(ctx, s)
+		default:
+			return
+		}
 	}
 }
 
@@ -94,10 +115,8 @@ func (g *Gateway) observe(ctx context.Context, s sighting) {
 	now := g.now()
 	g.log.Info("finding", "detector", s.finding.Detector, "host", s.host.ID, "confidence", s.finding.Confidence)
 	for _, c := range g.desk.Observe(now, s.finding, s.host, active(g.Devices(), now)) {
-		if err := g.custody.keepFinding(c.Incident.ID, s.finding); err != nil {
-			g.faults.set("findings", err)
-		}
-		g.carry(ctx, c)
+		g.carry(ctx, c) // first: isolation never waits for evidence
+		g.settle("findings", g.custody.keepFinding(c.Incident.ID, s.finding))
 	}
 }
 
@@ -152,22 +171,27 @@ func (g *Gateway) execute(ctx context.Context, i incident.Incident, cmd incident
 		g.prove(ctx, i.ID)
 	case incident.FreezeEvidence:
 		g.background(ctx, i.ID, func(context.Context) incident.Input {
-			if err := g.parts.Spool.Pin(i.ID, cmd.From.Add(-g.cfg.Before)); err != nil {
-				g.faults.set("freeze", err)
+			err := g.parts.Spool.Pin(i.ID, cmd.From.Add(-g.cfg.Before))
+			g.settle("freeze", err)
+			if err != nil {
 				return incident.Input{Kind: incident.InFreezeFailed, Note: err.Error()}
 			}
 			return incident.Input{Kind: incident.InFrozen}
 		})
 	case incident.UnpinEvidence:
-		if err := g.parts.Spool.Unpin(i.ID); err != nil {
-			g.log.Warn("unpin", "incident", i.ID, "err", err)
-		}
+		g.work.Go(func() { // the disk may be slow
+			if err := g.parts.Spool.Unpin(i.ID); err != nil {
+				g.log.Warn("unpin", "incident", i.ID, "err", err)
+			}
+		})
 	case incident.SealBundle:
 		assets := g.Devices()
 		g.background(ctx, i.ID, func(ctx context.Context) incident.Input {
 			bundle, err := g.custody.seal(ctx, i, assets)
+			if ctx.Err() == nil {
+				g.settle("seal", err)
+			}
 			if err != nil {
-				g.faults.set("seal", err)
 				return incident.Input{Kind: incident.InSealFailed, Note: err.Error()}
 			}
 			return incident.Input{Kind: incident.InSealed, Note: bundle.Path}
@@ -179,31 +203,40 @@ func (g *Gateway) execute(ctx context.Context, i incident.Incident, cmd incident
 // background runs a command that may take long, and brings its result back as
 // an input.
 func (g *Gateway) background(ctx context.Context, id string, do func(context.Context) incident.Input) {
-	g.work.Add(1)
-	go func() {
-		defer g.work.Done()
+	g.work.Go(func() {
 		in := do(ctx)
 		in.At = g.now()
 		select {
 		case g.results <- result{id, in}:
 		case <-ctx.Done():
 		}
-	}()
+	})
 }
 
-// recordChange writes the newest transition into the custody ledger.
+// recordChange writes every transition that the ledger has not seen yet into
+// it, refused ones too.
 func (g *Gateway) recordChange(i incident.Incident) {
-	if len(i.History) == 0 {
+	total := len(i.History) + i.HistoryDropped
+	fresh := min(total-g.recorded[i.ID], len(i.History))
+	for _, t := range i.History[len(i.History)-max(fresh, 0):] {
+		g.record(ledger.Entry{
+			Time: t.At, Actor: t.By, Action: "incident." + string(t.Input), Subject: i.ID,
+			Detail: map[string]any{
+				"from": string(t.From), "to": string(t.To), "note": t.Note, "host": string(i.Asset.ID), "refused": t.Refused,
+			},
+		})
+	}
+	g.recorded[i.ID] = total
+}
+
+// settle shows an error as a fault until the same thing works again.
+func (g *Gateway) settle(part string, err error) {
+	if err == nil {
+		g.faults.clear(part)
 		return
 	}
-	t := i.History[len(i.History)-1]
-	if !t.At.Equal(i.Updated) {
-		return
-	}
-	g.record(ledger.Entry{
-		Time: t.At, Actor: t.By, Action: "incident." + string(t.Input), Subject: i.ID,
-		Detail: map[string]any{"from": string(t.From), "to": string(t.To), "note": t.Note, "host": string(i.Asset.ID)},
-	})
+	g.log.Error("fault", "component", part, "err", err)
+	g.faults.set(part, err)
 }
 
 // record hands an entry to the ledger's writer. It waits only when the disk is

@@ -121,15 +121,17 @@ type Gateway struct {
 	results   chan result
 	requests  chan func()
 	entries   chan ledger.Entry // to the ledger, in order
+	recorded  map[string]int    // by incident: transitions that the ledger has
 	watcher   *watcher
 	custody   *custody
 	faults    *faults
 
-	lockdown bool             // owned by the core goroutine
-	watches  map[string]Watch // by incident, owned by the core goroutine
-	proving  map[string]bool
-	proveAt  map[string]time.Time
-	work     sync.WaitGroup
+	lockdown  bool             // owned by the core goroutine
+	watches   map[string]Watch // by incident, owned by the core goroutine
+	proving   map[string]bool
+	proveAt   map[string]time.Time
+	refreshAt time.Time
+	work      sync.WaitGroup
 
 	view     atomic.Pointer[View]
 	health   atomic.Pointer[health.Report]
@@ -159,7 +161,8 @@ func New(c Config, p Parts) (*Gateway, error) {
 	g := &Gateway{
 		cfg: c, parts: p, log: p.Log, now: p.Now, desk: incident.NewDesk(c.Policy),
 		sightings: make(chan sighting, 256), results: make(chan result, 64), requests: make(chan func()), entries: make(chan ledger.Entry, 256),
-		watches: map[string]Watch{}, proving: map[string]bool{}, proveAt: map[string]time.Time{},
+		recorded: map[string]int{},
+		watches:  map[string]Watch{}, proving: map[string]bool{}, proveAt: map[string]time.Time{},
 		faults: p.faults,
 	}
 	if g.faults == nil {

@@ -98,12 +98,15 @@ func (p *Pipeline) Inventory() *asset.Inventory { return p.inventory }
 // Flows counts what was decoded.
 func (p *Pipeline) Flows() flow.Stats { return p.tracker.Stats() }
 
-// Host returns the device that a finding is about, as far as it is known.
+// Host returns the device that a finding is about, as far as it is known. A
+// finding that names a MAC is never given to whoever owns its address: that may
+// be the victim.
 func (p *Pipeline) Host(f detect.Finding) asset.Asset {
-	if a, ok := p.inventory.ByMAC(f.Host.MAC); ok && !f.Host.MAC.IsZero() {
+	if f.Host.MAC.IsZero() {
+		a, _ := p.inventory.ByAddr(f.Host.IP)
 		return a
 	}
-	a, _ := p.inventory.ByAddr(f.Host.IP)
+	a, _ := p.inventory.ByMAC(f.Host.MAC)
 	return a
 }
 
