@@ -71,7 +71,7 @@ type opening struct {
 	config  config.Config
 	around  Surroundings
 	network *Network
-	wire    wire
+	wire    *wire
 	store   *store.Store
 	log     *slog.Logger
 	faults  *faults
@@ -193,7 +193,7 @@ func (o *opening) reconciler() (*netcontain.Reconciler, error) {
 		return nil, err
 	}
 	o.opened(enforcer)
-	o.wire = wire{o.network, enforcer}
+	o.wire = &wire{net: o.network, enforcer: enforcer, now: time.Now}
 	return netcontain.NewReconciler(netcontain.Config{
 		Enforcer: enforcer, Log: o.log.With("component", "netcontain"), Refine: o.wire.refine(),
 		OnDrift: func(d netcontain.Drift, err error) {
@@ -280,11 +280,12 @@ func (o *opening) spool(p *Parts) error {
 		return err
 	}
 	o.opened(spool)
-	vault, err := evidence.OpenVault(evidence.VaultConfig{
+	vault := &lateVault{config: evidence.VaultConfig{
 		Dir: filepath.Join(s.Evidence, "bundles"), Software: "sekisho " + o.around.Version, Ledger: p.Ledger, Now: time.Now, Logger: o.log.With("component", "evidence"),
-	})
-	if err != nil {
-		return err
+	}}
+	if _, err := vault.open(); err != nil { // isolation works without a disk for evidence
+		o.log.Error("open the vault", "err", err)
+		o.faults.set("seal", err)
 	}
 	p.Spool, p.Vault = spool, vault
 	return nil
@@ -334,6 +335,7 @@ func (o *opening) decoys(p *Parts) error {
 		p.Services["decoy"] = keeper
 	}
 	p.Pipeline = NewPipeline(pc)
+	o.wire.devices = p.Pipeline.inventory.All
 	known, err := p.Store.Assets(context.Background())
 	if err != nil {
 		return fmt.Errorf("restore devices: %w", err)

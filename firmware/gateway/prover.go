@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"time"
 
+	"sekisho/firmware/asset"
 	"sekisho/netcontain"
 	"sekisho/netcontain/nft"
 	"sekisho/netcontain/plan"
@@ -13,10 +15,34 @@ import (
 type wire struct {
 	net      *Network
 	enforcer *nft.Enforcer
+	devices  func() []asset.Asset // nil until the inventory is there
+	now      func() time.Time
+}
+
+// A device that was not heard for five minutes is gone from the bridge's
+// forwarding table (ageing time of IEEE 802.1D), but a colleague's machine that
+// is off tonight still shares the port tomorrow: whoever was seen there in the
+// last two weeks counts. A device that appeared within the hour does not: it may
+// be one more address that the suspect invents.
+const (
+	neighbourFor   = 14 * 24 * time.Hour
+	neighbourAfter = time.Hour
+)
+
+// neighbours adds remembered devices to the ports that the bridge knows now.
+func neighbours(ports map[netcontain.MAC]string, all []asset.Asset, now time.Time) {
+	for _, a := range all {
+		mac := netcontain.MAC(a.MAC)
+		if _, seen := ports[mac]; seen || a.Port == "" || a.MAC.IsZero() ||
+			now.Sub(a.LastSeen) > neighbourFor || now.Sub(a.FirstSeen) < neighbourAfter {
+			continue
+		}
+		ports[mac] = a.Port
+	}
 }
 
 // Watch begins to watch every port and the uplink.
-func (w wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
+func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 	seen, err := w.observed()
 	if err != nil {
 		return nil, err
@@ -36,10 +62,13 @@ func (w wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 }
 
 // observed is the network as plan wants it.
-func (w wire) observed() (plan.Network, error) {
+func (w *wire) observed() (plan.Network, error) {
 	ports, err := w.enforcer.Ports()
 	if err != nil {
 		return plan.Network{}, err
+	}
+	if w.devices != nil {
+		neighbours(ports, w.devices(), w.now())
 	}
 	macs, addrs, err := w.enforcer.Never()
 	return plan.Network{Ports: ports, NeverMACs: macs, NeverAddrs: addrs}, err
@@ -47,7 +76,7 @@ func (w wire) observed() (plan.Network, error) {
 
 // refine gives a policy the ports that its hosts have for themselves, and
 // keeps what it knew of hosts that the bridge has forgotten.
-func (w wire) refine() func(netcontain.Policy) (netcontain.Policy, error) {
+func (w *wire) refine() func(netcontain.Policy) (netcontain.Policy, error) {
 	var previous plan.Plan
 	return func(p netcontain.Policy) (netcontain.Policy, error) {
 		seen, err := w.observed()
