@@ -12,7 +12,8 @@ STATICCHECK := v0.8.2
 BUILD_PKGS := gcc:/usr/bin/gcc libc6-dev:/usr/include/stdio.h
 LAB_PKGS   := iproute2:/usr/sbin/ip nftables:/usr/sbin/nft dnsmasq-base:/usr/sbin/dnsmasq samba:/usr/sbin/smbd \
               smbclient:/usr/bin/smbclient nmap:/usr/bin/nmap dsniff:/usr/sbin/arpspoof
-TEST_PKGS  := tshark:/usr/bin/tshark chromium:/usr/bin/chromium fonts-noto-cjk:/usr/share/doc/fonts-noto-cjk/copyright
+TEST_PKGS  := iputils-ping:/usr/bin/ping conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl chromium:/usr/bin/chromium \
+              fonts-noto-cjk:/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc
 
 define need
 @missing=; for p in $(1); do [ -e "$${p#*:}" ] || missing="$$missing $${p%%:*}"; done; \
