@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -66,11 +67,12 @@ func NewReconciler(cfg Config) (*Reconciler, error) {
 	return &Reconciler{cfg: cfg}, nil
 }
 
-// Set makes p the desired policy and applies it before it returns. A policy
-// that is invalid, or that would hold the gateway itself, is refused and the
-// one before stays. After any other error p stays desired, and Run goes on
+// Set makes p the desired policy and applies it before it returns. A host with
+// nothing to recognise it by is left out. A policy that is invalid otherwise, or
+// that would hold the gateway itself, is refused and the one before stays. After any other error p stays desired, and Run goes on
 // trying.
 func (r *Reconciler) Set(ctx context.Context, p Policy) error {
+	p = r.recognisable(p)
 	if err := p.Validate(); err != nil {
 		return fmt.Errorf("set policy: %w", err)
 	}
@@ -85,6 +87,19 @@ func (r *Reconciler) Set(ctx context.Context, p Policy) error {
 		return fmt.Errorf("set policy: %w", err)
 	}
 	return nil
+}
+
+// recognisable leaves out hosts that nothing is known of: one of them must not
+// stop the containment of the others.
+func (r *Reconciler) recognisable(p Policy) Policy {
+	p.Hosts = slices.DeleteFunc(slices.Clone(p.Hosts), func(h Host) bool {
+		none := len(h.MACs)+len(h.Addrs)+len(h.Ports) == 0
+		if none {
+			r.cfg.Log.Warn("host has neither MAC nor address and cannot be held", "host", h.ID)
+		}
+		return none
+	})
+	return p
 }
 
 // Desired returns what Set was last given, in canonical form.

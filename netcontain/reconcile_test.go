@@ -147,6 +147,18 @@ func TestARefusedPolicyLeavesTheOneBefore(t *testing.T) {
 	}
 }
 
+func TestAHostWithoutAddressesDoesNotStopTheOthers(t *testing.T) {
+	f := &netcontaintest.Fake{}
+	p := isolated("a")
+	p.Hosts = append(p.Hosts, netcontain.Host{ID: "ghost", Level: netcontain.Isolate})
+	if err := reconciler(t, f, nil).Set(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := f.Observed(t.Context()); len(got.Hosts) != 1 || got.Hosts[0].ID != "a" {
+		t.Errorf("held %+v", got.Hosts)
+	}
+}
+
 func TestRefinementIsAppliedAndItsFailureDoesNotDelayContainment(t *testing.T) {
 	f := &netcontaintest.Fake{}
 	var fail error

@@ -6,6 +6,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -48,15 +49,18 @@ type Hold struct {
 // Plan is a policy that an enforcer can take, and its explanation.
 type Plan struct {
 	Policy netcontain.Policy
-	Holds  []Hold // one for each host of the policy, in its order
+	Holds  []Hold // by ID: one for each host of the policy, and for each that cannot be held
 }
 
 // Make fills in the ports that a host has for itself, takes out addresses that
-// may never be held (an attacker who answers for the gateway's address would
-// otherwise make the whole policy refusable), and explains. A port known from
-// previous stays while nothing newer is known of the host: a silent host is
-// forgotten by the bridge after minutes, and must not get its port back.
+// may never be held, and explains. A host of which nothing is left is not in the
+// policy, only in Holds: an enforcer refuses a policy as a whole, and an
+// attacker who sends from the uplink router's MAC must not free everybody else.
+// A port known from previous stays while nothing newer is known of the host: a
+// silent host is forgotten by the bridge after minutes, and must not get its
+// port back.
 func Make(p netcontain.Policy, n Network, previous Plan) Plan {
+	nameless := withoutIdentity(p)
 	p = p.Canonical()
 	known := map[string][]string{}
 	for _, h := range previous.Holds {
@@ -65,14 +69,35 @@ func Make(p netcontain.Policy, n Network, previous Plan) Plan {
 	held := map[netcontain.MAC]bool{}
 	for _, h := range p.Hosts {
 		for _, m := range h.MACs {
-			held[m] = held[m] || h.Level >= netcontain.Limit
+			// Behind the port with a router's MAC may be the router.
+			held[m] = held[m] || h.Level >= netcontain.Limit && !slices.Contains(n.NeverMACs, m)
 		}
 	}
 	out := Plan{Policy: netcontain.Policy{Allow: p.Allow, Lockdown: p.Lockdown}}
 	for _, h := range p.Hosts {
 		host, hold := makeHold(h, n, known[h.ID], held)
-		out.Policy.Hosts = append(out.Policy.Hosts, host)
+		if recognisable(host) {
+			out.Policy.Hosts = append(out.Policy.Hosts, host)
+		}
 		out.Holds = append(out.Holds, hold)
+	}
+	out.Holds = append(out.Holds, nameless...)
+	slices.SortFunc(out.Holds, func(a, b Hold) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+func recognisable(h netcontain.Host) bool { return len(h.MACs)+len(h.Addrs)+len(h.Ports) > 0 }
+
+// withoutIdentity explains hosts that were given nothing to recognise them by.
+func withoutIdentity(p netcontain.Policy) []Hold {
+	var out []Hold
+	for _, h := range p.Hosts {
+		if !recognisable(h) && h.Level != netcontain.Watch {
+			out = append(out, Hold{ID: h.ID, Mechanism: MAC, BestEffort: true, Limits: []Text{{
+				EN: "Neither a MAC nor an IP address of the device is known: it is not held. Pull its network cable.",
+				JA: "この端末の MAC アドレスも IP アドレスも分からないため、遮断できていません。この端末の LAN ケーブルを抜いてください。",
+			}}})
+		}
 	}
 	return out
 }
@@ -80,7 +105,7 @@ func Make(p netcontain.Policy, n Network, previous Plan) Plan {
 func makeHold(h netcontain.Host, n Network, known []string, held map[netcontain.MAC]bool) (netcontain.Host, Hold) {
 	hold := Hold{ID: h.ID, Mechanism: MAC}
 	h, claimed := withoutNever(h, n)
-	if claimed > 0 {
+	if claimed > 0 && len(h.MACs)+len(h.Addrs) > 0 {
 		hold.Limits = append(hold.Limits, Text{
 			EN: fmt.Sprintf("The device used %d address(es) of the gateway or its uplink; it is held by its other addresses only.", claimed),
 			JA: fmt.Sprintf("この端末はゲートウェイまたは上位ルーターのアドレスを %d 個使っていました。そのアドレスでは遮断できないため、ほかのアドレスで遮断しています。", claimed),
@@ -106,15 +131,12 @@ func makeHold(h netcontain.Host, n Network, known []string, held map[netcontain.
 	return h, hold
 }
 
-// withoutNever takes out what may not be held, but leaves a host that would
-// have nothing left as it is: the enforcer's refusal is then the right answer.
+// withoutNever takes out what may not be held, and counts it. Nothing may be
+// left.
 func withoutNever(h netcontain.Host, n Network) (netcontain.Host, int) {
 	c := h
 	c.MACs = slices.DeleteFunc(slices.Clone(h.MACs), func(m netcontain.MAC) bool { return slices.Contains(n.NeverMACs, m) })
 	c.Addrs = slices.DeleteFunc(slices.Clone(h.Addrs), func(a netip.Addr) bool { return slices.Contains(n.NeverAddrs, a) })
-	if len(c.MACs)+len(c.Addrs)+len(c.Ports) == 0 {
-		return h, 0
-	}
 	return c, len(h.MACs) - len(c.MACs) + len(h.Addrs) - len(c.Addrs)
 }
 
@@ -131,6 +153,11 @@ func neighbours(port string, n Network, held map[netcontain.MAC]bool) int {
 
 func (h *Hold) explain(host netcontain.Host) {
 	if host.Level == netcontain.Watch {
+		return
+	}
+	if len(host.MACs)+len(host.Addrs) == 0 {
+		h.BestEffort = true
+		h.Limits = append(h.Limits, onlyNever(len(host.Ports) > 0))
 		return
 	}
 	switch {
@@ -153,5 +180,20 @@ func (h *Hold) explain(host netcontain.Host) {
 			EN: "The device's MAC is not known; it is held by its addresses only.",
 			JA: "この端末の MAC アドレスが分からないため、IP アドレスだけで遮断しています。",
 		})
+	}
+}
+
+// onlyNever says what becomes of a device that uses nothing but addresses that
+// must not be blocked.
+func onlyNever(byPort bool) Text {
+	if byPort {
+		return Text{
+			EN: "The device uses only addresses of the gateway or its uplink. It is held by its port alone; on another port it is free. To be sure, pull its network cable.",
+			JA: "この端末は、ゲートウェイまたは上位ルーターのアドレスしか使っていません。ポートごと遮断していますが、ほかのポートに移されると止められません。確実に止めるには、この端末の LAN ケーブルを抜いてください。",
+		}
+	}
+	return Text{
+		EN: "The device uses only addresses of the gateway or its uplink. To block those would cut off everybody: it is not held. Pull its network cable.",
+		JA: "この端末は、ゲートウェイまたは上位ルーターのアドレスしか使っていません。遮断すると全員の通信が止まるため、この端末は遮断できていません。この端末の LAN ケーブルを抜いてください。",
 	}
 }

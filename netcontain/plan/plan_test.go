@@ -64,9 +64,40 @@ func TestClaimOnTheGatewaysAddressDoesNotStopTheIsolation(t *testing.T) {
 	if h := got.Policy.Hosts[0]; !slices.Equal(h.Addrs, []netip.Addr{addr}) || len(got.Holds[0].Limits) == 0 {
 		t.Errorf("host %+v", h)
 	}
-	only := netcontain.Policy{Hosts: []netcontain.Host{{ID: "gw", Addrs: []netip.Addr{gateway}, Level: netcontain.Isolate}}}
-	if h := Make(only, Network{NeverAddrs: []netip.Addr{gateway}}, Plan{}).Policy.Hosts[0]; len(h.Addrs) != 1 {
-		t.Error("the gateway itself was silently left out instead of being refused")
+}
+
+func TestAHostThatHidesBehindTheRoutersAddressesDoesNotFreeTheOthers(t *testing.T) {
+	router, routerAddr := netcontain.MAC{2, 0, 0, 0, 0, 9}, netip.MustParseAddr("192.0.2.254")
+	p := policy()
+	p.Hosts = append(p.Hosts, netcontain.Host{ID: "hides", MACs: []netcontain.MAC{router}, Addrs: []netip.Addr{routerAddr}, Level: netcontain.Isolate})
+	n := Network{Ports: map[netcontain.MAC]string{bad: "lan1", router: "lan2"}, NeverMACs: []netcontain.MAC{router}, NeverAddrs: []netip.Addr{routerAddr}}
+	got := Make(p, n, Plan{})
+	if len(got.Policy.Hosts) != 1 || got.Policy.Hosts[0].ID != "bad" {
+		t.Fatalf("the policy holds %+v", got.Policy.Hosts)
+	}
+	h := got.Holds[1]
+	if h.ID != "hides" || !h.BestEffort || len(h.Limits) != 1 || !strings.Contains(h.Limits[0].EN, "it is not held") || !strings.Contains(h.Limits[0].JA, "遮断できていません") {
+		t.Errorf("hold %+v", h)
+	}
+
+	// Alone on the router's port with a MAC of its own, it must not take the port along.
+	p.Hosts[1].MACs = append(p.Hosts[1].MACs, neighbour)
+	n.Ports[neighbour] = "lan2"
+	got = Make(p, n, Plan{})
+	if h := got.Policy.Hosts[1]; !slices.Equal(h.MACs, []netcontain.MAC{neighbour}) || len(h.Ports) != 0 {
+		t.Errorf("host %+v", h)
+	}
+}
+
+func TestAHostWithoutAnyAddressIsToldOfAndLeftOut(t *testing.T) {
+	p := policy()
+	p.Hosts = append(p.Hosts, netcontain.Host{ID: "a ghost", Level: netcontain.Isolate})
+	got := Make(p, Network{}, Plan{})
+	if len(got.Policy.Hosts) != 1 || got.Policy.Validate() != nil {
+		t.Errorf("policy %+v", got.Policy)
+	}
+	if len(got.Holds) != 2 || got.Holds[0].ID != "a ghost" || !got.Holds[0].BestEffort || len(got.Holds[0].Limits) != 1 {
+		t.Errorf("holds %+v", got.Holds)
 	}
 }
 
