@@ -61,7 +61,13 @@ func (v *Inventory) remove(e *entry) {
 			delete(v.byAddr, a)
 		}
 	}
-	v.mark(e)
+	if e.told {
+		v.mark(e)
+		return
+	}
+	// Nobody heard of it, so nobody has to forget it: what came and went in
+	// between would else fill memory until somebody asks.
+	delete(v.changed, e.ID)
 }
 
 // byMACOrNew finds or makes the device of an Ethernet address; nil when there
@@ -109,6 +115,7 @@ func (v *Inventory) byIPOrNew(a netip.Addr, h *flow.Meta) *entry {
 func (v *Inventory) make(id ID, t time.Time) *entry {
 	e := &entry{bound: make(map[netip.Addr]binding, 2)}
 	e.ID, e.Kind, e.FirstSeen, e.LastSeen, e.toldSeen = id, KindUnknown, t, t, t
+	_, e.told = v.changed[id] // forgotten a moment ago, and that was not yet said
 	v.byID[id] = e
 	v.mark(e)
 	return e

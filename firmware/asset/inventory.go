@@ -77,6 +77,7 @@ type entry struct {
 	confirmed bool
 	kindRank  int
 	toldSeen  time.Time
+	told      bool          // Changed named it, or a restart brought it back
 	elem      *list.Element // nil: never evicted
 	home      *list.List
 }
@@ -183,6 +184,9 @@ func (v *Inventory) Changed() []ID {
 	ids := make([]ID, 0, len(v.changed))
 	for id := range v.changed {
 		ids = append(ids, id)
+		if e := v.byID[id]; e != nil {
+			e.told = true
+		}
 	}
 	slices.Sort(ids)
 	clear(v.changed)
@@ -240,7 +244,7 @@ func (v *Inventory) restore(a Asset) {
 		a.MAC = macOf(a.ID) // the JSON form does not repeat it
 	}
 	a.Addrs = slices.Clone(a.Addrs)
-	e := &entry{Asset: a, bound: make(map[netip.Addr]binding), confirmed: true, toldSeen: a.LastSeen}
+	e := &entry{Asset: a, bound: make(map[netip.Addr]binding), confirmed: true, toldSeen: a.LastSeen, told: true}
 	if a.Kind != KindUnknown {
 		e.kindRank = rankRestored
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -247,6 +248,28 @@ func TestChangedDrainsOnceAndNamesTheForgotten(t *testing.T) {
 	play(v, arp(11, 11, 2*time.Second))
 	if got := v.Changed(); !reflect.DeepEqual(got, []asset.ID{id(10), id(11)}) {
 		t.Errorf("changed %v", got)
+	}
+}
+
+func TestStrangersThatComeAndGoLeaveNothingToTell(t *testing.T) {
+	v := asset.New(asset.Config{Max: 16})
+	play(v, arp(1, 1, 0))
+	if got := v.Changed(); len(got) != 1 {
+		t.Fatalf("changed %v", got)
+	}
+	for i := range 1000 {
+		play(v, arp(1000+i, 10+i%200, time.Second+time.Duration(i)))
+	}
+	play(v, arp(1, 1, time.Minute)) // back, and pushed out again
+	for i := range 1000 {
+		play(v, arp(5000+i, 10+i%200, time.Minute+time.Duration(i)))
+	}
+	got := v.Changed()
+	if len(got) > 16+1 {
+		t.Errorf("%d devices to tell of, %d are kept", len(got), v.Stats().Assets)
+	}
+	if !slices.Contains(got, id(1)) {
+		t.Error("the one that was told of before is forgotten without a word")
 	}
 }
 

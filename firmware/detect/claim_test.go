@@ -220,6 +220,26 @@ func TestLegitimateSecondServers(t *testing.T) {
 	o.want("rogue_dhcp", detect.Low)
 }
 
+func TestServersInventedForEveryAnswerAreToldOfAFewTimes(t *testing.T) {
+	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
+	before := o.eng.Stats().Evicted["rogue_dhcp"]
+	for i := range 5000 {
+		o.play(&flow.DHCP{Meta: o.meta(mac(1000 + i)), Src: net4(i), Type: 2, FromServer: true, YourIP: ip(10), ClientMAC: mac(10)})
+	}
+	if n := len(o.found); n == 0 || n > 64 {
+		t.Errorf("%d findings", n)
+	}
+	if o.eng.Stats().Evicted["rogue_dhcp"] == before {
+		t.Error("what is not told is not counted")
+	}
+	o.wait(time.Hour)
+	n := len(o.found)
+	lease(o, 2, 66, ip(10), ip(66))
+	if len(o.found) == n {
+		t.Error("an impostor an hour later is not reported")
+	}
+}
+
 func TestDecoyBands(t *testing.T) {
 	decoys := func() []netip.Addr { return []netip.Addr{ip(201), ip(202)} }
 	cases := []struct {

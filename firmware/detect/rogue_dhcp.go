@@ -19,9 +19,13 @@ import (
 // Limits. An ACK to INFORM grants nothing and is ignored, whoever sends it
 // (two directory servers do). A second server that hands out the same router
 // and name servers is a failover pair: low. A server that answered before the
-// capture began is unknown.
+// capture began is unknown. Who invents another server for every answer is
+// told of tellServers times in tellWindow; what comes beyond is counted.
 type rogueDHCP struct {
 	net   *network
+	said  int                         // servers reported since since
+	since time.Time                   // start of the present tellWindow
+	over  uint64                      // servers not reported
 	known map[uint16]*server          // by VLAN, the first one learnt
 	early *table[rogueKey, flow.DHCP] // offers before the first ACK
 	tab   *table[rogueKey, offers]
@@ -35,6 +39,12 @@ type server struct {
 	dns     []netip.Addr
 	acks    int
 }
+
+// One impostor is the rule, a handful a badly wired office.
+const (
+	tellServers = 32
+	tellWindow  = 10 * time.Minute
+)
 
 type rogueKey struct {
 	mac flow.MAC
@@ -53,7 +63,7 @@ func newRogueDHCP(n *network) *rogueDHCP {
 
 func (d *rogueDHCP) Name() string      { return "rogue_dhcp" }
 func (d *rogueDHCP) size() int         { return d.tab.size() + d.early.size() + len(d.known) } // 4,096 VLANs at most
-func (d *rogueDHCP) evictions() uint64 { return d.tab.evicted + d.early.evicted }
+func (d *rogueDHCP) evictions() uint64 { return d.tab.evicted + d.early.evicted + d.over }
 
 func (d *rogueDHCP) Observe(ev flow.Event) []Finding {
 	e, ok := ev.(*flow.DHCP)
@@ -141,7 +151,8 @@ func (d *rogueDHCP) report(e *flow.DHCP, id netip.Addr, conf Confidence, score f
 	if len(o.clients) < 256 {
 		o.clients[e.ClientMAC] = struct{}{}
 	}
-	if !o.told.more(len(o.clients), conf) {
+	fresh := o.told.peers == 0
+	if !o.told.more(len(o.clients), conf) || fresh && !d.mayTell(e.Time) {
 		return nil
 	}
 	h := d.net.host(e.SrcMAC, id)
@@ -166,6 +177,19 @@ func (d *rogueDHCP) report(e *flow.DHCP, id netip.Addr, conf Confidence, score f
 		},
 	})
 	return d.out
+}
+
+// mayTell spends one of the servers that may be reported for the first time.
+func (d *rogueDHCP) mayTell(now time.Time) bool {
+	if now.Sub(d.since) >= tellWindow || now.Before(d.since) {
+		d.since, d.said = now, 0
+	}
+	if d.said >= tellServers {
+		d.over++
+		return false
+	}
+	d.said++
+	return true
 }
 
 func join(list []netip.Addr) string {
