@@ -22,6 +22,7 @@ type Policy struct {
 	Business    Hours          // inside, policy steps down to limit
 	LAN         []netip.Prefix // the office's networks; nil: private and link-local ranges
 	Never       []asset.ID     // the gateway's uplink router, besides Asset.Gateway
+	Protected   []asset.ID     // only a person holds these, whether or not the inventory has marked them yet
 
 	ProofWithin  time.Duration // from order to proof; 0: 30 s
 	Probation    time.Duration // after release; 0: 72 hours

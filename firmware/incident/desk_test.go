@@ -109,6 +109,7 @@ func TestWhoIsNotIsolatedByPolicy(t *testing.T) {
 		"the uplink":        {device(1), Policy{AutoIsolate: true, Never: []asset.ID{device(1).ID}}, None},
 		"a router":          {with(func(a *asset.Asset) { a.Router = true }), DefaultPolicy(), Suggest},
 		"a protected one":   {with(func(a *asset.Asset) { a.Protected = true }), DefaultPolicy(), Suggest},
+		"a listed one":      {device(1), Policy{AutoIsolate: true, Protected: []asset.ID{device(1).ID}}, Suggest},
 		"from outside":      {with(func(a *asset.Asset) { a.Addrs = []netip.Addr{netip.MustParseAddr("198.51.100.7")} }), DefaultPolicy(), None},
 		"when switched off": {device(1), Policy{}, Suggest},
 	} {
@@ -116,6 +117,16 @@ func TestWhoIsNotIsolatedByPolicy(t *testing.T) {
 		if i.Action != c.want || i.State != Open {
 			t.Errorf("%s: %s, %s", name, i.Action, i.State)
 		}
+	}
+}
+
+func TestAListedDeviceIsAskedForTwiceBeforeTheInventoryKnowsIt(t *testing.T) {
+	d := NewDesk(Policy{AutoIsolate: true, Protected: []asset.ID{device(1).ID}})
+	if c := d.Request(noon, device(1), Isolate, "web:sato"); c.Incident.State != Open || c.Incident.Guard != GuardTwice {
+		t.Fatalf("the first request: %s, guard %q", c.Incident.State, c.Incident.Guard)
+	}
+	if c := d.Request(noon, device(1), Isolate, "web:sato"); c.Incident.State != Containing {
+		t.Errorf("the second request: %s", c.Incident.State)
 	}
 }
 

@@ -166,7 +166,7 @@ func (p Policy) guard(a asset.Asset) Guard {
 	switch {
 	case a.Gateway || slices.Contains(p.Never, a.ID):
 		return GuardNever
-	case a.Protected || a.Router:
+	case a.Protected || a.Router || slices.Contains(p.Protected, a.ID):
 		return GuardTwice
 	}
 	return GuardNone
