@@ -143,6 +143,27 @@ func TestHeadlineAndStepsFollowTheProofAndTheLevel(t *testing.T) {
 	}
 }
 
+func TestTheButtonNamesWhatAPressDoes(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		st   hal.Status
+		want string
+		idle bool
+	}{
+		{"isolates", hal.Status{State: hal.Attention, Target: "t", Suspect: hal.Device{Name: "PC-2"}}, "Isolate PC-2", false},
+		{"a nameless one", hal.Status{State: hal.Attention, Target: "t"}, "Isolate this device", false},
+		{"again", hal.Status{State: hal.Attention, Target: "t", Suspect: hal.Device{Name: "PC-2"}, AskedUntil: now}, "Press again to isolate PC-2", false},
+		{"a name without end", hal.Status{State: hal.Attention, Target: "t", Suspect: hal.Device{Name: strings.Repeat("長", 500)}}, "Isolate " + strings.Repeat("長", 31) + "…", false},
+		{"turns the page", hal.Status{State: hal.Normal}, "Next page", false},
+		{"does nothing", hal.Status{State: hal.Isolated}, "Nothing to press now", true},
+		{"turns to the lockdown's page", hal.Status{State: hal.Isolated, Lockdown: true}, "Next page", false},
+	} {
+		if got, idle := deed(english, c.st); got != c.want || idle != c.idle {
+			t.Errorf("%s: %q, idle %v", c.name, got, idle)
+		}
+	}
+}
+
 func TestHistoryIsToldInWordsAndKeepsTheGatewaysNotesOut(t *testing.T) {
 	for _, c := range []struct {
 		t      incident.Transition
@@ -156,6 +177,17 @@ func TestHistoryIsToldInWordsAndKeepsTheGatewaysNotesOut(t *testing.T) {
 		if got := Told(c.t); got != (detect.Text{EN: c.en, JA: c.ja}) {
 			t.Errorf("%+v", got)
 		}
+	}
+}
+
+func TestTheKeysFingerprintIsThereToCompare(t *testing.T) {
+	o := newOffice("en")
+	with := do(handler(t, o, func(c *Config) { c.Fingerprint = "3f2a-91c0" }), request("GET", "/", "", "Accept-Language", "en")).Body.String()
+	if !strings.Contains(with, "<code>3f2a-91c0</code>") {
+		t.Error("not shown")
+	}
+	if strings.Contains(page(t, o, "en"), english["key_hint"]) {
+		t.Error("a hint without a fingerprint")
 	}
 }
 

@@ -84,11 +84,14 @@ func AllowAll(*http.Request) error { return nil }
 type Config struct {
 	Gateway Gateway
 	Panel   Panel
-	Logger  *slog.Logger     // nil: discard
-	Lang    string           // "ja" or "en" when the browser asks for neither; empty: "ja"
-	Hosts   []string         // names under which the page may be asked for, besides localhost and addresses
-	Guard   Guard            // nil: Loopback
-	Now     func() time.Time // nil: time.Now
+	Logger  *slog.Logger // nil: discard
+	Lang    string       // "ja" or "en" when the browser asks for neither; empty: "ja"
+	// Fingerprint of the key that signs evidence, for people to compare with what
+	// sekishoctl says; empty: not shown.
+	Fingerprint string
+	Hosts       []string         // names under which the page may be asked for, besides localhost and addresses
+	Guard       Guard            // nil: Loopback
+	Now         func() time.Time // nil: time.Now
 }
 
 // New builds the handler. Time-outs, except that of each write of the event

@@ -13,6 +13,7 @@ import (
 	"sekisho/firmware/health"
 	"sekisho/firmware/incident"
 	"sekisho/hal"
+	"sekisho/hal/panel"
 )
 
 // view is everything that the templates read. Strings in it come from
@@ -26,6 +27,7 @@ type view struct {
 	Stages    []stage
 	Steps     []string
 	Deed      string // text of the big button
+	Idle      bool   // a press would do nothing now
 	Lockdown  bool
 	Incidents []incidentView
 	Older     int
@@ -33,6 +35,7 @@ type view struct {
 	Health    []warningView
 	Vendor    string
 	Phone     string
+	Key       string // fingerprint of the signing key
 }
 
 // stage is one of the handbook's six.
@@ -68,7 +71,7 @@ func (s *site) data(r *http.Request) view {
 	w := wordsIn(l)
 	f := s.cfg.Panel.Frame()
 	all := s.cfg.Gateway.Incidents()
-	v := view{Lang: l, W: w, Panel: panelOf(f), Lockdown: s.cfg.Gateway.Lockdown(), Vendor: f.Status.Vendor, Phone: f.Status.VendorPhone}
+	v := view{Lang: l, W: w, Panel: panelOf(f), Lockdown: s.cfg.Gateway.Lockdown(), Key: s.cfg.Fingerprint, Vendor: f.Status.Vendor, Phone: f.Status.VendorPhone}
 	held := map[asset.ID]bool{}
 	for _, i := range all {
 		if i.State.Held() {
@@ -90,7 +93,7 @@ func (s *site) data(r *http.Request) view {
 	}
 	v.Headline = w["head_"+now]
 	v.Stages = stages(w, now)
-	v.Deed = deed(w, f.Status)
+	v.Deed, v.Idle = deed(w, f.Status)
 	for _, a := range s.cfg.Gateway.Devices() {
 		v.Devices = append(v.Devices, s.device(a, l, held[a.ID]))
 	}
@@ -172,22 +175,26 @@ func steps(w map[string]string, phase string, i incident.Incident, now time.Time
 
 // deed is the text of the big button. It names the device: nobody should have
 // to compare two places before pressing.
-func deed(w map[string]string, st hal.Status) string {
+// Where a press does nothing it says so, instead of looking like work to do.
+func deed(w map[string]string, st hal.Status) (text string, idle bool) {
+	if st.Target == "" && panel.Pages(st) == 1 {
+		return w["deed_none"], true
+	}
 	if st.Target == "" {
-		return w["deed_page"]
+		return w["deed_page"], false
 	}
 	name := []rune(st.Suspect.Name)
 	if len(name) > 32 {
 		name = append(name[:31:31], '…')
 	}
 	if len(name) == 0 {
-		return w["deed_isolate"]
+		return w["deed_isolate"], false
 	}
-	text := w["deed_isolate_name"]
+	text = w["deed_isolate_name"]
 	if !st.AskedUntil.IsZero() {
 		text = w["deed_again"]
 	}
-	return strings.ReplaceAll(text, "{name}", string(name))
+	return strings.ReplaceAll(text, "{name}", string(name)), false
 }
 
 // askWindow is how long the first of two asks counts (incident.Step).
@@ -366,6 +373,9 @@ func (s *site) device(a asset.Asset, l string, held bool) deviceView {
 	switch {
 	case a.Gateway:
 		v.Kind = w["kind_gateway"]
+		if a.Name == "" {
+			v.Name = w["title"] // its first address may be a decoy's
+		}
 	case a.Router:
 		v.Kind = w["kind_router"]
 	}

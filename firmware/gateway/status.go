@@ -114,13 +114,13 @@ func doing(i incident.Incident) detect.Text {
 		return i.Why
 	}
 	strongest := slices.MaxFunc(i.Findings, func(a, b incident.Observation) int { return cmp.Compare(a.Weight, b.Weight) })
-	many := detect.Text{EN: "many devices", JA: "多数の機器"}
+	many := detect.Text{EN: "many addresses", JA: "多数の宛先"}
 	if n := strongest.PeerCount; n > 1 {
-		many = detect.Text{EN: fmt.Sprintf("%d devices", n), JA: fmt.Sprintf("%d台", n)}
+		many = detect.Text{EN: fmt.Sprintf("%d addresses", n), JA: fmt.Sprintf("%dか所", n)}
 	}
 	switch strongest.Detector {
 	case "worm":
-		return detect.Text{EN: "Attacks " + many.EN, JA: many.JA + "へ拡散の動き"}
+		return detect.Text{EN: "Calls " + many.EN, JA: many.JA + "へ次々に接続"}
 	case "host_scan", "arp_scan":
 		return detect.Text{EN: "Probes " + many.EN, JA: many.JA + "を順に探索"}
 	case "port_scan":

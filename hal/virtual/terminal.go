@@ -131,7 +131,7 @@ func picture(f Frame, cols, rows int) string {
 	b.WriteString("\x1b[H\x1b[0m")
 	put := func(line string) { b.WriteString(line + "\x1b[0m\x1b[K\r\n") }
 	put("")
-	put("  " + blob(f.Lamp) + "  " + stateWord(f.Status))
+	put("  " + blob(f.Lamp) + "  " + inWords(f.Lines, cols-14))
 	put("")
 	switch {
 	case cols >= panel.Width+4 && rows >= panel.Height/2+6:
@@ -202,8 +202,21 @@ func printable(s string) string {
 	}, s)
 }
 
-func stateWord(s hal.Status) string {
-	return printable(panel.Lines(s, 0, panel.Hold{})[0])
+// inWords is the page as text within so many cells: where the picture is small
+// the strokes of its characters run together.
+func inWords(lines []string, cells int) string {
+	text := printable(strings.Join(lines, " | "))
+	used := 0
+	for i, r := range text {
+		used++
+		if r >= 0x1100 { // from here on most characters are two cells wide
+			used++
+		}
+		if used > cells {
+			return text[:i]
+		}
+	}
+	return text
 }
 
 func keysWord(s hal.Status) string {

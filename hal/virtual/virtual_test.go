@@ -250,6 +250,18 @@ func TestTerminalShowsPressesAndIsRestored(t *testing.T) {
 	}
 }
 
+func TestWordsStandBesideTheLampAndNeverWrap(t *testing.T) {
+	lines := []string{"隔離完了 02:14", "keiri-pc", "電源は切らないで下さい"}
+	for _, c := range []struct {
+		cells int
+		want  string
+	}{{100, "隔離完了 02:14 | keiri-pc | 電源は切らないで下さい"}, {30, "隔離完了 02:14 | keiri-pc | 電"}, {14, "隔離完了 02:14"}, {9, "隔離完了 "}, {1, ""}, {-3, ""}} {
+		if got := inWords(lines, c.cells); got != c.want {
+			t.Errorf("%d cells: %q", c.cells, got)
+		}
+	}
+}
+
 func TestPictureFitsTheTerminal(t *testing.T) {
 	p := New(Config{})
 	s := suspect("a")

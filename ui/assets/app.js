@@ -34,6 +34,7 @@
   function show(p) {
     target = p.target;
     $('press').dataset.target = p.target;
+    if (p.target) $('press').disabled = false; // at once: never wait for the words
     $('screen').src = 'data:image/png;base64,' + p.image;
     const text = p.lines.join(' ');
     const key = [p.state, p.target, p.lockdown, p.asked_until || ''].join();
@@ -56,7 +57,9 @@
       const answer = await fetch('/parts');
       if (!answer.ok || mine !== asked) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
-      $('press').textContent = fresh.getElementById('deed').textContent;
+      const deed = fresh.getElementById('deed');
+      $('press').textContent = deed.textContent;
+      $('press').disabled = !!deed.dataset.idle && !target;
       for (const part of fresh.querySelectorAll('[id^=part-]')) {
         const old = $(part.id);
         if (!old || old.innerHTML === part.innerHTML || busy(old)) continue;
