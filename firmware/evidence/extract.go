@@ -61,7 +61,7 @@ func (s *store) candidates(id string, from, to int64) ([]segment, error) {
 	var out []segment
 	for _, g := range s.segments {
 		later := g.first >= p.Made.UnixNano()
-		if (p.segments[g.seq] || later) && g.size > 0 && (g.first == 0 || (g.last >= from && g.first <= to)) {
+		if (p.segments[g.seq] || later) && !g.leaving && g.size > 0 && (g.first == 0 || (g.last >= from && g.first <= to)) {
 			out = append(out, *g)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 // faultyDisk fails while its error is set.
 type faultyDisk struct {
+	systemDisk
 	mu  sync.Mutex
 	err error
 	// hold stops writes until it is closed.

@@ -24,7 +24,8 @@ const (
 
 // store is what lies on disk: segments in order, and pins. write, sync and
 // closeSegment are called by the writer's goroutine alone; mu guards what
-// others read, and is not held while packets are written.
+// others read. Nobody holds it across I/O: a disk that hangs must not hold up
+// who asks for Stats or Health.
 type store struct {
 	dir  string
 	c    *SpoolConfig
@@ -42,9 +43,12 @@ type store struct {
 	retryAt time.Time
 	started time.Time
 
+	pinning sync.Mutex // one Pin or Unpin at a time; taken before mu, held across I/O
+
 	mu       sync.Mutex
 	segments []*segment // ascending; the last may be open
 	pins     map[string]*pin
+	making   *pin // the Pin under way; its segments stay, too
 	next     uint64
 	err      error
 	wrote    uint64 // bytes since started
@@ -55,6 +59,7 @@ type segment struct {
 	first, last int64 // ns, 0 without packets
 	size        int64 // bytes written
 	open        bool
+	leaving     bool // chosen for removal: nobody may begin to use it
 }
 
 func (s *store) init(spool *Spool) {
@@ -278,7 +283,8 @@ func (s *store) openSegment(ifaces []spoolIface) error {
 	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
 		return s.undo(seq, err)
 	}
-	return s.follow(seq)
+	s.follow(seq)
+	return nil
 }
 
 // undo takes back a segment that never got its header.
@@ -371,22 +377,47 @@ func (s *store) evict(need int64) error {
 }
 
 func (s *store) evictOldest() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, g := range s.segments {
-		if g.open || s.pinned(g.seq) {
-			continue
+	for after := uint64(0); ; {
+		g := s.choose(after)
+		if g == nil {
+			return false
 		}
 		path := s.path(g.seq)
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			s.log.Warn("segment cannot be removed", "segment", filepath.Base(path), "error", err)
-			continue
+		err := s.disk.remove(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
 		}
-		_ = os.Remove(indexPath(path))
-		s.segments = slices.Delete(s.segments, i, i+1)
-		return true
+		s.left(g, err == nil)
+		if err == nil {
+			_ = s.disk.remove(indexPath(path))
+			return true
+		}
+		s.log.Warn("segment cannot be removed", "segment", filepath.Base(path), "error", err)
+		after = g.seq
 	}
-	return false
+}
+
+// choose marks the oldest segment beyond after that may go.
+func (s *store) choose(after uint64) *segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.segments {
+		if g.seq > after && !g.open && !s.pinned(g.seq) {
+			g.leaving = true
+			return g
+		}
+	}
+	return nil
+}
+
+// left takes a chosen segment out of the ring, or back into it.
+func (s *store) left(g *segment, gone bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g.leaving = false
+	if i := slices.Index(s.segments, g); gone && i >= 0 {
+		s.segments = slices.Delete(s.segments, i, i+1)
+	}
 }
 
 func (s *store) stats(out *SpoolStats) {
