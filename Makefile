@@ -8,7 +8,8 @@ SCENARIO ?= worm
 STATICCHECK := v0.8.2
 
 # What each target needs from Debian besides Go, git and make. A package is
-# recognised by a file that it installs.
+# recognised by a file that it installs. Debian starts samba's servers when it is
+# installed; the virtual office needs the program alone, so they are stopped.
 BUILD_PKGS := gcc:/usr/bin/gcc libc6-dev:/usr/include/stdio.h
 LAB_PKGS   := iproute2:/usr/sbin/ip nftables:/usr/sbin/nft dnsmasq-base:/usr/sbin/dnsmasq samba:/usr/sbin/smbd \
               smbclient:/usr/bin/smbclient nmap:/usr/bin/nmap dsniff:/usr/sbin/arpspoof
@@ -21,7 +22,8 @@ if [ -n "$$missing" ]; then \
 	echo "installing Debian packages:$$missing (root is asked for only here)" >&2; \
 	as=; [ "$$(id -u)" = 0 ] || as=sudo; \
 	if [ -n "$$as" ] && ! command -v sudo >/dev/null; then echo "run as root: apt-get install$$missing" >&2; exit 1; fi; \
-	$$as apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -q --no-install-recommends $$missing >/dev/null; \
+	$$as apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -q --no-install-recommends $$missing >/dev/null || exit 1; \
+	case "$$missing" in *samba*) $$as systemctl disable -q --now smbd nmbd samba-ad-dc 2>/dev/null || :;; esac; \
 fi
 endef
 
