@@ -27,7 +27,14 @@ type index struct {
 	gaps           bool  // it records frames that were not kept
 	macs           map[[6]byte]struct{}
 	addrs          map[[16]byte]struct{}
+
+	// What add has put in the maps of late, one place for each hash: frames
+	// come in flows, and a map costs more than all else that is done to one.
+	lateMACs  [1 << lateBits][6]byte
+	lateAddrs [1 << lateBits][16]byte
 }
+
+const lateBits = 9
 
 func newIndex() *index {
 	return &index{macs: map[[6]byte]struct{}{}, addrs: map[[16]byte]struct{}{}}
@@ -44,10 +51,10 @@ func (x *index) add(ns int64, size int, k *keys) {
 		return
 	}
 	for i := range k.nm {
-		x.macs[k.macs[i]] = struct{}{}
+		x.addMAC(&k.macs[i])
 	}
 	for i := range k.na {
-		x.addrs[k.addrs[i]] = struct{}{}
+		x.addAddr(&k.addrs[i])
 	}
 	if len(x.macs)+len(x.addrs) > maxIndexed {
 		x.overflow = true
@@ -55,6 +62,31 @@ func (x *index) add(ns int64, size int, k *keys) {
 		clear(x.addrs)
 	}
 }
+
+// addMAC and addAddr do not trust an empty place, which looks like a zero key.
+func (x *index) addMAC(m *[6]byte) {
+	le := binary.LittleEndian
+	late := &x.lateMACs[place(uint64(le.Uint32(m[2:]))<<16|uint64(le.Uint16(m[:])))]
+	if *late == *m && *m != [6]byte{} {
+		return
+	}
+	*late = *m
+	x.macs[*m] = struct{}{}
+}
+
+func (x *index) addAddr(a *[16]byte) {
+	le := binary.LittleEndian
+	late := &x.lateAddrs[place(le.Uint64(a[:])^le.Uint64(a[8:]))]
+	if *late == *a && *a != [16]byte{} {
+		return
+	}
+	*late = *a
+	x.addrs[*a] = struct{}{}
+}
+
+// place is multiplicative hashing (Knuth, The Art of Computer Programming 3,
+// section 6.4).
+func place(v uint64) uint64 { return v * 0x9e3779b97f4a7c15 >> (64 - lateBits) }
 
 func (x *index) mayHold(m *matcher) bool {
 	if x.overflow {

@@ -103,7 +103,7 @@ func (c *SpoolConfig) defaults() {
 		c.BufferBytes = 1 << 20
 	}
 	if c.Buffers == 0 {
-		c.Buffers = 8
+		c.Buffers = 32
 	}
 	if c.SyncEvery == 0 {
 		c.SyncEvery = time.Second
