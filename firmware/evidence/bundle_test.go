@@ -88,6 +88,44 @@ func sealed(t *testing.T) (*Vault, Bundle) {
 	return v, b
 }
 
+func TestAVaultOpensWithoutItsDiskAndSealsWhenItIsBack(t *testing.T) {
+	mount := filepath.Join(t.TempDir(), "ssd")
+	if err := os.WriteFile(mount, nil, 0o644); err != nil { // a file where the disk should be
+		t.Fatal(err)
+	}
+	v, err := OpenVault(VaultConfig{Dir: filepath.Join(mount, "bundles"), Ledger: testVault(t, t.TempDir()).c.Ledger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = removeSealed(v.dir) })
+	_, sealErr := v.Seal(t.Context(), testInput("B-1"))
+	_, getErr := v.Get("B-1")
+	_, listErr := v.List()
+	for name, err := range map[string]error{"seal": sealErr, "get": getErr, "list": listErr} {
+		if !errors.Is(err, ErrMissing) {
+			t.Errorf("%s without the disk: %v", name, err)
+		}
+	}
+	half := filepath.Join(mount, "bundles", unfinished+"OLD")
+	for _, err := range []error{os.Remove(mount), os.MkdirAll(half, 0o755)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := v.Seal(t.Context(), testInput("B-1")); err != nil {
+		t.Fatalf("the disk is back: %v", err)
+	}
+	if all, err := v.List(); err != nil || len(all) != 1 {
+		t.Errorf("list %v, %v", all, err)
+	}
+	if _, err := v.Get("B-2"); err == nil || errors.Is(err, ErrMissing) {
+		t.Errorf("one bundle that is not there: %v", err)
+	}
+	if _, err := os.Stat(half); err == nil {
+		t.Error("what a crash left is still there")
+	}
+}
+
 func TestASealedBundleVerifies(t *testing.T) {
 	v, b := sealed(t)
 	r, err := Verify(b.Path, VerifyOptions{Key: v.c.Ledger.Key().Fingerprint()})

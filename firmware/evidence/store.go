@@ -80,29 +80,36 @@ func (s *store) health() error {
 	return s.err
 }
 
-// fail names what happened, once per change, and returns it.
-func (s *store) fail(op string, err error) error {
-	kind := ErrDisk
+// diskError is which of the named errors err is.
+func diskError(err error) error {
 	switch {
 	case errors.Is(err, ErrPinsFill):
-		kind = ErrPinsFill
+		return ErrPinsFill
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		kind = ErrDiskFull
+		return ErrDiskFull
 	case errors.Is(err, syscall.EROFS):
-		kind = ErrReadOnly
+		return ErrReadOnly
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		kind = ErrMissing
+		return ErrMissing
 	}
-	named := fmt.Errorf("%s: %w: %w", op, kind, err)
+	return ErrDisk
+}
+
+func named(err error) error { return fmt.Errorf("%w: %w", diskError(err), err) }
+
+// fail names what happened, once per change, and returns it.
+func (s *store) fail(op string, err error) error {
+	kind := diskError(err)
+	told := fmt.Errorf("%s: %w", op, named(err))
 	s.mu.Lock()
 	changed := !errors.Is(s.err, kind)
-	s.err = named
+	s.err = told
 	s.mu.Unlock()
 	s.retryAt = s.c.Now().Add(s.c.SyncEvery)
 	if changed {
-		s.log.Error("packets are not being kept", "error", named)
+		s.log.Error("packets are not being kept", "error", told)
 	}
-	return named
+	return told
 }
 
 func (s *store) healthy() {

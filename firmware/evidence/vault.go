@@ -35,11 +35,14 @@ type Vault struct {
 	dir string
 	c   VaultConfig
 
-	mu   sync.Mutex // one bundle at a time: the disk belongs to the capture
-	step func(string) error
+	mu    sync.Mutex // one bundle at a time: the disk belongs to the capture
+	ready bool       // what a crash left was removed
+	step  func(string) error
 }
 
-// OpenVault opens the vault and removes what a crash left half-made.
+// OpenVault opens the vault and removes what a crash left half-made. Only an
+// impossible configuration is an error: while the folder cannot be used, Seal,
+// Get and List say so, each time they are called.
 func OpenVault(c VaultConfig) (*Vault, error) {
 	if c.Ledger == nil {
 		return nil, errors.New("open vault: no ledger")
@@ -57,23 +60,36 @@ func OpenVault(c VaultConfig) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("open vault: %w", err)
-	}
 	v := &Vault{dir: dir, c: c, step: func(string) error { return nil }}
-	entries, err := os.ReadDir(dir)
+	if err := v.prepare(); err != nil {
+		c.Logger.Error("no evidence can be sealed until its folder is back", "error", err)
+	}
+	return v, nil
+}
+
+// prepare makes the folder and, once, removes what was never acknowledged. It
+// wants mu held, except in OpenVault.
+func (v *Vault) prepare() error {
+	if err := os.MkdirAll(v.dir, 0o755); err != nil {
+		return named(err)
+	}
+	if v.ready {
+		return nil
+	}
+	entries, err := os.ReadDir(v.dir)
 	if err != nil {
-		return nil, fmt.Errorf("open vault: %w", err)
+		return named(err)
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), unfinished) {
-			c.Logger.Info("unfinished bundle is removed", "folder", e.Name())
-			if err := removeSealed(filepath.Join(dir, e.Name())); err != nil {
-				return nil, fmt.Errorf("open vault: %w", err)
+			v.c.Logger.Info("unfinished bundle is removed", "folder", e.Name())
+			if err := removeSealed(filepath.Join(v.dir, e.Name())); err != nil {
+				return named(err)
 			}
 		}
 	}
-	return v, nil
+	v.ready = true
+	return nil
 }
 
 // removeSealed removes a folder that may be read-only already.
@@ -100,6 +116,9 @@ func (v *Vault) Seal(ctx context.Context, in BundleInput) (Bundle, error) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if err := v.prepare(); err != nil {
+		return Bundle{}, fmt.Errorf("seal bundle %s: %w", in.ID, err)
+	}
 	final := filepath.Join(v.dir, in.ID)
 	if _, err := os.Lstat(final); err == nil {
 		return Bundle{}, fmt.Errorf("seal bundle %s: %w", in.ID, ErrSealed)
@@ -294,6 +313,9 @@ func (v *Vault) Get(id string) (Bundle, error) {
 	}
 	path := filepath.Join(v.dir, id)
 	data, err := os.ReadFile(filepath.Join(path, signatureFile))
+	if _, away := os.Stat(v.dir); err != nil && away != nil {
+		err = named(away) // not this bundle is missing, but all are
+	}
 	if err != nil {
 		return Bundle{}, fmt.Errorf("bundle %s: %w", id, err)
 	}
@@ -310,7 +332,7 @@ func (v *Vault) Get(id string) (Bundle, error) {
 func (v *Vault) List() ([]Bundle, error) {
 	entries, err := os.ReadDir(v.dir)
 	if err != nil {
-		return nil, fmt.Errorf("list bundles: %w", err)
+		return nil, fmt.Errorf("list bundles: %w", named(err))
 	}
 	var out []Bundle
 	for _, e := range entries {
