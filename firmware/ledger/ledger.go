@@ -20,6 +20,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -43,7 +45,17 @@ var ErrBroken = errors.New("ledger stopped after a failed write")
 // Config says what Open needs besides the folder. Key must not be nil.
 type Config struct {
 	Key    *Key
-	Logger *slog.Logger // nil: discarded
+	Logger *slog.Logger     // nil: discarded
+	Now    func() time.Time // nil: time.Now; OpenAside alone asks
+}
+
+func (c *Config) defaults() {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 }
 
 // Ledger is an open log. Its methods may be called from several goroutines.
@@ -70,9 +82,7 @@ func Open(dir string, c Config) (*Ledger, error) {
 	if c.Key == nil {
 		return nil, errors.New("open ledger: no key")
 	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.defaults()
 	l := &Ledger{dir: dir, key: c.Key, log: c.Logger, failing: func(string) error { return nil }}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
@@ -323,6 +333,9 @@ func (l *Ledger) load() error {
 	if errors.Is(err, os.ErrNotExist) {
 		return l.create()
 	}
+	if errors.Is(err, syscall.EIO) { // the medium has lost it
+		return fmt.Errorf("%w: %w", ErrTampered, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -330,8 +343,12 @@ func (l *Ledger) load() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrTampered, err)
 	}
-	if l.file, err = os.OpenFile(filepath.Join(l.dir, entriesFile), os.O_RDWR|os.O_APPEND, 0o644); err != nil {
+	l.file, err = os.OpenFile(filepath.Join(l.dir, entriesFile), os.O_RDWR|os.O_APPEND, 0o644)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EISDIR) {
 		return fmt.Errorf("%w: %w", ErrTampered, err)
+	}
+	if err != nil { // no permission, a read-only disk: not the ledger's fault
+		return err
 	}
 	rest, err := l.readEntries(c.Size)
 	if err != nil {
