@@ -126,6 +126,28 @@ func TestAVaultOpensWithoutItsDiskAndSealsWhenItIsBack(t *testing.T) {
 	}
 }
 
+func TestASpanThatEndsBeforeItBeginsIsRefusedInsteadOfSealedEmpty(t *testing.T) {
+	v := testVault(t, t.TempDir())
+	in := testInput("B-1")
+	in.Completeness.From, in.Completeness.To = base, base.Add(-time.Nanosecond)
+	if _, err := v.Seal(t.Context(), in); !errors.Is(err, ErrSpan) || v.c.Ledger.Size() != 0 {
+		t.Errorf("seal: %v, %d ledger entries", err, v.c.Ledger.Size())
+	}
+	s := mustSpool(t, t.TempDir(), smallSpool(), systemDisk{})
+	feed(t, s, 0, 10)
+	if err := s.Pin("A", base); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if _, err := s.Extract(t.Context(), "A", wanted, base, base.Add(-time.Nanosecond), &out, nil); !errors.Is(err, ErrSpan) || out.Len() != 0 {
+		t.Errorf("extract: %v, %d bytes", err, out.Len())
+	}
+	in.Completeness.To = base
+	if _, err := v.Seal(t.Context(), in); err != nil {
+		t.Errorf("a span of one moment: %v", err)
+	}
+}
+
 func TestASealedBundleVerifies(t *testing.T) {
 	v, b := sealed(t)
 	r, err := Verify(b.Path, VerifyOptions{Key: v.c.Ledger.Key().Fingerprint()})

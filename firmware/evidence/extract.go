@@ -14,12 +14,26 @@ import (
 	"sekisho/firmware/capture"
 )
 
+// ErrSpan says that no packet can be in the time span asked for: a clock was set
+// back, or the two ends were exchanged.
+var ErrSpan = errors.New("the time span ends before it begins")
+
+func checkSpan(from, to time.Time) error {
+	if to.Before(from) {
+		return fmt.Errorf("%w: from %s to %s", ErrSpan, stamp(from), stamp(to))
+	}
+	return nil
+}
+
 // Extract writes the packets of a host between from and to as pcapng: from the
 // segments pinned under id, and from later ones as far as they reach. Call it
 // after to has passed; what is in memory is flushed first. Packets come in the
 // order in which they were captured. A damaged segment is read as far as it
-// goes and named.
+// goes and named. A span that ends before it begins is ErrSpan.
 func (s *Spool) Extract(ctx context.Context, id string, m Match, from, to time.Time, w io.Writer, progress Progress) (Extraction, error) {
+	if err := checkSpan(from, to); err != nil {
+		return Extraction{}, fmt.Errorf("extract %s: %w", id, err)
+	}
 	if err := s.Flush(); errors.Is(err, errSpoolClosed) {
 		return Extraction{}, fmt.Errorf("extract %s: %w", id, err)
 	}

@@ -109,10 +109,14 @@ func removeSealed(dir string) error {
 // Seal writes the bundle, records it in the ledger, signs it, reads it back and
 // verifies it, and only then publishes it under its name, read-only. After a
 // crash or an error nothing is offered; the ledger may then hold the entry of a
-// seal that was never finished.
+// seal that was never finished. A span in Completeness that ends before it
+// begins is ErrSpan: an empty bundle would look like the absence of traffic.
 func (v *Vault) Seal(ctx context.Context, in BundleInput) (Bundle, error) {
 	if err := validID(in.ID); err != nil {
 		return Bundle{}, fmt.Errorf("seal bundle: %w", err)
+	}
+	if err := checkSpan(in.Completeness.From, in.Completeness.To); err != nil {
+		return Bundle{}, fmt.Errorf("seal bundle %s: %w", in.ID, err)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
