@@ -82,8 +82,11 @@ func (h Hours) Contain(t time.Time) bool {
 	return at >= h.From || at < h.To
 }
 
-// maxIncidents bounds what a desk holds; a stranger can invent devices.
-const maxIncidents = 512
+// A stranger can invent devices.
+const (
+	maxIncidents = 512 // that a desk holds, besides those that are held
+	maxWaiting   = 64  // that a person is asked about at a time
+)
 
 // Change is an incident after a step, to be journalled, and what to do then.
 type Change struct {
@@ -100,6 +103,13 @@ type Desk struct {
 	muted   map[asset.ID]mute
 	breaker breaker
 	evicted uint64
+
+	order []*Incident // all, by age
+
+	// What Incidents and Waiting hand out, until the next step: they are asked
+	// for several times per event.
+	sorted  []Incident
+	waiting []Incident
 }
 
 // mute remembers a person's word that something was a false alarm.
@@ -120,7 +130,8 @@ func NewDesk(p Policy) *Desk {
 }
 
 // Restore takes in what the store kept, also the closed ones: the circuit
-// breaker counts them. It returns the commands to run again at boot.
+// breaker counts them. It returns the commands to run again at boot, and what
+// had to go to make room.
 func (d *Desk) Restore(now time.Time, kept []Incident) []Change {
 	var out []Change
 	for _, i := range kept {
@@ -129,7 +140,8 @@ func (d *Desk) Restore(now time.Time, kept []Incident) []Change {
 		}
 		d.put(i)
 	}
-	for _, i := range d.Incidents() {
+	out = append(out, d.makeRoom(now)...)
+	for _, i := range slices.Clone(d.order) {
 		if c, err := d.Apply(i.ID, Input{Kind: InRestart, At: now}); err == nil && len(c.Commands) > 0 {
 			out = append(out, c)
 		}
@@ -139,7 +151,8 @@ func (d *Desk) Restore(now time.Time, kept []Incident) []Change {
 
 // Observe takes one finding: into the device's live incident, or into a new
 // one. active is the number of devices seen lately, for the breaker. Usually
-// one change comes back; a relapse ends one incident and opens the next.
+// one change comes back; a relapse ends one incident and opens the next, and a
+// suspect too many sends the weakest one away. The device's own come first.
 func (d *Desk) Observe(now time.Time, f detect.Finding, a asset.Asset, active int) []Change {
 	a = named(a, f)
 	var out []Change
@@ -156,7 +169,7 @@ func (d *Desk) Observe(now time.Time, f detect.Finding, a asset.Asset, active in
 		next.Previous = c.Incident.ID
 		out = append(out, d.judge(now, f, *next, active))
 	}
-	return out
+	return append(out, d.makeRoom(now)...)
 }
 
 // judge steps the incident with the finding and, where policy says so, orders
@@ -194,7 +207,7 @@ func (d *Desk) Request(now time.Time, a asset.Asset, level Level, by string) Cha
 		cur = d.open(now, a)
 		cur.Why = detect.Text{EN: "A person asked for it.", JA: "担当者の操作によるものです。"}
 	}
-	cur.Guard = d.policy.guard(a)
+	cur.Guard = d.policy.guard(a) // Apply steps from here
 	c, _ := d.Apply(cur.ID, Input{Kind: InRequest, At: now, By: by, Level: level})
 	return c
 }
@@ -236,7 +249,7 @@ func (d *Desk) Advance(now time.Time) []Change {
 			delete(d.muted, id)
 		}
 	}
-	for _, i := range d.Incidents() {
+	for _, i := range slices.Clone(d.order) {
 		in := Input{At: now, By: ByPolicy}
 		switch {
 		case i.State == Containing && now.Sub(i.Since) > d.policy.ProofWithin,
@@ -265,25 +278,70 @@ func (d *Desk) Get(id string) (Incident, bool) {
 	return *i, true
 }
 
-// Incidents returns all that the desk holds, oldest first.
+// Incidents returns all that the desk holds, oldest first. The slice is shared
+// and never written to again; the caller must not write to it either.
 func (d *Desk) Incidents() []Incident {
-	out := make([]Incident, 0, len(d.all))
-	for _, i := range d.all {
-		out = append(out, *i)
+	if d.sorted == nil {
+		d.sorted = values(d.order)
 	}
-	slices.SortFunc(out, func(a, b Incident) int {
-		return cmp.Or(a.Opened.Compare(b.Opened), cmp.Compare(a.ID, b.ID))
-	})
-	return out
+	return d.sorted
 }
 
 // Waiting returns those that a person is asked about, the most urgent first:
-// by confidence, then by score, then the one that has waited longest.
+// by confidence, then by score, then the one that has waited longest. The slice
+// is shared like that of Incidents.
 func (d *Desk) Waiting() []Incident {
-	out := slices.DeleteFunc(d.Incidents(), func(i Incident) bool { return !i.Waiting() })
-	slices.SortStableFunc(out, func(a, b Incident) int {
-		return cmp.Or(rank(b.Confidence)-rank(a.Confidence), cmp.Compare(b.Score, a.Score))
+	if d.waiting == nil {
+		d.waiting = values(d.questions())
+	}
+	return d.waiting
+}
+
+func values(in []*Incident) []Incident {
+	out := make([]Incident, 0, len(in))
+	for _, i := range in {
+		out = append(out, *i)
+	}
+	return out
+}
+
+func (d *Desk) questions() []*Incident {
+	var out []*Incident
+	for _, i := range d.order {
+		if i.Waiting() {
+			out = append(out, i)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *Incident) int { return strength(b, a) })
+	return out
+}
+
+// strength compares what speaks against two devices.
+func strength(a, b *Incident) int {
+	return cmp.Or(rank(a.Confidence)-rank(b.Confidence), cmp.Compare(a.Score, b.Score))
+}
+
+// makeRoom ends the weakest questions beyond maxWaiting, among equals the one
+// that was heard of least recently, as dismissed: who invents a thousand devices
+// must not bury the one that matters. The one that a press means stays, and so
+// does a device that a person has asked for once.
+func (d *Desk) makeRoom(now time.Time) []Change {
+	asked := d.questions()
+	over := len(asked) - maxWaiting
+	if over <= 0 {
+		return nil
+	}
+	weak := slices.DeleteFunc(asked[1:], func(i *Incident) bool { return !i.Asked.IsZero() })
+	slices.SortStableFunc(weak, func(a, b *Incident) int {
+		return cmp.Or(strength(a, b), a.Updated.Compare(b.Updated), cmp.Compare(a.ID, b.ID))
 	})
+	var out []Change
+	for _, i := range weak[:min(over, len(weak))] {
+		if c, err := d.Apply(i.ID, Input{Kind: InDeadline, At: now, By: ByPolicy, crowded: true}); err == nil {
+			out = append(out, c)
+			d.evicted++
+		}
+	}
 	return out
 }
 
@@ -295,7 +353,8 @@ func (d *Desk) Suspect() (Incident, bool) {
 	return Incident{}, false
 }
 
-// Evicted counts incidents that went to make room.
+// Evicted counts incidents that went to make room, also those that went as
+// dismissed.
 func (d *Desk) Evicted() uint64 { return d.evicted }
 
 func rank(c detect.Confidence) int {
@@ -321,9 +380,13 @@ func (d *Desk) open(now time.Time, a asset.Asset) *Incident {
 }
 
 // put stores a snapshot and makes room when there is none: first what is over,
-// then what needs nobody. What is held or waits for a person never goes.
+// then what needs nobody. What is held never goes; what waits for a person goes
+// by makeRoom alone.
 func (d *Desk) put(i Incident) {
+	d.forget(i.ID)
 	d.all[i.ID] = &i
+	at, _ := slices.BinarySearchFunc(d.order, &i, byAge)
+	d.order = slices.Insert(d.order, at, &i)
 	if i.State.Live() {
 		d.live[i.Asset.ID] = i.ID
 	} else if d.live[i.Asset.ID] == i.ID {
@@ -333,7 +396,7 @@ func (d *Desk) put(i Incident) {
 		return
 	}
 	var victim *Incident
-	for _, c := range d.all {
+	for _, c := range d.order {
 		if c.ID == i.ID || c.State.Live() && (c.State != Open || c.Action != None) {
 			continue
 		}
@@ -345,12 +408,27 @@ func (d *Desk) put(i Incident) {
 	if victim == nil {
 		return
 	}
-	delete(d.all, victim.ID)
+	d.forget(victim.ID)
 	if d.live[victim.Asset.ID] == victim.ID {
 		delete(d.live, victim.Asset.ID)
 	}
 	d.evicted++
 }
+
+// forget takes an incident out of all and order.
+func (d *Desk) forget(id string) {
+	d.sorted, d.waiting = nil, nil
+	old := d.all[id]
+	if old == nil {
+		return
+	}
+	delete(d.all, id)
+	if at, found := slices.BinarySearchFunc(d.order, old, byAge); found {
+		d.order = slices.Delete(d.order, at, at+1)
+	}
+}
+
+func byAge(a, b *Incident) int { return cmp.Or(a.Opened.Compare(b.Opened), cmp.Compare(a.ID, b.ID)) }
 
 func b2i(b bool) int {
 	if b {

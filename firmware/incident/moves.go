@@ -311,6 +311,12 @@ func (m *move) drop() {
 func (m *move) deadline() {
 	switch m.i.State {
 	case Open:
+		if m.in.crowded {
+			m.note = "made room"
+			m.drop()
+			m.commands = distinct(append(m.commands, UnpinEvidence{})) // the pin may be under way
+			return
+		}
 		if m.i.Action != None {
 			m.refuse("a person still has to decide")
 			return

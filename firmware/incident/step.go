@@ -53,6 +53,8 @@ type Input struct {
 	Finding    detect.Finding
 	Assessment Assessment // finding
 	Proof      Proof      // proven, leaked
+
+	crowded bool // deadline: the desk needs the room for a stronger suspect
 }
 
 // Command is something that the gateway has to do after it has journalled the
