@@ -104,6 +104,12 @@ func (f *Finding) UnmarshalJSON(b []byte) error {
 	if w.Type != "finding" {
 		return fmt.Errorf("finding: line is of type %q", w.Type)
 	}
+	for _, t := range []*time.Time{&w.Time, &w.First, &w.Last} {
+		// RFC 3339 has four digits for the year; a zone can lead out of them.
+		if *t = t.UTC(); t.Year() < 0 || t.Year() > 9999 {
+			return fmt.Errorf("finding: year %d cannot be written", t.Year())
+		}
+	}
 	*f = Finding{
 		Time: w.Time, Detector: w.Detector, Technique: w.Technique, Host: w.Host, Peers: w.Peers,
 		PeerCount: w.PeerCount, Score: w.Score, Confidence: w.Confidence, First: w.First, Last: w.Last,
