@@ -212,6 +212,26 @@ func (d *Desk) Request(now time.Time, a asset.Asset, level Level, by string) Cha
 	return c
 }
 
+// Adopt keeps a device held that was held before a restart and whose record was
+// lost. A person had decided then, so nobody is asked again, for a guarded device
+// neither; only the gateway and its uplink are refused.
+func (d *Desk) Adopt(now time.Time, a asset.Asset, level Level) Change {
+	a = named(a, detect.Finding{})
+	cur := d.current(a.ID)
+	if cur == nil {
+		cur = d.open(now, a)
+		cur.Why = detect.Text{
+			EN: "It was held before the gateway started; the record of why was lost.",
+			JA: "起動前から遮断していた機器です。理由の記録は失われています。",
+		}
+	}
+	if cur.Guard = d.policy.guard(a); cur.Guard == GuardTwice {
+		cur.Asked = now
+	}
+	c, _ := d.Apply(cur.ID, Input{Kind: InRequest, At: now, By: ByGateway, Level: level})
+	return c
+}
+
 // UnknownError names an incident that the desk does not hold.
 type UnknownError struct{ ID string }
 

@@ -132,6 +132,36 @@ func TestAListedDeviceIsAskedForTwiceBeforeTheInventoryKnowsIt(t *testing.T) {
 	}
 }
 
+func TestAHeldDeviceWithoutARecordStaysHeld(t *testing.T) {
+	with := func(f func(*asset.Asset)) asset.Asset { a := device(1); f(&a); return a }
+	for name, c := range map[string]struct {
+		a     asset.Asset
+		level Level
+		want  State
+	}{
+		"an ordinary one": {device(1), Isolate, Containing},
+		"a limited one":   {device(1), Limit, Containing},
+		"a protected one": {with(func(a *asset.Asset) { a.Protected = true }), Isolate, Containing},
+		"a router":        {with(func(a *asset.Asset) { a.Router = true }), Isolate, Containing},
+		"the gateway":     {with(func(a *asset.Asset) { a.Gateway = true }), Isolate, Open},
+	} {
+		change := NewDesk(DefaultPolicy()).Adopt(noon, c.a, c.level)
+		i := change.Incident
+		if i.State != c.want {
+			t.Errorf("%s: %s", name, i.State)
+		}
+		if c.want != Containing {
+			if len(change.Commands) != 0 {
+				t.Errorf("%s: %v", name, change.Commands)
+			}
+			continue
+		}
+		if i.Decision.By != ByGateway || i.Level != c.level || change.Commands[0] != (SetLevel{c.level}) || i.Why.EN == "" || i.Why.JA == "" {
+			t.Errorf("%s: by %q at %s, %v", name, i.Decision.By, i.Level, change.Commands)
+		}
+	}
+}
+
 func TestBusinessHoursStepDownToLimit(t *testing.T) {
 	hours, err := ParseHours("09:00-18:00", time.FixedZone("JST", 9*3600))
 	if err != nil {

@@ -94,6 +94,8 @@ const (
 	ByAuto   = "auto"
 	ByButton = "button"
 	ByPolicy = "policy" // a deadline that the owner set
+
+	ByGateway = "gateway" // takes up what was held before a restart
 )
 
 // Grade says how well containment is proven.
