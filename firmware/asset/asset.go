@@ -27,7 +27,9 @@ type Asset struct {
 	Vendor    string       `json:"vendor,omitempty"`    // IEEE registry
 	RandomMAC bool         `json:"random_mac,omitempty"`
 	Kind      Kind         `json:"kind"`
-	Port      string       `json:"port,omitempty"` // bridge port last seen on
+	Port      string       `json:"port,omitempty"`       // bridge port last seen on
+	Moved     time.Time    `json:"moved,omitzero"`       // when it was last seen on another port than before
+	MovedFrom string       `json:"moved_from,omitempty"` // that other port
 	FirstSeen time.Time    `json:"first_seen"`
 	LastSeen  time.Time    `json:"last_seen"`
 	Gateway   bool         `json:"gateway,omitempty"`   // this appliance itself

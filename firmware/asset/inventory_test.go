@@ -54,6 +54,23 @@ func TestDeviceIsLearntFromARP(t *testing.T) {
 	}
 }
 
+func TestAChangeOfPortIsRemembered(t *testing.T) {
+	v := asset.New(asset.Config{PortName: func(i uint32) string { return map[uint32]string{1: "port1", 2: "port2"}[i] }})
+	at := func(iface uint32, after time.Duration) flow.Event {
+		m := meta(10, after)
+		m.Iface = iface
+		return &flow.ARP{Meta: m, Op: 1, SenderMAC: mac(10), SenderIP: ip(10), TargetIP: ip(1)}
+	}
+	play(v, at(1, 0), at(1, time.Minute))
+	if a, _ := v.ByMAC(mac(10)); !a.Moved.IsZero() || a.MovedFrom != "" {
+		t.Errorf("it never moved: %+v", a)
+	}
+	play(v, at(2, time.Hour), at(2, 2*time.Hour))
+	if a, _ := v.ByMAC(mac(10)); a.Port != "port2" || a.MovedFrom != "port1" || !a.Moved.Equal(start.Add(time.Hour)) {
+		t.Errorf("asset %+v", a)
+	}
+}
+
 func TestARPProbeBindsNothing(t *testing.T) {
 	v := asset.New(asset.Config{})
 	play(v, &flow.ARP{Meta: meta(10, 0), Op: 1, SenderMAC: mac(10), SenderIP: netip.IPv4Unspecified(), TargetIP: ip(10)})

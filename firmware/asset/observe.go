@@ -256,12 +256,16 @@ func (v *Inventory) router(d *entry) {
 	}
 }
 
-// where notes the port that the device's own frame came in by.
+// where notes the port that the device's own frame came in by, and a change of
+// it: the cable was moved, or somebody else sends with the device's address.
 func (v *Inventory) where(d *entry, h *flow.Meta) {
 	if d == nil || v.port == nil || h.Out || h.SrcMAC != d.MAC {
 		return
 	}
 	if p := v.port(h.Iface); p != "" && p != d.Port {
+		if d.Port != "" {
+			d.Moved, d.MovedFrom = h.Time, d.Port
+		}
 		d.Port = p
 		v.mark(d)
 	}

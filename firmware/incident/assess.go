@@ -106,6 +106,11 @@ func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) A
 	switch trip, open := d.tripped(now, i.Asset.ID, active); {
 	case a.Guard != GuardNone:
 		because("A protected device or router: a person has to decide.", "保護対象の機器またはルーターのため、担当者の判断が必要です。")
+	case twoPorts(now, i.Asset):
+		because(
+			fmt.Sprintf("The device was seen on two ports, %s and %s, within the last minutes: another one may pose as it. A person has to decide.", i.Asset.MovedFrom, i.Asset.Port),
+			fmt.Sprintf("この機器は直近の数分間に2つのポート（%sと%s）で見つかりました。別の機器がなりすましている可能性があるため、担当者の判断が必要です。", i.Asset.MovedFrom, i.Asset.Port),
+		)
 	case !d.policy.AutoIsolate:
 		because("Automatic isolation is switched off.", "自動隔離は無効に設定されています。")
 	case open:
@@ -118,6 +123,16 @@ func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) A
 		}
 	}
 	return a
+}
+
+// movedLately is how long a change of port makes it doubtful whose frames the
+// evidence rests on.
+const movedLately = 10 * time.Minute
+
+// twoPorts says that the device's address was seen on two ports lately. Whoever
+// forges it must not have policy isolate its owner.
+func twoPorts(now time.Time, a asset.Asset) bool {
+	return a.MovedFrom != "" && a.MovedFrom != a.Port && now.Sub(a.Moved) <= movedLately
 }
 
 func (m mute) covers(detector string, band detect.Confidence) bool {

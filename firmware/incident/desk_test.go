@@ -207,6 +207,36 @@ func TestTheBreakerStopsTheThirdHostAndSaysSo(t *testing.T) {
 	}
 }
 
+func TestADeviceSeenOnTwoPortsIsForAPersonToJudge(t *testing.T) {
+	framed := device(1)
+	framed.Port, framed.MovedFrom, framed.Moved = "lan2", "lan1", noon.Add(-10*time.Minute)
+	d := NewDesk(DefaultPolicy())
+	i := last(d.Observe(noon, found(noon, "worm", detect.High), framed, 50))
+	if i.Action != Suggest || i.State != Open {
+		t.Fatalf("%s, %s", i.Action, i.State)
+	}
+	for _, why := range []string{i.Why.EN, i.Why.JA} {
+		if !strings.Contains(why, "lan1") || !strings.Contains(why, "lan2") {
+			t.Errorf("%q does not name both ports", why)
+		}
+	}
+	// The breaker's two isolations are still there.
+	for n := byte(2); n < 4; n++ {
+		if i := last(d.Observe(noon, found(noon, "worm", detect.High), device(n), 50)); i.State != Containing {
+			t.Errorf("device %d: %s", n, i.State)
+		}
+	}
+	// Who stays on one port for long enough is judged as usual.
+	at := noon.Add(time.Hour)
+	if i := last(NewDesk(DefaultPolicy()).Observe(at, found(at, "worm", detect.High), framed, 50)); i.State != Containing {
+		t.Errorf("an hour after it moved: %s", i.State)
+	}
+	// A person is not stopped.
+	if c := d.Request(noon, framed, Isolate, "web:sato"); c.Incident.State != Containing {
+		t.Errorf("a person's word led to %s", c.Incident.State)
+	}
+}
+
 func TestASmallOfficeLosesAtMostAFifthOfItsDevices(t *testing.T) {
 	d := NewDesk(DefaultPolicy())
 	for n, want := range []Action{AutoIsolate, Suggest} {
