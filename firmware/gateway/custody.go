@@ -32,6 +32,48 @@ type custody struct {
 	one   sync.Mutex // one seal at a time: they share the disk
 }
 
+// lateVault opens its vault when it is needed: the disk for evidence may be
+// missing at the start, and plugged in later.
+type lateVault struct {
+	config evidence.VaultConfig
+	mu     sync.Mutex
+	vault  *evidence.Vault
+}
+
+var _ Vault = (*lateVault)(nil)
+
+func (l *lateVault) open() (*evidence.Vault, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.vault != nil {
+		return l.vault, nil
+	}
+	v, err := evidence.OpenVault(l.config)
+	if err != nil {
+		return nil, err
+	}
+	l.vault = v
+	return v, nil
+}
+
+// Seal implements Vault.
+func (l *lateVault) Seal(ctx context.Context, in evidence.BundleInput) (evidence.Bundle, error) {
+	v, err := l.open()
+	if err != nil {
+		return evidence.Bundle{}, err
+	}
+	return v.Seal(ctx, in)
+}
+
+// Get implements Vault.
+func (l *lateVault) Get(id string) (evidence.Bundle, error) {
+	v, err := l.open()
+	if err != nil {
+		return evidence.Bundle{}, err
+	}
+	return v.Get(id)
+}
+
 func (c *custody) findingsPath(id string) string {
 	return filepath.Join(c.cfg.StateDir, "findings", id+".jsonl")
 }

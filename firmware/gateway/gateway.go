@@ -45,6 +45,12 @@ type Watch interface {
 	Close() error
 }
 
+// Vault seals bundles and finds them again: an *evidence.Vault.
+type Vault interface {
+	Seal(ctx context.Context, in evidence.BundleInput) (evidence.Bundle, error)
+	Get(id string) (evidence.Bundle, error)
+}
+
 // Service is a part that only has to run: the refuge, for example.
 type Service interface {
 	Run(ctx context.Context) error
@@ -70,7 +76,7 @@ type Parts struct {
 	Contain  *netcontain.Reconciler
 	Prover   Prover
 	Spool    *evidence.Spool
-	Vault    *evidence.Vault
+	Vault    Vault
 	Ledger   *ledger.Ledger
 	Store    *store.Store
 	Panel    hal.Panel

@@ -46,6 +46,9 @@ func Inspect(c config.Network) (*Network, error) {
 		return link
 	}
 	bridge := find("network.bridge", c.Bridge)
+	if bridge != nil && bridge.Type() != "bridge" {
+		problems = append(problems, fmt.Errorf("network.bridge: %q is of type %q, not a bridge", c.Bridge, bridge.Type()))
+	}
 	if len(n.Self) > 0 {
 		n.BridgeMAC = n.Self[0]
 	}

@@ -37,8 +37,12 @@ import (
 // have to belong to the gateway's namespace, and because it has to be killed.
 const childSettings = "SEKISHO_GATEWAY_TEST_SETTINGS"
 
-// childDisk gives the child a small disk of its own at that folder.
-const childDisk = "SEKISHO_GATEWAY_TEST_DISK"
+// childDisk gives the child a small disk of its own at that folder;
+// childDiskOptions are those of mount.
+const (
+	childDisk        = "SEKISHO_GATEWAY_TEST_DISK"
+	childDiskOptions = "SEKISHO_GATEWAY_TEST_DISK_OPTIONS"
+)
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childSettings); path != "" {
@@ -53,7 +57,7 @@ func child(path string) int {
 		os.Exit(9)
 	}()
 	if dir := os.Getenv(childDisk); dir != "" {
-		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=24m"); err != nil {
+		if err := mountDisk(dir, os.Getenv(childDiskOptions)); err != nil {
 			fmt.Fprintln(os.Stderr, "mount:", err)
 			return 1
 		}
@@ -64,6 +68,23 @@ func child(path string) int {
 		return 1
 	}
 	return 0
+}
+
+// mountDisk mounts a disk of 24 MiB: "full" to the last byte, or "ro".
+func mountDisk(dir, options string) error {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=24m"); err != nil {
+		return err
+	}
+	switch options {
+	case "ro":
+		return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "size=24m")
+	case "full":
+		err := os.WriteFile(filepath.Join(dir, "other"), make([]byte, 32<<20), 0o600)
+		if !errors.Is(err, unix.ENOSPC) {
+			return fmt.Errorf("fill the disk: %w", err)
+		}
+	}
+	return nil
 }
 
 func runChild(path string) error {
@@ -104,7 +125,8 @@ type office struct {
 	dir      string
 	config   config.Config
 	api      *http.Client
-	disk     string // of the child; empty: the machine's
+	disk     string // folder of the child with a small disk; empty: none
+	diskIs   string // see mountDisk
 }
 
 // newOffice leaves the LAN ports down: raising them is the gateway's to do.
@@ -206,7 +228,7 @@ func (o *office) launch(t *testing.T) *process {
 		t.Fatal(err)
 	}
 	p := &process{cmd: exec.Command("/proc/self/exe"), log: &logBuffer{}, done: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), childSettings+"="+path, childDisk+"="+o.disk)
+	p.cmd.Env = append(os.Environ(), childSettings+"="+path, childDisk+"="+o.disk, childDiskOptions+"="+o.diskIs)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if o.disk != "" {
 		p.cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}

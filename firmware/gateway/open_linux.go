@@ -114,7 +114,10 @@ func (o *opening) open(ctx context.Context) (*Gateway, error) {
 	return New(cfg, parts)
 }
 
-// lock keeps a second instance away from the same state.
+// lock keeps a second instance away from the same state, and from the same
+// bridge with other state: two that both put their policy in force would let go,
+// in turn, whom the other holds. The name of the bridge's lock is of this network
+// namespace (unix(7), abstract sockets), and free again when the process dies.
 func (o *opening) lock() error {
 	path := filepath.Join(o.config.Storage.State, "lock")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
@@ -126,6 +129,14 @@ func (o *opening) lock() error {
 		return fmt.Errorf("another sekisho runs on %s already; stop it first ('systemctl stop sekisho')", o.config.Storage.State)
 	}
 	o.opened(f)
+	guard, err := net.Listen("unix", "@sekisho/"+o.config.Network.Bridge)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("another sekisho guards bridge %s already; stop it first ('systemctl stop sekisho')", o.config.Network.Bridge)
+	}
+	if err != nil {
+		return fmt.Errorf("lock the bridge: %w", err)
+	}
+	o.opened(guard)
 	return nil
 }
 
