@@ -17,6 +17,7 @@ type contact struct {
 	proto   uint8  // 6, 17, or 1 for echo
 	ok      bool   // answered
 	refused bool   // the host is alive, the service is not
+	probe   bool   // a segment that no TCP sends first
 	at      time.Time
 	start   time.Time
 }
@@ -48,7 +49,7 @@ func (n *network) contactOf(ev flow.Event) (contact, bool) {
 	return contact{
 		src: n.source(c.ClientMAC, c.Client.Addr()), mac: c.ClientMAC, from: c.Client.Addr(),
 		to: to, port: c.Server.Port(), proto: c.Proto,
-		ok: c.State == flow.ConnEstablished, refused: c.State == flow.ConnRefused,
+		ok: c.State == flow.ConnEstablished, refused: c.State == flow.ConnRefused, probe: c.Probe,
 		at: c.Time, start: c.Start,
 	}, true
 }

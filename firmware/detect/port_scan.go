@@ -17,7 +17,9 @@ import (
 //
 // Limits. Traceroute's ports (UDP 33434-33534) do not count. UDP counts only
 // when refused, and is never more than medium: media programs try many ports.
-// FIN, NULL and XMAS probes are seen as far as flow reports a connection.
+// FIN, NULL and Xmas probes are segments that no TCP sends first (RFC 9293):
+// sureProbes of them on one host are medium, however few the ports. A probe
+// that is answered by data is none.
 type portScan struct {
 	net *network
 	tab *table[pairKey, probing]
@@ -36,6 +38,7 @@ type probing struct {
 	silent  int
 	open    int
 	udp     int
+	probes  int
 	w       walk
 	first   time.Time
 	told    told
@@ -52,6 +55,7 @@ type portKey struct {
 const (
 	portMedium = 8
 	portHigh   = 15
+	sureProbes = 3 // a damaged segment happens, not on three ports
 	maxPorts   = 4096
 )
 
@@ -84,7 +88,7 @@ func (d *portScan) Observe(flow.Event) []Finding {
 	d.tab.grow(k, 1)
 	d.step(c, s)
 	n := s.refused + s.silent
-	if c.ok || !s.w.decided() || n < firstSay {
+	if c.ok || (!s.w.decided() || n < firstSay) && s.probes < sureProbes {
 		return d.out
 	}
 	conf := d.confidence(c, s, n)
@@ -102,6 +106,9 @@ func (d *portScan) step(c contact, s *probing) {
 		s.open++
 		s.w.step(true)
 		return
+	}
+	if c.probe {
+		s.probes++
 	}
 	if len(s.failed) < maxPeers {
 		s.failed = append(s.failed, c.port)
@@ -121,7 +128,7 @@ func (d *portScan) confidence(c contact, s *probing, n int) Confidence {
 	case !d.net.onLAN(c.from), d.net.router(c.src.mac):
 	case n-s.udp >= portHigh && n >= 3*s.open:
 		conf = High
-	case n >= portMedium:
+	case n >= portMedium, s.probes >= sureProbes:
 		conf = Medium
 	}
 	return conf
@@ -134,18 +141,27 @@ func (d *portScan) finding(c contact, s *probing, conf Confidence) Finding {
 	ports := slices.Clone(s.failed)
 	slices.Sort(ports)
 	list := fmt.Sprint(slices.Compact(ports))
+	score := s.w.score()
+	var probesEN, probesJA string
+	if s.probes > 0 {
+		probesEN = fmt.Sprintf(" %d of the tries had a form that only scanning tools send.", s.probes)
+		probesJA = fmt.Sprintf("うち %d 個は、調査ツールだけが送る形式のものでした。", s.probes)
+	}
+	if s.probes >= sureProbes {
+		score = max(score, 0.9)
+	}
 	return Finding{
 		Time: c.at, Detector: d.Name(), Technique: "T1046", Host: h, Peers: []Host{p}, PeerCount: 1,
-		Score: s.w.score(), Confidence: conf, First: s.first, Last: c.at,
+		Score: score, Confidence: conf, First: s.first, Last: c.at,
 		Title: Text{
 			EN: fmt.Sprintf("%s is trying the doors of %s", h.label(), p.label()),
 			JA: fmt.Sprintf("%s が %s の入口（ポート）を次々に試しています", h.label(), p.label()),
 		},
 		Explain: Text{
 			EN: fmt.Sprintf("%s tried %s different ports of %s within %s: %d refused, %d without answer, %d open. Among them %s.",
-				h.label(), nEN, p.label(), tEN, s.refused, s.silent, s.open, list),
+				h.label(), nEN, p.label(), tEN, s.refused, s.silent, s.open, list) + probesEN,
 			JA: fmt.Sprintf("%s が %s の間に、%s の %s 個の異なるポートへ接続を試みました（拒否 %d、応答なし %d、接続可 %d）。試したポートの例は %s です。",
-				h.label(), tJA, p.label(), nJA, s.refused, s.silent, s.open, list),
+				h.label(), tJA, p.label(), nJA, s.refused, s.silent, s.open, list) + probesJA,
 		},
 	}
 }

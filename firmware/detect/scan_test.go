@@ -187,6 +187,18 @@ func TestFailingContactsOfAnOrdinaryOffice(t *testing.T) {
 	}
 }
 
+func TestThreeProbesThatNoTCPSendsAreAScan(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range 3 {
+		o.quiet()
+		for _, st := range []flow.ConnState{flow.ConnAttempt, flow.ConnUnanswered} {
+			o.play(&flow.Conn{Meta: o.meta(mac(10)), State: st, Proto: 6, Probe: true, Start: o.now, ClientMAC: mac(10),
+				Client: netip.AddrPortFrom(ip(10), 40000), Server: netip.AddrPortFrom(ip(20), uint16(3390+i))})
+		}
+	}
+	o.want("port_scan", detect.Medium)
+}
+
 func TestRouterThatProbesItsClientsPrintersIsLow(t *testing.T) {
 	o := newOffice(t, detect.Config{})
 	o.arp(2, mac(1), ip(1), ip(10))

@@ -15,6 +15,7 @@ func (t *Tracker) open(k *key, srcIsA, senderIsClient bool, state ConnState, emi
 	c.id, c.start, c.last, c.state = t.lastID, t.now, t.now, state
 	c.clientIsB = srcIsA != senderIsClient
 	c.midStream = state != ConnAttempt
+	c.probe = state == ConnAttempt && h.Proto == ProtoTCP && h.TCPFlags&FlagSYN == 0
 	c.iface, c.vlan, c.out = t.frame.Iface, h.VLAN, t.frame.Out
 	c.clientMAC, c.serverMAC = h.SrcMAC, h.DstMAC
 	if !senderIsClient {
@@ -113,7 +114,7 @@ func (t *Tracker) report(c *conn, prev ConnState, emit func(Event)) {
 	e.Start = utc(c.start)
 	e.Sent, e.Received = c.bytes[0], c.bytes[1]
 	e.SentPackets, e.RecvPackets = c.packets[0], c.packets[1]
-	e.MidStream, e.Multicast = c.midStream, c.multicast
+	e.MidStream, e.Multicast, e.Probe = c.midStream, c.multicast, c.probe
 	emit(e)
 }
 

@@ -162,6 +162,7 @@ type Conn struct {
 	RecvPackets    uint64
 	MidStream      bool // the opening was not seen; client is a guess by port
 	Multicast      bool // server is a group or broadcast address
+	Probe          bool // TCP that began with neither SYN nor ACK, as no TCP does (RFC 9293, 3.10.7): FIN, NULL, Xmas
 }
 
 // DHCP is a DHCPv4 message (RFC 2131, 2132).

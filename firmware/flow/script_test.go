@@ -99,6 +99,9 @@ func (s *script) emit(ev Event) {
 		if e.Multicast {
 			line += " multicast"
 		}
+		if e.Probe {
+			line += " probe"
+		}
 	case *ICMP:
 		line = fmt.Sprintf("icmp %d/%d", e.Type, e.Code)
 	case *Malformed:

@@ -65,6 +65,7 @@ type conn struct {
 	state     ConnState
 	clientIsB bool
 	midStream bool
+	probe     bool
 	multicast bool
 	finished  bool // in the list of closed connections
 	out       bool
