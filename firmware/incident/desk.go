@@ -365,12 +365,22 @@ func (d *Desk) makeRoom(now time.Time) []Change {
 	return out
 }
 
-// Suspect is the one that a press means: the first of Waiting.
+// Suspect is the one that a press means: the first of Waiting, else the most
+// urgent one that is only limited.
 func (d *Desk) Suspect() (Incident, bool) {
 	if w := d.Waiting(); len(w) > 0 {
 		return w[0], true
 	}
-	return Incident{}, false
+	var limited *Incident
+	for _, i := range d.order {
+		if i.Raisable() && (limited == nil || strength(i, limited) > 0) {
+			limited = i
+		}
+	}
+	if limited == nil {
+		return Incident{}, false
+	}
+	return *limited, true
 }
 
 // Evicted counts incidents that went to make room, also those that went as

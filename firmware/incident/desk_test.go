@@ -272,6 +272,25 @@ func TestAPressMeansTheMostUrgentSuspect(t *testing.T) {
 	}
 }
 
+func TestAPressRaisesTheLimitedOneWhenNobodyElseWaits(t *testing.T) {
+	d := NewDesk(Policy{})
+	for n, c := range []detect.Confidence{detect.Medium, detect.High} {
+		id := last(d.Observe(noon, found(noon, "a", c), device(byte(n)), 50)).ID
+		for _, k := range []Kind{InRequest, InApplied} {
+			input := sample(k)
+			input.Level = Limit
+			d.Apply(id, input)
+		}
+	}
+	if s, ok := d.Suspect(); !ok || s.Asset.MAC[5] != 1 || len(d.Waiting()) != 0 {
+		t.Errorf("suspect is %s, %d wait", s.Asset.ID, len(d.Waiting()))
+	}
+	d.Observe(noon, found(noon, "a", detect.Medium), device(2), 50)
+	if s, _ := d.Suspect(); s.Asset.MAC[5] != 2 {
+		t.Errorf("a limited device came before one that waits: %s", s.Asset.ID)
+	}
+}
+
 func TestARelapseEndsOneIncidentAndOpensTheNext(t *testing.T) {
 	d := NewDesk(Policy{})
 	id := last(d.Observe(noon, found(noon, "worm", detect.High), device(1), 50)).ID

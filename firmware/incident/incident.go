@@ -28,7 +28,7 @@ type State string
 const (
 	Open          State = "open"           // noticed; nothing is blocked
 	Containing    State = "containing"     // blocking was ordered, the proof is not there yet
-	Contained     State = "contained"      // proven on the wire, or the best that the mechanism can do
+	Contained     State = "contained"      // isolated, proven on the wire or as far as the mechanism goes; or limited, see Proof.Grade
 	Eradicating   State = "eradicating"    // still held, the device is being cleaned
 	Probation     State = "probation"      // back on the network, watched closely
 	Closed        State = "closed"         // probation passed, or a relapse opened the next incident
@@ -106,6 +106,7 @@ const (
 	Proven      Grade = "proven"       // nothing passed on the wire
 	BestEffort  Grade = "best_effort"  // neighbours behind an unmanaged switch may still hear it
 	NotIsolated Grade = "not_isolated" // frames passed, or no proof came
+	Limited     Grade = "limited"      // held at Limit as ordered; nothing is claimed about the wire
 )
 
 // Proof is what was seen on the wire after containment.
@@ -226,6 +227,10 @@ func (i Incident) DesiredLevel() Level {
 
 // Waiting says that a person is asked to decide.
 func (i Incident) Waiting() bool { return i.State == Open && i.Action == Suggest }
+
+// Raisable says that the device is limited, and that a press or a request would
+// isolate it.
+func (i Incident) Raisable() bool { return i.State == Contained && i.Level == Limit }
 
 // Host is one device in a line of replay.
 type Host struct {

@@ -113,6 +113,8 @@ func (m *move) applied() {
 		m.refuse("nothing is ordered; a late result")
 	case m.other():
 		m.refuse("a result for another level")
+	case m.i.Level == Limit:
+		m.limited()
 	case m.i.State == Containing && !m.i.Applied:
 		m.i.Applied = true
 		m.do(ProveIsolation{})
@@ -125,6 +127,25 @@ func (m *move) applied() {
 			m.i.Applied = true
 			m.do(ProveIsolation{})
 		}
+	}
+}
+
+// limited ends the way to limit. A limited device may go on sending, so there is
+// nothing to prove on the wire, and nobody has to pull a cable.
+func (m *move) limited() {
+	m.i.Applied = true
+	m.i.Proof = Proof{Grade: Limited, At: m.in.At, Text: detect.Text{
+		EN: "Limited, not isolated: no traffic to other devices, and on the internet only the allow list.",
+		JA: "通信を制限しています（隔離ではありません）。ほかの機器との通信を止め、インターネットは許可した宛先だけに限っています。",
+	}}
+	if m.i.State == Contained || m.i.State == Eradicating {
+		m.silent = true
+		return
+	}
+	m.to(Contained) // Incident.Contained stays: nothing was proven
+	m.do(Notify{NoticeLimited})
+	if m.i.sealDue() {
+		m.do(SealBundle{})
 	}
 }
 
@@ -163,6 +184,8 @@ func (m *move) proven() {
 	switch {
 	case !m.i.State.Held():
 		m.refuse("nothing is held; a late result")
+	case m.i.Level == Limit:
+		m.refuse("a limited device is not proven isolated")
 	case !m.i.Applied:
 		m.refuse("a proof from before the level was in force")
 	case m.in.Proof.Leaked > 0 || m.in.Proof.Grade == NotIsolated:
@@ -191,11 +214,14 @@ func (m *move) proven() {
 }
 
 func (m *move) leaked() {
-	if !m.i.State.Held() {
+	switch {
+	case !m.i.State.Held():
 		m.refuse("nothing is held; a late result")
-		return
+	case m.i.Level == Limit:
+		m.refuse("a limited device may send")
+	default:
+		m.fail(m.in.Proof)
 	}
-	m.fail(m.in.Proof)
 }
 
 func (m *move) frozen() {

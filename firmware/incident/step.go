@@ -72,7 +72,7 @@ type (
 	// SetLevel makes the whole containment policy true with this device at
 	// Level. The answer is InApplied or InApplyFailed.
 	SetLevel struct{ Level Level }
-	// ProveIsolation watches the wire. The answer is InProven or InLeaked.
+	// ProveIsolation watches the wire; never ordered at Limit. The answer is InProven or InLeaked.
 	ProveIsolation struct{}
 	// SealBundle extracts and seals; it may wait for what comes after
 	// containment. The answer is InSealed or InSealFailed.
@@ -94,6 +94,7 @@ const (
 	NoticeAskAgain      Notice = "ask_again" // a guarded device: ask again to go on
 	NoticeContaining    Notice = "containing"
 	NoticeContained     Notice = "contained"
+	NoticeLimited       Notice = "limited"
 	NoticeContainFailed Notice = "contain_failed" // pull the cable
 	NoticeReleased      Notice = "released"
 	NoticeReleaseFailed Notice = "release_failed"

@@ -85,31 +85,78 @@ func TestEveryStateAndInputHasItsPlaceInTheTable(t *testing.T) {
 			continue
 		}
 		for n, s := range States() {
-			before := in(t, s)
-			after, commands := Step(before, sample(k))
-			got := string(after.State)
-			last := Transition{}
-			if len(after.History) > 0 {
-				last = after.History[len(after.History)-1]
-			}
-			grew := len(after.History) - len(before.History)
-			switch {
-			case grew == 1 && last.Refused:
-				if got = "x"; after.State != s || len(commands) != 0 || last.Note == "" {
-					t.Errorf("%s, %s: refused, yet it changed something or gave no reason", s, k)
-				}
-			case after.State == s:
-				got = "="
-			case grew != 1 || last.From != s || last.To != after.State || last.Input != k:
-				t.Errorf("%s, %s: transition is not in the history: %+v", s, k, last)
-			}
-			for c, command := range commands {
-				got += map[bool]string{true: ": ", false: ", "}[c == 0] + command.String()
-			}
-			if want := strings.TrimSpace(cells[n]); got != want {
-				t.Errorf("%s, %s: got %q, table says %q", s, k, got, want)
-			}
+			check(t, in(t, s), sample(k), cells[n])
 		}
+	}
+}
+
+// atLimit has the inputs whose meaning depends on the level: for a device that
+// is being limited, limited, and for which that failed.
+var atLimit = map[Kind]string{
+	//              containing | contained | contain_failed
+	InPress:       "=: set_level isolate, freeze_evidence, notify containing | containing: set_level isolate, freeze_evidence, notify containing | containing: set_level isolate, freeze_evidence, notify containing",
+	InAuto:        "=: set_level isolate, freeze_evidence, notify containing | containing: set_level isolate, freeze_evidence, notify containing | x",
+	InApplied:     "contained: notify limited, seal_bundle | = | contained: notify limited, seal_bundle",
+	InApplyFailed: "contain_failed: notify contain_failed | contain_failed: notify contain_failed | =",
+	InProven:      "x | x | x",
+	InLeaked:      "x | x | x",
+	InRestart:     "=: set_level limit, freeze_evidence | =: set_level limit, freeze_evidence, seal_bundle | =: set_level limit, freeze_evidence",
+}
+
+func TestALimitedDeviceHasItsPlaceInTheTableToo(t *testing.T) {
+	for k, row := range atLimit {
+		for n, s := range []State{Containing, Contained, ContainFailed} {
+			input := sample(k)
+			if k == InApplied || k == InApplyFailed {
+				input.Level = Limit
+			}
+			check(t, limited(t, s), input, strings.Split(row, "|")[n])
+		}
+	}
+}
+
+// limited brings a fresh incident into a state at Limit.
+func limited(t *testing.T, s State) Incident {
+	t.Helper()
+	i := in(t, Open)
+	ways := map[State][]Kind{Containing: {InRequest}, Contained: {InRequest, InApplied}, ContainFailed: {InRequest, InApplyFailed}}
+	for _, k := range ways[s] {
+		input := sample(k)
+		input.Level = Limit
+		i, _ = Step(i, input)
+	}
+	if i.State != s || i.Level != Limit {
+		t.Fatalf("the way to %s ended in %s at %s", s, i.State, i.Level)
+	}
+	return i
+}
+
+// check steps once and compares with a cell of a table.
+func check(t *testing.T, before Incident, input Input, cell string) {
+	t.Helper()
+	s, k := before.State, input.Kind
+	after, commands := Step(before, input)
+	got := string(after.State)
+	last := Transition{}
+	if len(after.History) > 0 {
+		last = after.History[len(after.History)-1]
+	}
+	grew := len(after.History) - len(before.History)
+	switch {
+	case grew == 1 && last.Refused:
+		if got = "x"; after.State != s || len(commands) != 0 || last.Note == "" {
+			t.Errorf("%s, %s: refused, yet it changed something or gave no reason", s, k)
+		}
+	case after.State == s:
+		got = "="
+	case grew != 1 || last.From != s || last.To != after.State || last.Input != k:
+		t.Errorf("%s, %s: transition is not in the history: %+v", s, k, last)
+	}
+	for c, command := range commands {
+		got += map[bool]string{true: ": ", false: ", "}[c == 0] + command.String()
+	}
+	if want := strings.TrimSpace(cell); got != want {
+		t.Errorf("%s, %s: got %q, table says %q", s, k, got, want)
 	}
 }
 
@@ -197,12 +244,23 @@ func TestTheGatewayIsNeverContained(t *testing.T) {
 	}
 }
 
+func TestALimitIsToldAsALimit(t *testing.T) {
+	i := limited(t, Contained)
+	if i.Proof.Grade != Limited || i.Proof.Text.EN == "" || i.Proof.Text.JA == "" || !i.Contained.IsZero() || !i.Raisable() || i.Waiting() {
+		t.Errorf("%+v, contained %s, raisable %v", i.Proof, i.Contained, i.Raisable())
+	}
+	i, _ = Step(i, sample(InPress))
+	i, _ = Step(i, sample(InApplied))
+	if i, _ = Step(i, sample(InProven)); i.Proof.Grade != Proven || i.Contained.IsZero() || i.Raisable() {
+		t.Errorf("raised: %+v, raisable %v", i.Proof, i.Raisable())
+	}
+}
+
 func TestLimitIsRaisedToIsolateByAPress(t *testing.T) {
 	limit := sample(InRequest)
 	limit.Level = Limit
 	i, _ := Step(in(t, Open), limit)
 	i, _ = Step(i, Input{Kind: InApplied, At: noon, Level: Limit})
-	i, _ = Step(i, sample(InProven))
 	i, c := Step(i, sample(InPress))
 	if i.State != Containing || i.Level != Isolate || c[0] != (SetLevel{Isolate}) {
 		t.Fatalf("got %s at %s, %v", i.State, i.Level, c)
