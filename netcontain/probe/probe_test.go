@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 
 	"sekisho/netcontain"
 	"sekisho/netcontain/nstest"
@@ -154,6 +157,103 @@ func TestSharedPortIsBestEffort(t *testing.T) {
 	}
 }
 
+func TestTheTrafficOfOthersNeverReachesTheProbe(t *testing.T) {
+	gw, _, other := lan(t)
+	isolate(t, gw)
+	w := start(t, gw, config())
+	other.Run(t, "ping -c 3 -i 0.01 192.0.2.1")
+	if r := prove(t, w, time.Now()); r.Verdict != Proven {
+		t.Errorf("%+v", r)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	passed := map[string]uint64{}
+	for _, tap := range w.taps {
+		passed[tap.name] = tap.passed
+	}
+	if passed["p1"] == 0 || passed["p2"] != 0 {
+		t.Errorf("frames that passed the filter: %v", passed)
+	}
+}
+
+func TestOneOverloadSpoilsOnlyTheProofsThatItFallsInto(t *testing.T) {
+	gw, host, _ := lan(t)
+	isolate(t, gw)
+	w := start(t, gw, config())
+	began := time.Now()
+	buffer := func(size int) {
+		t.Helper()
+		for _, tap := range w.taps {
+			if err := tap.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	buffer(1)   // the kernel makes it the smallest that there is
+	w.mu.Lock() // nobody reads
+	host.Run(t, "ping -c 30 -i 0.002 192.0.2.1")
+	w.mu.Unlock()
+	if r, err := w.Stats(began); err != nil || r.Drops == 0 || r.Verdict != BestEffort {
+		t.Fatalf("the overload was not noticed: %+v, %v", r, err)
+	}
+	buffer(4 << 20)
+	if r := prove(t, w, time.Now()); r.Verdict != Proven || r.Drops != 0 {
+		t.Errorf("after the overload: %+v", r)
+	}
+	if r, err := w.Stats(began); err != nil || r.Drops == 0 {
+		t.Errorf("the overload was forgotten: %+v, %v", r, err)
+	}
+}
+
+func TestManyLossesAreToldInBoundedMemory(t *testing.T) {
+	w, at := &Watch{}, time.Unix(0, 0)
+	const n = 3*maxLosses + 7
+	for i := range n {
+		w.lose(loss{at.Add(time.Duration(i)), 1})
+	}
+	if got := w.lost(time.Time{}); got != n || len(w.losses) > maxLosses {
+		t.Errorf("%d frames in %d losses", got, len(w.losses))
+	}
+	if got := w.lost(at.Add(n - 11)); got != 10 {
+		t.Errorf("%d of the last 10 frames", got)
+	}
+}
+
+// A reader that is not woken would end this test at its time limit.
+func TestAClosedWatchIsLetGoByItsContext(t *testing.T) {
+	gw, _, _ := lan(t)
+	ctx := &keptContext{Context: t.Context()}
+	gw.Do(t, func() {
+		w, err := Start(ctx, config())
+		if err != nil {
+			t.Errorf("start: %v", err)
+			return
+		}
+		if err := w.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if _, err := w.Prove(ctx, time.Now()); err == nil {
+			t.Error("a closed watch gave a proof")
+		}
+	})
+	if ctx.kept != 0 {
+		t.Errorf("the context still holds %d", ctx.kept)
+	}
+}
+
+// keptContext counts who waits for it, as context.AfterFunc lets it.
+type keptContext struct {
+	context.Context
+	kept int
+}
+
+func (c *keptContext) AfterFunc(f func()) func() bool {
+	c.kept++
+	stop := context.AfterFunc(c.Context, f)
+	return func() bool { c.kept--; return stop() }
+}
+
 func TestSourceIsFoundInEveryKindOfFrame(t *testing.T) {
 	m := newMatcher(config().Host)
 	other := netcontain.MAC{2, 0, 0, 0, 0, 9}
@@ -164,19 +264,81 @@ func TestSourceIsFoundInEveryKindOfFrame(t *testing.T) {
 		if !m.sentBy(b) {
 			t.Errorf("%s: not recognised", name)
 		}
+		if !passes(t, config().Host, b) {
+			t.Errorf("%s: the kernel would keep it back", name)
+		}
+	}
+	if passes(t, config().Host, arpRequest(gwMAC, hostMAC, netip.MustParseAddr("192.0.2.1"), v4)) {
+		t.Error("the kernel would let a frame to the host through")
 	}
 	if m.sentBy(arpRequest(gwMAC, hostMAC, netip.MustParseAddr("192.0.2.1"), v4)) {
 		t.Error("a frame to the host was taken for one of it")
 	}
 }
 
+// passes runs the kernel's program.
+func passes(t *testing.T, h netcontain.Host, b []byte) bool {
+	t.Helper()
+	vm, err := bpf.NewVM(filter(h))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := vm.Run(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n > 0
+}
+
+func TestAHostOfManyAddressesIsNeverKeptBack(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("198.51.100.0"), netip.MustParseAddr("2001:db8:7::")
+	for _, n := range []int{maxFiltered, maxFiltered + 1} {
+		var byAddr, byMAC netcontain.Host
+		byMAC.Addrs = config().Host.Addrs
+		a4, a6 := v4, v6
+		for i := range n {
+			byMAC.MACs = append(byMAC.MACs, netcontain.MAC{2, 1, 0, 0, 0, byte(i)})
+			if i%2 == 0 {
+				a4 = a4.Next()
+				byAddr.Addrs = append(byAddr.Addrs, a4)
+			} else {
+				a6 = a6.Next()
+				byAddr.Addrs = append(byAddr.Addrs, a6)
+			}
+		}
+		byAddr.MACs = byMAC.MACs[:n/2]
+		for name, b := range map[string][]byte{
+			"IPv4": arpRequest(gwMAC, gwMAC, a4, v4), "IPv6": solicitation(gwMAC, gwMAC, a6, v6),
+		} {
+			if !passes(t, byAddr, b) {
+				t.Errorf("%d addresses, %s: kept back", n, name)
+			}
+		}
+		if !passes(t, byMAC, arpRequest(byMAC.MACs[n-1], gwMAC, v4, v4)) {
+			t.Errorf("%d MACs: kept back", n)
+		}
+		for _, h := range []netcontain.Host{byAddr, byMAC} {
+			if raw, err := bpf.Assemble(filter(h)); err != nil || len(raw) > 4096 {
+				t.Errorf("%d instructions, %v", len(raw), err)
+			}
+		}
+	}
+}
+
 func FuzzSentBy(f *testing.F) {
 	f.Add(arpRequest(hostMAC, gwMAC, netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("192.0.2.1")))
+	v6 := netip.MustParseAddr("2001:db8::11")
+	ns := solicitation(gwMAC, gwMAC, v6, v6)
+	f.Add(append(append(append([]byte{}, ns[:12]...), 0x88, 0xa8, 0, 1, 0x81, 0, 0, 2), ns[12:]...))
 	f.Add([]byte{11: 0, 12: 0x81, 13: 0})
-	m := newMatcher(config().Host)
+	m, h := newMatcher(config().Host), config().Host
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if got := m.sentBy(b); got && len(b) < 14 {
+		got := m.sentBy(b)
+		if got && len(b) < 14 {
 			t.Error("recognised a frame without a header")
+		}
+		if got && !passes(t, h, b) {
+			t.Error("the kernel would keep back what the host sent")
 		}
 	})
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Defaults of Config.
@@ -69,12 +67,9 @@ func (w *Watch) result(since time.Time) (Result, error) {
 		return Result{}, fmt.Errorf("probe: the watch is closed")
 	}
 	for _, t := range w.taps {
-		// Reading resets the kernel's counter.
-		if s, err := unix.GetsockoptTpacketStats(t.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
-			w.drops += uint64(s.Drops)
-		}
+		_ = t.control(func(fd int) error { w.sampleLocked(t, fd); return nil }) // closed: ended says so next time
 	}
-	r := Result{LastLeak: w.last, Drops: w.drops}
+	r := Result{LastLeak: w.last, Drops: w.lost(since)}
 	for _, t := range w.taps {
 		r.Watched = append(r.Watched, t.name)
 	}

@@ -18,7 +18,7 @@ func (w *Watch) openStimulus() error {
 		return err
 	}
 	w.bridge = dev.Index
-	w.stimulus, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	w.stimulus, err = newSocket(w.cfg.Bridge)
 	return err
 }
 
@@ -28,7 +28,13 @@ func (w *Watch) openStimulus() error {
 func (w *Watch) stimulate() error {
 	var errs []error
 	for _, frame := range stimuli(w.cfg) {
-		errs = append(errs, unix.Sendto(w.stimulus, frame, 0, &unix.SockaddrLinklayer{Ifindex: w.bridge, Halen: 6}))
+		errs = append(errs, w.stimulus.control(func(fd int) error {
+			err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: w.bridge, Halen: 6})
+			if errors.Is(err, unix.EAGAIN) {
+				return nil // the queue is full; Prove asks again
+			}
+			return err
+		}))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("stimulate: %w", err)

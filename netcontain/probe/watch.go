@@ -6,29 +6,33 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
 // Start listens on every port before it returns, so that no frame after it is
 // missed. It must be called in the network namespace of the ports. Plain
-// packet sockets do: what is counted is headers of one host, and the kernel's
-// own drop counter says when even these were too many.
+// packet sockets do: the kernel hands over the headers of one host, and its own
+// drop counter says when even these were too many.
 func Start(ctx context.Context, cfg Config) (*Watch, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("probe: %w", err)
 	}
-	w := &Watch{cfg: cfg, match: newMatcher(cfg.Host), stimulus: -1, done: make(chan struct{})}
+	w := &Watch{cfg: cfg, match: newMatcher(cfg.Host), done: make(chan struct{})}
+	prog := filter(cfg.Host)
 	names := append(slices.Clone(cfg.Ports), cfg.HostPort)
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
 		if name == "" {
 			continue
 		}
-		t, err := listen(name)
+		t, err := listen(name, prog)
 		if err != nil {
 			w.end()
 			return nil, fmt.Errorf("probe: watch %s: %w", name, err)
@@ -43,7 +47,7 @@ func Start(ctx context.Context, cfg Config) (*Watch, error) {
 		w.readers.Add(1)
 		go w.read(t)
 	}
-	context.AfterFunc(ctx, w.end)
+	w.forget = context.AfterFunc(ctx, w.end)
 	return w, nil
 }
 
@@ -66,8 +70,9 @@ type Watch struct {
 	cfg      Config
 	match    *matcher
 	taps     []*tap
-	stimulus int // packet socket on the bridge
-	bridge   int // its ifindex
+	stimulus *socket     // on the bridge
+	bridge   int         // its ifindex
+	forget   func() bool // takes the Watch out of the context that it was started with
 	readers  sync.WaitGroup
 	once     sync.Once
 	done     chan struct{} // closed when all sockets are
@@ -78,7 +83,8 @@ type Watch struct {
 	leaked []leak      // newest maxSeen
 	total  uint64      // leaked frames ever, also those no longer listed
 	last   time.Time
-	drops  uint64
+	losses []loss
+	blind  uint64 // ports whose socket has failed
 }
 
 // maxSeen bounds what a flooding host can make the probe remember.
@@ -89,50 +95,99 @@ type leak struct {
 	port string
 }
 
-type tap struct {
-	name string
-	fd   int
+// loss is frames that the kernel could not keep, at the latest at that time.
+type loss struct {
+	at     time.Time
+	frames uint64
 }
 
-// listen opens a packet socket on one device. Binding to protocol 0 first, and
-// to the device and all protocols afterwards, keeps other devices' frames out.
-func listen(name string) (*tap, error) {
+const maxLosses = 1024
+
+// socket is a packet socket that the runtime waits for: closing it wakes its
+// reader, and it is not reused under a call that is under way.
+type socket struct {
+	*os.File
+	raw syscall.RawConn
+}
+
+type tap struct {
+	name string
+	*socket
+	passed uint64 // frames that came through the filter; Watch.mu guards it
+}
+
+func newSocket(name string) (*socket, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("packet socket (CAP_NET_RAW?): %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &socket{f, raw}, nil
+}
+
+// control calls fn with the descriptor.
+func (s *socket) control(fn func(fd int) error) error {
+	var failed error
+	if err := s.raw.Control(func(fd uintptr) { failed = fn(int(fd)) }); err != nil {
+		return err
+	}
+	return failed
+}
+
+// listen opens a packet socket on one device. It has protocol 0 until it is
+// bound to the device: no frame of another one, or unfiltered, comes in before.
+func listen(name string, prog []bpf.Instruction) (*tap, error) {
 	dev, err := net.InterfaceByName(name)
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	s, err := newSocket(name)
 	if err != nil {
-		return nil, fmt.Errorf("packet socket (CAP_NET_RAW?): %w", err)
-	}
-	err = errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20),
-		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: dev.Index}))
-	if err != nil {
-		unix.Close(fd)
 		return nil, err
 	}
-	return &tap{name: name, fd: fd}, nil
+	err = s.control(func(fd int) error {
+		return errors.Join(
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20),
+			attach(fd, prog),
+			unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: dev.Index}))
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return &tap{name: name, socket: s}, nil
 }
 
 func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
 func (w *Watch) read(t *tap) {
 	defer w.readers.Done()
-	frame, oob := make([]byte, 256), make([]byte, 128)
+	frame, oob := make([]byte, seenBytes), make([]byte, 128)
 	for {
-		n, oobn, _, from, err := unix.Recvmsg(t.fd, frame, oob, 0)
-		if w.closed() {
+		var n, oobn int
+		var from unix.Sockaddr
+		var failed error
+		err := t.raw.Read(func(fd uintptr) bool {
+			n, oobn, _, from, failed = unix.Recvmsg(int(fd), frame, oob, 0)
+			if !errors.Is(failed, unix.EAGAIN) {
+				return true
+			}
+			w.sample(t, int(fd)) // all is read: what was lost was lost before now
+			return false
+		})
+		if err != nil { // closed
 			return
 		}
-		if err != nil {
-			if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
-				continue
-			}
+		if errors.Is(failed, unix.EINTR) {
+			continue
+		}
+		if failed != nil {
 			w.mu.Lock()
-			w.drops++ // the device is gone or down: blind here from now on
+			w.blind++ // the device is gone or down: blind here from now on
 			w.mu.Unlock()
 			return
 		}
@@ -144,10 +199,44 @@ func (w *Watch) read(t *tap) {
 	}
 }
 
-func (w *Watch) closed() bool {
+func (w *Watch) sample(t *tap, fd int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.ended
+	w.sampleLocked(t, fd)
+}
+
+// sampleLocked wants mu held: reading resets the kernel's counters.
+func (w *Watch) sampleLocked(t *tap, fd int) {
+	s, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return
+	}
+	t.passed += uint64(s.Packets)
+	if s.Drops > 0 {
+		w.lose(loss{time.Now(), uint64(s.Drops)})
+	}
+}
+
+// lose remembers a loss; of very many the oldest are told as one, at their latest.
+func (w *Watch) lose(l loss) {
+	if len(w.losses) == maxLosses {
+		for _, old := range w.losses[:maxLosses/2-1] {
+			w.losses[maxLosses/2-1].frames += old.frames
+		}
+		w.losses = slices.Delete(w.losses, 0, maxLosses/2-1)
+	}
+	w.losses = append(w.losses, l)
+}
+
+// lost wants mu held.
+func (w *Watch) lost(since time.Time) uint64 {
+	n := w.blind
+	for _, l := range w.losses {
+		if l.at.After(since) {
+			n += l.frames
+		}
+	}
+	return n
 }
 
 func (w *Watch) record(port string, out bool, at time.Time) {
@@ -184,30 +273,26 @@ func stamp(oob []byte) time.Time {
 	return time.Now()
 }
 
-// end makes every reader stop within its receive timeout, then closes the
-// sockets: a descriptor is never closed under a reader.
+// end closes the sockets, which wakes the readers, and waits for them.
 func (w *Watch) end() {
 	w.once.Do(func() {
 		w.mu.Lock()
 		w.ended = true
 		w.mu.Unlock()
-		go func() {
-			w.readers.Wait()
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			for _, t := range w.taps {
-				unix.Close(t.fd)
-			}
-			if w.stimulus >= 0 {
-				unix.Close(w.stimulus)
-			}
-			close(w.done)
-		}()
+		for _, t := range w.taps {
+			_ = t.Close()
+		}
+		if w.stimulus != nil {
+			_ = w.stimulus.Close()
+		}
+		w.readers.Wait()
+		close(w.done)
 	})
 }
 
 // Close ends the Watch and waits until its sockets are closed.
 func (w *Watch) Close() error {
+	w.forget() // a context that lives on must not keep the Watch
 	w.end()
 	<-w.done
 	return nil
