@@ -8,10 +8,11 @@
 // the gateway's name (ARP and NDP).
 //
 // Frames are recognised by source MAC and source address (IPv4, IPv6, ARP
-// sender). What the gateway's own NAT has rewritten cannot be recognised on the
-// WAN any more: of that path the enforcer's inet rules and the deleted
-// conntrack entries are the only guarantee, and IPv4 on a masqueraded uplink is
-// therefore watched before NAT, at the ports.
+// sender). What the gateway routes has another MAC, and what its own NAT has
+// rewritten another address: on the uplink, masqueraded IPv4 of the host cannot
+// be recognised. Of that path the enforcer's inet rules and the deleted
+// conntrack entries are the only guarantee. The uplink is watched for the rest,
+// and named apart (Result.Routed).
 package probe
 
 import (
@@ -63,7 +64,8 @@ type Result struct {
 	LastLeak       time.Time     // kernel time of the last leaked frame since the Watch began, zero when none
 	LeakPorts      []string      // where, sorted
 	Drops          uint64        // frames that the probe itself lost: then nothing is proven
-	Watched        []string      // ports, sorted
+	Watched        []string      // ports of the bridge, sorted
+	Routed         []string      // watched, too, but there masqueraded IPv4 of the host cannot be recognised; sorted
 	Took           time.Duration // how long Prove needed
 	Text           Text
 }

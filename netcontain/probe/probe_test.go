@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -154,6 +156,32 @@ func TestSharedPortIsBestEffort(t *testing.T) {
 	cfg.Shared = true
 	if r := prove(t, start(t, gw, cfg), time.Now()); r.Verdict != BestEffort || r.FramesFromHost == 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestTheUplinkIsNamedApartFromTheLANPorts(t *testing.T) {
+	gw, _, _ := lan(t)
+	isolate(t, gw)
+	gw.Run(t, "ip link add wan0 type veth peer name far0")
+	gw.Run(t, "ip link set wan0 up")
+	gw.Run(t, "ip link set far0 up")
+	cfg := config()
+	r := prove(t, start(t, gw, cfg), time.Now())
+	if len(r.Routed) != 0 || !strings.Contains(r.Text.EN, "the 1 other LAN port(s)") || strings.Contains(r.Text.EN, "wan0") {
+		t.Errorf("without an uplink: %+v", r)
+	}
+	cfg.Ports = append(cfg.Ports, "wan0")
+	r = prove(t, start(t, gw, cfg), time.Now())
+	if r.Verdict != Proven || !slices.Equal(r.Watched, []string{"p1", "p2"}) || !slices.Equal(r.Routed, []string{"wan0"}) {
+		t.Errorf("%+v", r)
+	}
+	for _, text := range []string{r.Text.EN, r.Text.JA} {
+		if !strings.Contains(text, "wan0") || !strings.Contains(text, "IPv4") {
+			t.Errorf("the uplink's limit is not told: %s", text)
+		}
+	}
+	if !strings.Contains(r.Text.EN, "the 1 other LAN port(s)") || !strings.Contains(r.Text.JA, "1 個") {
+		t.Errorf("the uplink was counted as proven: %s / %s", r.Text.EN, r.Text.JA)
 	}
 }
 

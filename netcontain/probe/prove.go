@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -71,7 +72,11 @@ func (w *Watch) result(since time.Time) (Result, error) {
 	}
 	r := Result{LastLeak: w.last, Drops: w.lost(since)}
 	for _, t := range w.taps {
-		r.Watched = append(r.Watched, t.name)
+		if t.routed {
+			r.Routed = append(r.Routed, t.name)
+		} else {
+			r.Watched = append(r.Watched, t.name)
+		}
 	}
 	for _, at := range w.inward {
 		if at.After(since) {
@@ -120,9 +125,21 @@ func (w *Watch) judge(r Result) Result {
 	default:
 		r.Verdict = Proven
 		r.Text = Text{
-			EN: fmt.Sprintf("Isolated, proven on the wire: the device sent %d frame(s), none left by the %d watched ports.", r.FramesFromHost, len(r.Watched)),
-			JA: fmt.Sprintf("遮断を回線上で確認しました。この端末は %d 件を送信しましたが、監視中の %d ポートから出たものはありません。", r.FramesFromHost, len(r.Watched)),
+			EN: fmt.Sprintf("Isolated, proven on the wire: the device sent %d frame(s), none left by the %d other LAN port(s).", r.FramesFromHost, w.others(r)),
+			JA: fmt.Sprintf("遮断を回線上で確認しました。この端末は %d 件を送信しましたが、ほかの LAN ポート（%d 個）から出たものはありません。", r.FramesFromHost, w.others(r)),
 		}
 	}
+	if len(r.Routed) > 0 && r.Verdict != NotIsolated {
+		r.Text.EN += fmt.Sprintf(" Towards %s the rules stop it: behind address translation its IPv4 frames cannot be told apart.", strings.Join(r.Routed, ", "))
+		r.Text.JA += fmt.Sprintf("%s 側への通信は遮断の設定で止めています（アドレス変換後の IPv4 通信は、回線上では端末を見分けられません）。", strings.Join(r.Routed, "、"))
+	}
 	return r
+}
+
+// others is the number of LAN ports at which the host must not appear.
+func (w *Watch) others(r Result) int {
+	if slices.Contains(r.Watched, w.cfg.HostPort) {
+		return len(r.Watched) - 1
+	}
+	return len(r.Watched)
 }

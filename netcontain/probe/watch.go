@@ -5,13 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
@@ -28,20 +28,20 @@ func Start(ctx context.Context, cfg Config) (*Watch, error) {
 	prog := filter(cfg.Host)
 	names := append(slices.Clone(cfg.Ports), cfg.HostPort)
 	slices.Sort(names)
+	if err := w.openStimulus(); err != nil {
+		w.end()
+		return nil, fmt.Errorf("probe: speak on %s: %w", cfg.Bridge, err)
+	}
 	for _, name := range slices.Compact(names) {
 		if name == "" {
 			continue
 		}
-		t, err := listen(name, prog)
+		t, err := listen(name, w.bridge, prog)
 		if err != nil {
 			w.end()
 			return nil, fmt.Errorf("probe: watch %s: %w", name, err)
 		}
 		w.taps = append(w.taps, t)
-	}
-	if err := w.openStimulus(); err != nil {
-		w.end()
-		return nil, fmt.Errorf("probe: speak on %s: %w", cfg.Bridge, err)
 	}
 	for _, t := range w.taps {
 		w.readers.Add(1)
@@ -111,7 +111,8 @@ type socket struct {
 }
 
 type tap struct {
-	name string
+	name   string
+	routed bool // not a port of the bridge: frames come here by routing, and through NAT
 	*socket
 	passed uint64 // frames that came through the filter; Watch.mu guards it
 }
@@ -140,11 +141,12 @@ func (s *socket) control(fn func(fd int) error) error {
 
 // listen opens a packet socket on one device. It has protocol 0 until it is
 // bound to the device: no frame of another one, or unfiltered, comes in before.
-func listen(name string, prog []bpf.Instruction) (*tap, error) {
-	dev, err := net.InterfaceByName(name)
+func listen(name string, bridge int, prog []bpf.Instruction) (*tap, error) {
+	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return nil, err
 	}
+	dev := link.Attrs()
 	s, err := newSocket(name)
 	if err != nil {
 		return nil, err
@@ -159,7 +161,7 @@ func listen(name string, prog []bpf.Instruction) (*tap, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	return &tap{name: name, socket: s}, nil
+	return &tap{name: name, routed: dev.MasterIndex != bridge, socket: s}, nil
 }
 
 func htons(v uint16) uint16 { return v<<8 | v>>8 }
