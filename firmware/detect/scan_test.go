@@ -162,6 +162,35 @@ func TestFailingContactsOfAnOrdinaryOffice(t *testing.T) {
 				o.tcp(10, net4(i), 443, s)
 			}
 		},
+		"file browser that opens share after share": func(o *office) {
+			for i := range 600 {
+				o.tcp(10, ip(30+i%3), 445, flow.ConnEstablished)
+			}
+		},
+		"forwarder that calls home every 30 s": func(o *office) {
+			for range 200 {
+				o.tcp(10, net4(1), 8080, flow.ConnEstablished)
+				o.wait(30 * time.Second)
+			}
+		},
+		"UPnP control point polls its devices, one of them gone": func(o *office) {
+			for i := range 200 {
+				for d, port := range []uint16{49152, 49153, 8008, 1400} {
+					state := flow.ConnEstablished
+					if d == 0 && i > 20 {
+						state = flow.ConnUnanswered
+					}
+					o.tcp(10, ip(40+d), port, state)
+				}
+				o.wait(5 * time.Second)
+			}
+		},
+		"UPnP device that moves its port at each start": func(o *office) {
+			for i := range 4 {
+				o.tcp(10, ip(40), uint16(49152+i), flow.ConnRefused)
+			}
+			o.tcp(10, ip(40), 49156, flow.ConnEstablished)
+		},
 		"printer driver on a dead printer": func(o *office) {
 			for _, p := range []uint16{9100, 515, 631, 80, 443} {
 				o.tcp(10, ip(77), p, flow.ConnUnanswered)
