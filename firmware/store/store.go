@@ -198,6 +198,24 @@ func (s *Store) SaveAssets(ctx context.Context, batch []asset.Asset) error {
 	return nil
 }
 
+// DeleteAssets forgets devices, in one transaction: what the inventory has
+// dropped must not come back at the next start. One that is not there is no
+// error. Incidents keep their own copy of the device.
+func (s *Store) DeleteAssets(ctx context.Context, ids []asset.ID) error {
+	err := s.update(ctx, func(tx *sql.Tx) error {
+		for _, id := range ids {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM assets WHERE id = ?", string(id)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("delete assets: %w", err)
+	}
+	return nil
+}
+
 // Assets returns the inventory as last saved, latest seen first.
 func (s *Store) Assets(ctx context.Context) ([]asset.Asset, error) {
 	var out []asset.Asset

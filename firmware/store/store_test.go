@@ -81,6 +81,33 @@ func TestWhatWasSavedIsThereAfterReopening(t *testing.T) {
 	}
 }
 
+func TestDeletedAssetsStayAwayAndTheirIncidentsStay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := mustOpen(t, path)
+	kept, gone, never := sample(1), sample(2), sample(3)
+	must(t, s.SaveIncident(ctx, gone))
+	must(t, s.SaveAssets(ctx, []asset.Asset{kept.Asset, gone.Asset}))
+	must(t, s.DeleteAssets(ctx, []asset.ID{gone.Asset.ID, never.Asset.ID}))
+	must(t, s.DeleteAssets(ctx, nil))
+	must(t, s.Close())
+
+	s = mustOpen(t, path)
+	assets, err := s.Assets(ctx)
+	must(t, err)
+	if diff := cmp.Diff([]asset.Asset{kept.Asset}, assets); diff != "" {
+		t.Error(diff)
+	}
+	holds, err := s.Holds(ctx)
+	must(t, err)
+	if len(holds) != 1 || holds[0].Asset.ID != gone.Asset.ID {
+		t.Errorf("the hold of a forgotten device: %+v", holds)
+	}
+	must(t, s.SaveAssets(ctx, []asset.Asset{gone.Asset}))
+	if assets, err := s.Assets(ctx); err != nil || len(assets) != 2 {
+		t.Errorf("seen again: %d assets, %v", len(assets), err)
+	}
+}
+
 func TestTheConnectionIsDurable(t *testing.T) {
 	s := mustOpen(t, filepath.Join(t.TempDir(), "state.db"))
 	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
