@@ -261,7 +261,12 @@ func (d *Desk) silence(i Incident, in Input) {
 	}
 }
 
-// Advance lets time reach now: deadlines and probations that ran out.
+// resealAfter is how long after a failed seal the next one is ordered: a disk
+// was full or pulled out, and a person may have seen to it since.
+const resealAfter = 10 * time.Minute
+
+// Advance lets time reach now: deadlines and probations that ran out, and seals
+// that failed.
 func (d *Desk) Advance(now time.Time) []Change {
 	var out []Change
 	for id, m := range d.muted {
@@ -279,6 +284,8 @@ func (d *Desk) Advance(now time.Time) []Change {
 			in.Kind = InDeadline
 		case i.State == Probation && now.Sub(i.Since) > d.policy.Probation:
 			in.Kind = InExpired
+		case i.sealDue() && !i.LastSealTry.IsZero() && now.Sub(i.LastSealTry) >= resealAfter:
+			in.Kind, in.reseal = InDeadline, true
 		default:
 			continue
 		}

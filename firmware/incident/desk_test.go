@@ -324,6 +324,43 @@ func TestTimeRunsOut(t *testing.T) {
 	}
 }
 
+func TestAFailedSealIsOrderedAgainEveryTenMinutes(t *testing.T) {
+	d := NewDesk(Policy{})
+	id := d.Request(noon, device(1), Isolate, "web:sato").Incident.ID
+	for _, k := range []Kind{InApplied, InProven} {
+		d.Apply(id, sample(k))
+	}
+	if c := d.Advance(noon.Add(time.Hour)); len(c) != 0 {
+		t.Fatalf("ordered again while the first seal runs: %v", c)
+	}
+	lines := 0
+	for n := range 3 {
+		failed := noon.Add(time.Duration(n+2) * time.Hour)
+		c, _ := d.Apply(id, Input{Kind: InSealFailed, At: failed, Note: "no space left on device"})
+		if lines == 0 {
+			lines = len(c.Incident.History)
+		}
+		if c := d.Advance(failed.Add(resealAfter - time.Second)); len(c) != 0 {
+			t.Fatalf("too early: %v", c)
+		}
+		again := d.Advance(failed.Add(resealAfter))
+		if len(again) != 1 || len(again[0].Commands) != 1 || again[0].Commands[0] != (SealBundle{}) || again[0].Incident.ID != id {
+			t.Fatalf("try %d: %+v", n, again)
+		}
+		if c := d.Advance(failed.Add(3 * resealAfter)); len(c) != 0 {
+			t.Fatalf("ordered again while one runs: %v", c)
+		}
+	}
+	if i, _ := d.Get(id); len(i.History) != lines {
+		t.Errorf("%d lines of history, %d after the first failure", len(i.History), lines)
+	}
+	d.Apply(id, Input{Kind: InSealed, At: noon.Add(6 * time.Hour), Note: "/bundles/x"})
+	d.Apply(id, Input{Kind: InSealFailed, At: noon.Add(6 * time.Hour)})
+	if c := d.Advance(noon.Add(9 * time.Hour)); len(c) != 0 {
+		t.Errorf("ordered although there is a bundle: %v", c)
+	}
+}
+
 func TestADismissedAlarmComesBackOnlyWhenItIsHigh(t *testing.T) {
 	for band, want := range map[detect.Confidence]Action{detect.Medium: None, detect.High: Suggest} {
 		d := NewDesk(DefaultPolicy())

@@ -192,7 +192,8 @@ type Incident struct {
 	Asked          time.Time         `json:"asked"`  // first of two asks for a guarded device
 	Frozen         time.Time         `json:"frozen"` // evidence was pinned
 	Bundle         string            `json:"bundle,omitempty"`
-	Steps          []string          `json:"steps,omitempty"` // eradication done so far, bounded
+	LastSealTry    time.Time         `json:"last_seal_try,omitzero"` // when it failed; zero while a try runs, or all is well
+	Steps          []string          `json:"steps,omitempty"`        // eradication done so far, bounded
 	Opened         time.Time         `json:"opened"`
 	Updated        time.Time         `json:"updated"`
 	Since          time.Time         `json:"since"`     // of State
@@ -223,6 +224,15 @@ func (i Incident) DesiredLevel() Level {
 		return i.Level
 	}
 	return Watch
+}
+
+// HeldFrom is when the device was stopped, as far as is known: when that was
+// first proven, else when it was ordered. Zero when it was never held.
+func (i Incident) HeldFrom() time.Time {
+	if !i.Contained.IsZero() {
+		return i.Contained
+	}
+	return i.Decision.At
 }
 
 // Waiting says that a person is asked to decide.

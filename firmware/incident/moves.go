@@ -144,9 +144,7 @@ func (m *move) limited() {
 	}
 	m.to(Contained) // Incident.Contained stays: nothing was proven
 	m.do(Notify{NoticeLimited})
-	if m.i.sealDue() {
-		m.do(SealBundle{})
-	}
+	m.seal()
 }
 
 func (m *move) applyFailed() {
@@ -207,9 +205,8 @@ func (m *move) proven() {
 			m.i.Contained = m.in.At
 		}
 		m.do(Notify{NoticeContained})
-		if m.i.sealDue() {
-			m.do(SealBundle{})
-		}
+		m.seal()
+		m.unpin()
 	}
 }
 
@@ -231,11 +228,20 @@ func (m *move) frozen() {
 	}
 	m.silent = !m.i.Frozen.IsZero()
 	m.i.Frozen = m.in.At
+	m.unpin() // pinned after it was sealed
 }
 
 func (m *move) freezeFailed() {
 	if m.i.State.Live() {
 		m.do(Notify{NoticeEvidence})
+	}
+}
+
+// seal orders the bundle when it is owed.
+func (m *move) seal() {
+	if m.i.sealDue() {
+		m.i.LastSealTry = time.Time{}
+		m.do(SealBundle{})
 	}
 }
 
@@ -247,10 +253,11 @@ func (m *move) sealed() {
 		m.refuse("no bundle was asked for")
 	default:
 		m.silent = m.i.Bundle == m.in.Note
-		m.i.Bundle = m.in.Note
+		m.i.Bundle, m.i.LastSealTry = m.in.Note, time.Time{}
 		if !m.silent {
 			m.do(Notify{NoticeSealed})
 		}
+		m.unpin()
 	}
 }
 
@@ -259,7 +266,19 @@ func (m *move) sealFailed() {
 		m.refuse("no bundle was asked for")
 		return
 	}
+	m.i.LastSealTry = m.in.At
+	if n := len(m.i.History); n > 0 && m.i.History[n-1].Input == InSealFailed {
+		m.silent = true // the history is bounded, and a full disk stays full for days
+	}
 	m.do(Notify{NoticeEvidence})
+}
+
+// unpin frees the pinned packets: the verified bundle has the device's. While
+// it may still be sending unchecked they stay, until it is held or released.
+func (m *move) unpin() {
+	if m.i.packed() {
+		m.do(UnpinEvidence{})
+	}
 }
 
 // release is the return-to-network gate: never a gesture, never a machine.
@@ -278,9 +297,8 @@ func (m *move) free() {
 	m.to(Probation)
 	m.i.Level, m.i.Applied = Watch, false
 	m.do(Release{}, Notify{NoticeReleased})
-	if m.i.sealDue() {
-		m.do(SealBundle{})
-	}
+	m.seal()
+	m.unpin()
 }
 
 func (m *move) eradicated() {
@@ -335,6 +353,11 @@ func (m *move) drop() {
 }
 
 func (m *move) deadline() {
+	if m.in.reseal {
+		m.silent = true
+		m.seal()
+		return
+	}
 	switch m.i.State {
 	case Open:
 		if m.in.crowded {
@@ -369,6 +392,7 @@ func (m *move) deadline() {
 // restart: what the kernel holds is unknown until the level is applied again.
 func (m *move) restart() {
 	m.i.Applied = false
+	m.i.LastSealTry = time.Time{} // Resume orders it now
 	m.do(Resume(m.i)...)
 	m.silent = len(m.commands) == 0
 }

@@ -24,7 +24,7 @@ const (
 	InFrozen       Kind = "frozen"        // packets from before are pinned
 	InFreezeFailed Kind = "freeze_failed" // they are not; containment goes on all the same
 	InSealed       Kind = "sealed"        // the bundle is complete and verified; Note is its path
-	InSealFailed   Kind = "seal_failed"   // it is not; asked for again at boot
+	InSealFailed   Kind = "seal_failed"   // it is not; asked for again after resealAfter, and at boot
 	InRelease      Kind = "release"       // a person passed the return-to-network gate
 	InEradicated   Kind = "eradicated"    // one cleaning step is done; Note names it
 	InExpired      Kind = "expired"       // probation is over
@@ -55,6 +55,7 @@ type Input struct {
 	Proof      Proof      // proven, leaked
 
 	crowded bool // deadline: the desk needs the room for a stronger suspect
+	reseal  bool // deadline: a seal failed some time ago
 }
 
 // Command is something that the gateway has to do after it has journalled the
@@ -79,7 +80,8 @@ type (
 	SealBundle struct{}
 	// Release sets the device back to watch.
 	Release struct{}
-	// UnpinEvidence lets the ring overwrite what was pinned: a false alarm.
+	// UnpinEvidence lets the ring overwrite what was pinned for this incident: a
+	// false alarm, or sealed.
 	UnpinEvidence struct{}
 	// Notify tells people.
 	Notify struct{ Kind Notice }
@@ -147,11 +149,14 @@ func Resume(i Incident) []Command {
 	if i.State == Probation || i.State == Dismissed && !i.Decision.At.IsZero() {
 		out = append(out, Release{})
 	}
-	if i.State.Live() && (i.Action != None || i.State.Held()) && i.Frozen.IsZero() {
+	if i.State.Live() && (i.Action != None || i.State.Held()) && i.Frozen.IsZero() && !i.packed() {
 		out = append(out, FreezeEvidence{i.firstPacket()})
 	}
 	if i.sealDue() {
 		out = append(out, SealBundle{})
+	}
+	if i.State.Live() && i.packed() {
+		out = append(out, UnpinEvidence{})
 	}
 	return out
 }
@@ -257,6 +262,16 @@ func (i Incident) sealDue() bool {
 	switch i.State {
 	case Contained, Eradicating, Probation, Closed:
 		return i.Bundle == "" && !i.Decision.At.IsZero()
+	}
+	return false
+}
+
+// packed says that the ring needs to keep nothing for the incident any more: its
+// packets are in a verified bundle, and the device is stopped or released.
+func (i Incident) packed() bool {
+	switch i.State {
+	case Contained, Eradicating, Probation, Closed:
+		return i.Bundle != ""
 	}
 	return false
 }

@@ -1,6 +1,7 @@
 package incident
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ var steps = map[Kind]string{
 	InLeaked:       "x | contain_failed: notify contain_failed | contain_failed: notify contain_failed | contain_failed: notify contain_failed | x | x | = | x",
 	InFrozen:       "= | = | = | = | = | = | = | =: unpin_evidence",
 	InFreezeFailed: "=: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | = | =: notify evidence | =",
-	InSealed:       "x | =: notify sealed | =: notify sealed | =: notify sealed | =: notify sealed | =: notify sealed | =: notify sealed | x",
+	InSealed:       "x | =: notify sealed | =: notify sealed, unpin_evidence | =: notify sealed, unpin_evidence | =: notify sealed, unpin_evidence | =: notify sealed, unpin_evidence | =: notify sealed | x",
 	InSealFailed:   "x | =: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | x",
 	InRelease:      "x | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | x | x | probation: release, notify released, seal_bundle | x",
 	InEradicated:   "x | x | eradicating | = | x | x | eradicating | x",
@@ -164,6 +165,50 @@ func TestAnUnknownInputIsRefused(t *testing.T) {
 	i, commands := Step(in(t, Open), Input{Kind: "nonsense", At: noon})
 	if len(commands) != 0 || !i.History[0].Refused {
 		t.Errorf("got %v, %+v", commands, i.History)
+	}
+}
+
+func TestWhatIsSealedIsPinnedNoLonger(t *testing.T) {
+	unpins := func(i Incident, k Kind) (Incident, bool) {
+		next, c := Step(i, sample(k))
+		return next, slices.Contains(c, Command(UnpinEvidence{}))
+	}
+	sealed, done := unpins(in(t, Contained), InSealed)
+	if !done {
+		t.Error("the pin stays although the bundle is complete")
+	}
+	if _, done := unpins(sealed, InFrozen); !done {
+		t.Error("a pin that came after the bundle stays")
+	}
+	if _, done := unpins(sealed, InRestart); !done {
+		t.Error("a power cut before the pin was taken off leaves it there")
+	}
+	// A device that still gets through is worth its packets until it is stopped.
+	leaks, done := unpins(in(t, ContainFailed), InSealed)
+	if done {
+		t.Error("unpinned while frames get through")
+	}
+	if _, done := unpins(leaks, InRelease); !done {
+		t.Error("the pin stays after the release")
+	}
+}
+
+func TestHeldFromIsTheProofOrElseTheOrder(t *testing.T) {
+	if at := in(t, Open).HeldFrom(); !at.IsZero() {
+		t.Errorf("never held, yet from %s", at)
+	}
+	i := in(t, ContainFailed)
+	ordered := i.Decision.At
+	release := sample(InRelease)
+	release.At = noon.Add(time.Hour)
+	if i, _ = Step(i, release); !i.HeldFrom().Equal(ordered) {
+		t.Errorf("never proven: from %s, ordered at %s", i.HeldFrom(), ordered)
+	}
+	i, _ = Step(in(t, Containing), sample(InApplied))
+	proof := sample(InProven)
+	proof.At = noon.Add(2 * time.Minute)
+	if i, _ = Step(i, proof); !i.HeldFrom().Equal(proof.At) {
+		t.Errorf("proven: from %s", i.HeldFrom())
 	}
 }
 
