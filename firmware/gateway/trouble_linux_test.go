@@ -60,7 +60,7 @@ func (o *office) refused(t *testing.T) string {
 	if code := p.cmd.ProcessState.ExitCode(); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	if strings.Contains(p.log.String(), "goroutine ") {
+	if strings.Contains(p.log.String(), " [running]:") {
 		t.Errorf("it panicked:\n%s", p.log)
 	}
 	return p.log.String()

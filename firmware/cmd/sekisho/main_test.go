@@ -59,7 +59,7 @@ func finish(t *testing.T, cmd *exec.Cmd) said {
 		t.Fatalf("run %v: %v", cmd.Args[1:], err)
 	}
 	s := said{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
-	if strings.Contains(s.err, "goroutine ") {
+	if strings.Contains(s.err, " [running]:") {
 		t.Errorf("it panicked:\n%s", s.err)
 	}
 	return s

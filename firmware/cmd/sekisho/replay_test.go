@@ -322,7 +322,7 @@ func TestAClosedPipeEndsTheReplayWithoutNoise(t *testing.T) {
 		cmd.Stdout, cmd.Stderr = w, &errs
 		err = cmd.Run()
 		w.Close()
-		if err == nil || strings.Contains(errs.String(), "goroutine ") || strings.Count(errs.String(), "\n") > 1 {
+		if err == nil || strings.Contains(errs.String(), " [running]:") || strings.Count(errs.String(), "\n") > 1 {
 			t.Errorf("%v: %v, %q", args[:2], err, errs.String())
 		}
 	}
