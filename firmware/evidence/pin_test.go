@@ -42,10 +42,21 @@ func (d *stuckDisk) remove(path string) error {
 	return d.systemDisk.remove(path)
 }
 
+// links counts the segments in the folder of a pin.
+func links(t *testing.T, s *Spool, id string) int {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(s.store.pinPath(id), "*.pcapng"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
+}
+
 // A blocked call would end this test at its time limit.
 func TestADiskThatHangsWhilePinningHoldsUpNobodyAndNothingReservedIsRemoved(t *testing.T) {
 	d, c, now := newStuckDisk("link"), smallSpool(), base
 	c.Now = func() time.Time { return now }
+	c.MaxBytes *= 2
 	dir := t.TempDir()
 	s := mustSpool(t, dir, c, d)
 	feed(t, s, 0, 100)
@@ -55,12 +66,16 @@ func TestADiskThatHangsWhilePinningHoldsUpNobodyAndNothingReservedIsRemoved(t *t
 	if st := s.Stats(); st.Pins != 0 || st.Segments == 0 || len(s.Pins()) != 0 || s.Health() != nil {
 		t.Errorf("while pinning: %+v, pins %v, %v", st, s.Pins(), s.Health())
 	}
-	feed(t, s, 100, 100) // begun meanwhile, so followed
-	now = base.Add(c.PinFollow + 24*time.Hour)
-	feed(t, s, 200, 3000) // the ring turns
+	feed(t, s, 100, 300) // into segments begun meanwhile, so followed
+	want := s.Stats().Segments
+	now = base.Add(24 * time.Hour)
+	feed(t, s, 400, 6000) // the ring turns
 	close(d.letGo)
 	if err := <-pinned; err != nil {
 		t.Fatal(err)
+	}
+	if got := links(t, s, "A"); got != want || want < 2 {
+		t.Errorf("%d segments are linked, want %d", got, want)
 	}
 	if st := s.Stats(); st.Pins != 1 || st.DiskBytes > c.MaxBytes {
 		t.Errorf("pinned: %+v", st)
@@ -69,7 +84,7 @@ func TestADiskThatHangsWhilePinningHoldsUpNobodyAndNothingReservedIsRemoved(t *t
 		t.Fatal(err)
 	}
 	x, _ := extract(t, mustSpool(t, dir, c, systemDisk{}), "A", wanted)
-	if x.Packets < 100 || !x.First.Equal(base) || len(x.Damaged) != 0 {
+	if x.Packets < 200 || !x.First.Equal(base) || len(x.Damaged) != 0 {
 		t.Errorf("extracted %+v", x)
 	}
 }
@@ -92,18 +107,8 @@ func TestADiskThatHangsWhileRemovingHoldsUpNobody(t *testing.T) {
 	if err := s.Pin("A", base); err != nil { // what is being removed is passed over
 		t.Error(err)
 	}
-	var links int
-	files, err := os.ReadDir(s.store.pinPath("A"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		if filepath.Ext(f.Name()) == ".pcapng" {
-			links++
-		}
-	}
-	if links != st.Segments-1 {
-		t.Errorf("%d segments pinned of %d, one of which is leaving", links, st.Segments)
+	if got := links(t, s, "A"); got != st.Segments-1 {
+		t.Errorf("%d segments pinned of %d, one of which is leaving", got, st.Segments)
 	}
 	if err := s.Unpin("A"); err != nil {
 		t.Error(err)

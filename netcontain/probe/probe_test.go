@@ -251,12 +251,15 @@ func TestManyLossesAreToldInBoundedMemory(t *testing.T) {
 // A reader that is not woken would end this test at its time limit.
 func TestAClosedWatchIsLetGoByItsContext(t *testing.T) {
 	gw, _, _ := lan(t)
-	ctx := &keptContext{Context: t.Context()}
+	ctx := &keptContext{Context: t.Context(), done: make(chan struct{})}
 	gw.Do(t, func() {
 		w, err := Start(ctx, config())
 		if err != nil {
 			t.Errorf("start: %v", err)
 			return
+		}
+		if ctx.kept != 1 {
+			t.Errorf("the context holds %d", ctx.kept)
 		}
 		if err := w.Close(); err != nil {
 			t.Errorf("close: %v", err)
@@ -270,16 +273,19 @@ func TestAClosedWatchIsLetGoByItsContext(t *testing.T) {
 	}
 }
 
-// keptContext counts who waits for it, as context.AfterFunc lets it.
+// keptContext never ends, and counts who waits for it: context.AfterFunc asks
+// its method. A Done of its own keeps it from asking the context inside.
 type keptContext struct {
 	context.Context
+	done chan struct{}
 	kept int
 }
 
-func (c *keptContext) AfterFunc(f func()) func() bool {
+func (c *keptContext) Done() <-chan struct{} { return c.done }
+
+func (c *keptContext) AfterFunc(func()) func() bool {
 	c.kept++
-	stop := context.AfterFunc(c.Context, f)
-	return func() bool { c.kept--; return stop() }
+	return func() bool { c.kept--; return true }
 }
 
 func TestSourceIsFoundInEveryKindOfFrame(t *testing.T) {
