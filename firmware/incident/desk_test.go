@@ -324,6 +324,23 @@ func TestTimeRunsOut(t *testing.T) {
 	}
 }
 
+func TestABootDoesNotUseUpTheTimeOfTheProof(t *testing.T) {
+	before := NewDesk(Policy{})
+	ordered := before.Request(noon, device(1), Isolate, "web:sato").Incident
+	boot := noon.Add(5 * time.Minute)
+	d := NewDesk(Policy{})
+	d.Restore(boot, before.Incidents())
+	if c := d.Advance(boot.Add(30 * time.Second)); len(c) != 0 {
+		t.Fatalf("failed right after the boot: %+v", c[0].Incident.State)
+	}
+	if i, _ := d.Get(ordered.ID); !i.HeldFrom().Equal(noon) {
+		t.Errorf("the order is said to be of %s", i.HeldFrom())
+	}
+	if c := d.Advance(boot.Add(31 * time.Second)); len(c) != 1 || c[0].Incident.State != ContainFailed {
+		t.Errorf("no proof after the boot: %+v", c)
+	}
+}
+
 func TestAFailedSealIsOrderedAgainEveryTenMinutes(t *testing.T) {
 	d := NewDesk(Policy{})
 	id := d.Request(noon, device(1), Isolate, "web:sato").Incident.ID

@@ -389,9 +389,13 @@ func (m *move) deadline() {
 	}
 }
 
-// restart: what the kernel holds is unknown until the level is applied again.
+// restart: what the kernel holds is unknown until the level is applied again. A
+// proof has its whole time again, the boot took some of it.
 func (m *move) restart() {
 	m.i.Applied = false
+	if m.i.State == Containing {
+		m.i.Since = m.in.At
+	}
 	m.i.LastSealTry = time.Time{} // Resume orders it now
 	m.do(Resume(m.i)...)
 	m.silent = len(m.commands) == 0
