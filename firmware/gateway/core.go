@@ -2,6 +2,9 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"sekisho/firmware/asset"
@@ -93,7 +96,7 @@ func (g *Gateway) adopt() (changes []incident.Change) {
 			a = asset.Asset{ID: asset.ID("mac:" + h.MACs[0].String()), MAC: flow.MAC(h.MACs[0]), Addrs: h.Addrs, Kind: asset.KindUnknown}
 		}
 		g.log.Warn("held device without a record", "host", a.ID, "was", h.ID)
-		changes = append(changes, g.desk.Request(g.now(), a, incident.Level(h.Level.String()), "gateway"))
+		changes = append(changes, g.desk.Adopt(g.now(), a, incident.Level(h.Level.String())))
 	}
 	return changes
 }
@@ -267,17 +270,24 @@ const saveAssetsEvery = 10 * time.Second
 
 func (g *Gateway) saveAssets(ctx context.Context) {
 	inventory := g.parts.Pipeline.inventory
-	var batch []asset.Asset
 	for _, id := range inventory.Changed() {
-		if a, ok := inventory.Get(id); ok {
-			batch = append(batch, a)
-		}
+		g.unsaved[id] = true
 	}
-	if len(batch) == 0 {
+	if len(g.unsaved) == 0 {
 		return
 	}
-	if err := g.parts.Store.SaveAssets(ctx, batch); err != nil {
-		g.log.Error("save assets", "err", err)
-		g.faults.set("store", err)
+	var batch []asset.Asset
+	var gone []asset.ID
+	for _, id := range slices.Sorted(maps.Keys(g.unsaved)) {
+		if a, ok := inventory.Get(id); ok {
+			batch = append(batch, a)
+		} else {
+			gone = append(gone, id) // strangers' addresses must not fill the disk
+		}
+	}
+	err := errors.Join(g.parts.Store.SaveAssets(ctx, batch), g.parts.Store.DeleteAssets(ctx, gone))
+	g.settle("assets", err)
+	if err == nil {
+		clear(g.unsaved)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"sekisho/firmware/evidence"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
+	"sekisho/ui"
 )
 
 // custody gathers what belongs to an incident and has it sealed.
@@ -30,48 +31,6 @@ type custody struct {
 	now   func() time.Time
 	flows func() flow.Stats
 	one   sync.Mutex // one seal at a time: they share the disk
-}
-
-// lateVault opens its vault when it is needed: the disk for evidence may be
-// missing at the start, and plugged in later.
-type lateVault struct {
-	config evidence.VaultConfig
-	mu     sync.Mutex
-	vault  *evidence.Vault
-}
-
-var _ Vault = (*lateVault)(nil)
-
-func (l *lateVault) open() (*evidence.Vault, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.vault != nil {
-		return l.vault, nil
-	}
-	v, err := evidence.OpenVault(l.config)
-	if err != nil {
-		return nil, err
-	}
-	l.vault = v
-	return v, nil
-}
-
-// Seal implements Vault.
-func (l *lateVault) Seal(ctx context.Context, in evidence.BundleInput) (evidence.Bundle, error) {
-	v, err := l.open()
-	if err != nil {
-		return evidence.Bundle{}, err
-	}
-	return v.Seal(ctx, in)
-}
-
-// Get implements Vault.
-func (l *lateVault) Get(id string) (evidence.Bundle, error) {
-	v, err := l.open()
-	if err != nil {
-		return evidence.Bundle{}, err
-	}
-	return v.Get(id)
 }
 
 func (c *custody) findingsPath(id string) string {
@@ -271,7 +230,7 @@ func (c *custody) completeness(from, to time.Time) evidence.Completeness {
 func (c *custody) report(i incident.Incident) evidence.ReportFacts {
 	r := evidence.ReportFacts{
 		Office: c.cfg.Office, Device: evidence.Text{EN: deviceName(i.Asset), JA: deviceName(i.Asset)},
-		MAC: i.Asset.MAC.String(), Addrs: i.Asset.Addrs, Place: evidence.Text(place(i.Asset)), State: evidence.Text(stateText(i)),
+		MAC: i.Asset.MAC.String(), Addrs: ui.AddrsForPeople(i.Asset), Place: evidence.Text(place(i.Asset)), State: evidence.Text(stateText(i)),
 		Next: []evidence.Text{
 			{EN: "Do not switch the device off: its memory is evidence.", JA: "機器の電源は切らないでください。メモリの内容も証拠になります。"},
 			{EN: "Tell the IT manager, management and the IT vendor.", JA: "情報システム担当者、経営者、外部のIT事業者へ報告してください。"},

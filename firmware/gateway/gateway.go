@@ -45,12 +45,6 @@ type Watch interface {
 	Close() error
 }
 
-// Vault seals bundles and finds them again: an *evidence.Vault.
-type Vault interface {
-	Seal(ctx context.Context, in evidence.BundleInput) (evidence.Bundle, error)
-	Get(id string) (evidence.Bundle, error)
-}
-
 // Service is a part that only has to run: the refuge, for example.
 type Service interface {
 	Run(ctx context.Context) error
@@ -76,7 +70,7 @@ type Parts struct {
 	Contain  *netcontain.Reconciler
 	Prover   Prover
 	Spool    *evidence.Spool
-	Vault    Vault
+	Vault    *evidence.Vault
 	Ledger   *ledger.Ledger
 	Store    *store.Store
 	Panel    hal.Panel
@@ -128,6 +122,7 @@ type Gateway struct {
 	requests  chan func()
 	entries   chan ledger.Entry // to the ledger, in order
 	recorded  map[string]int    // by incident: transitions that the ledger has
+	unsaved   map[asset.ID]bool // changed since the store took them
 	watcher   *watcher
 	custody   *custody
 	faults    *faults
@@ -167,8 +162,8 @@ func New(c Config, p Parts) (*Gateway, error) {
 	g := &Gateway{
 		cfg: c, parts: p, log: p.Log, now: p.Now, desk: incident.NewDesk(c.Policy),
 		sightings: make(chan sighting, 256), results: make(chan result, 64), requests: make(chan func()), entries: make(chan ledger.Entry, 256),
-		recorded: map[string]int{},
-		watches:  map[string]Watch{}, proving: map[string]bool{}, proveAt: map[string]time.Time{},
+		recorded: map[string]int{}, unsaved: map[asset.ID]bool{},
+		watches: map[string]Watch{}, proving: map[string]bool{}, proveAt: map[string]time.Time{},
 		faults: p.faults,
 	}
 	if g.faults == nil {

@@ -272,9 +272,12 @@ func (o *opening) records(p *Parts) error {
 	if err != nil {
 		return err
 	}
-	l, err := ledger.Open(filepath.Join(dir, "ledger"), ledger.Config{Key: key, Logger: o.log.With("component", "ledger")})
+	l, aside, err := ledger.OpenAside(filepath.Join(dir, "ledger"), ledger.Config{Key: key, Logger: o.log.With("component", "ledger")})
 	if err != nil {
 		return err
+	}
+	if aside != "" {
+		o.faults.set("history", fmt.Errorf("the ledger did not match its signature; it was moved to %s and a new one begun", aside))
 	}
 	o.opened(l)
 	p.Store, p.Ledger = o.store, l
@@ -291,12 +294,12 @@ func (o *opening) spool(p *Parts) error {
 		return err
 	}
 	o.opened(spool)
-	vault := &lateVault{config: evidence.VaultConfig{
-		Dir: filepath.Join(s.Evidence, "bundles"), Software: "sekisho " + o.around.Version, Ledger: p.Ledger, Now: time.Now, Logger: o.log.With("component", "evidence"),
-	}}
-	if _, err := vault.open(); err != nil { // isolation works without a disk for evidence
-		o.log.Error("open the vault", "err", err)
-		o.faults.set("seal", err)
+	vault, err := evidence.OpenVault(evidence.VaultConfig{
+		Dir: filepath.Join(s.Evidence, "bundles"), Software: "sekisho " + o.around.Version,
+		Ledger: p.Ledger, Now: time.Now, Logger: o.log.With("component", "evidence"),
+	})
+	if err != nil {
+		return err
 	}
 	p.Spool, p.Vault = spool, vault
 	return nil
@@ -351,19 +354,31 @@ func (o *opening) decoys(p *Parts) error {
 	if err != nil {
 		return fmt.Errorf("restore devices: %w", err)
 	}
-	p.Pipeline.inventory.Restore(withProtected(known, o.config.Policy.Protected, time.Now()))
+	p.Pipeline.inventory.Restore(withProtected(known, protected(o.config.Policy.Protected), time.Now()))
 	return nil
+}
+
+// protected reads the settings' list, which config has validated.
+func protected(list []string) (macs []flow.MAC) {
+	for _, text := range list {
+		if hw, err := net.ParseMAC(text); err == nil && len(hw) == len(flow.MAC{}) {
+			macs = append(macs, flow.MAC(hw))
+		}
+	}
+	return macs
+}
+
+func ids(macs []flow.MAC) (out []asset.ID) {
+	for _, mac := range macs {
+		out = append(out, asset.ID("mac:"+mac.String()))
+	}
+	return out
 }
 
 // withProtected marks the devices that the settings protect, and adds those
 // that were never seen: they have to be protected from their first frame on.
-func withProtected(known []asset.Asset, protected []string, now time.Time) []asset.Asset {
-	for _, text := range protected {
-		hw, err := net.ParseMAC(text)
-		if err != nil || len(hw) != len(flow.MAC{}) {
-			continue // config has refused it
-		}
-		mac := flow.MAC(hw)
+func withProtected(known []asset.Asset, protected []flow.MAC, now time.Time) []asset.Asset {
+	for _, mac := range protected {
 		i := slices.IndexFunc(known, func(a asset.Asset) bool { return a.ID == asset.ID("mac:"+mac.String()) })
 		if i < 0 {
 			known = append(known, asset.Asset{
@@ -436,6 +451,7 @@ func (o *opening) gatewayConfig() Config {
 		Policy: incident.Policy{
 			AutoIsolate: c.Policy.AutoIsolate, MaxHosts: c.Policy.MaxHosts, MaxPercent: c.Policy.MaxPercent,
 			Window: time.Duration(c.Policy.Window), Business: hours, LAN: c.Network.LAN,
+			Protected: ids(protected(c.Policy.Protected)),
 		},
 		Allow:  c.Network.Allow,
 		Before: time.Duration(c.Evidence.Before), After: time.Duration(c.Evidence.After), StateDir: c.Storage.State,

@@ -76,7 +76,7 @@ func (r *replay) read(src capture.Source) (damage, err error) {
 		case err == nil:
 		case errors.Is(err, io.EOF), errors.As(err, &damaged):
 			if damaged != nil {
-				damage = damaged
+				damage = err // of several files, all that are damaged
 			}
 			return damage, r.report(r.pipeline.Flush())
 		default:
