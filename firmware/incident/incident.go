@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -277,8 +278,8 @@ func (i Incident) Line() Line {
 	if !i.Asset.MAC.IsZero() {
 		l.Host.MAC = i.Asset.MAC.String()
 	}
-	if len(i.Asset.Addrs) > 0 {
-		l.Host.IP = i.Asset.Addrs[0]
+	if len(i.Asset.Addrs) > 0 { // people know a device by its IPv4 address
+		l.Host.IP = i.Asset.Addrs[max(0, slices.IndexFunc(i.Asset.Addrs, netip.Addr.Is4))]
 	}
 	for _, f := range i.Findings {
 		l.Detectors = append(l.Detectors, f.Detector)
