@@ -327,7 +327,7 @@ func (o *Office) serveFiles(ctx context.Context) error {
 	if err := nas.Do(func() error { return sysctl("net.ipv4.ip_unprivileged_port_start", "0") }); err != nil {
 		return fmt.Errorf("let smbd open its port: %w", err)
 	}
-	cmd := nas.Command(ctx, "smbd", "--foreground", "--no-process-group", "--debug-stdout", "--debuglevel=0", "--configfile="+conf)
+	cmd := nas.Command(context.WithoutCancel(ctx), "smbd", "--foreground", "--no-process-group", "--debug-stdout", "--debuglevel=0", "--configfile="+conf)
 	asNobody(cmd)
 	s, err := o.run("smbd on nas", cmd)
 	if err != nil {

@@ -50,6 +50,9 @@ const (
 	pollEvery    = 20 * time.Millisecond
 )
 
+// errQuit says that the person at the terminal ended the gateway.
+var errQuit = errors.New("ended before the device was isolated")
+
 // play is one demonstration, inside.
 type play struct {
 	cmd    *demoCmd
@@ -91,6 +94,9 @@ func (c *demoCmd) play(ctx context.Context, s streams) error {
 		if encodeErr := json.NewEncoder(s.out).Encode(p.result); encodeErr != nil {
 			return encodeErr
 		}
+	}
+	if errors.Is(err, errQuit) && !c.JSON {
+		return nil // whoever watched has seen enough
 	}
 	if err != nil {
 		return err
@@ -450,6 +456,9 @@ func (p *play) poll(ctx context.Context, limit time.Duration, what string, done 
 		select {
 		case err := <-p.ended:
 			p.ended <- err
+			if err == nil && !p.cmd.Headless {
+				return errQuit
+			}
 			return fmt.Errorf("the gateway ended while waiting for %s: %v", what, err)
 		case <-ctx.Done():
 			return fmt.Errorf("waited %s for %s: %w", limit, what, ctx.Err())
