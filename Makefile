@@ -51,11 +51,26 @@ test: build lint ## everything that needs no virtual machine
 test-vm: ## the digital twin (not built yet)
 	@echo "the digital twin in QEMU is not built yet; 'make test' covers the real kernel in namespaces" >&2; exit 1
 
+# Benchmarks of one package, one line each: name, then every figure with its unit.
+define bench
+@echo; echo "== $(1)"
+@set -o pipefail; go test -run '^$$' -bench '$(3)' -benchtime $(4) -benchmem -timeout 10m $(2) | awk '\
+	/^Benchmark/ { sub(/^Benchmark/, "", $$1); sub(/-[0-9]+$$/, "", $$1); printf "%-24s", $$1; \
+		for (i = 3; i < NF; i += 2) printf "  %s %s", $$i, $$(i+1); print ""; next } \
+	/^(---|FAIL|panic|#)|_test.go:/'
+endef
+
 .PHONY: bench
 bench: build ## measure: ratios in one run, see firmware/README.md
 	$(call need,$(LAB_PKGS))
-	go test -run '^$$' -bench . -benchmem ./firmware/... ./netcontain/... ./hal/...
-	bin/sekisho bench
+	@uname -srm; nproc | sed 's/$$/ processors, load before: /' | tr -d '\n'; cut -d' ' -f1 /proc/loadavg
+	$(call bench,header path and flow: an op is the whole mix,./firmware/flow,^Benchmark(Header|HeaderPlusMap|Tracker|Ratio)$$,1s)
+	$(call bench,pipeline without and with the spool: an op is one frame,./firmware/gateway,^BenchmarkPipeline$$,3000000x)
+	$(call bench,ring alone and ring + spool + pipeline at 400000 frames a second,./firmware/capture ./firmware/gateway,^BenchmarkLive(Ring|Path)$$,2000000x)
+	$(call bench,holding the first host,./netcontain/nft,^BenchmarkFirstHost$$,200x)
+	$(call bench,a saved transition and a logged action,./firmware/store ./firmware/ledger,^Benchmark(SaveIncident|Append)$$,200x)
+	@echo; echo "== button to isolation on the virtual office"
+	@bin/sekisho bench
 
 .PHONY: image
 image: ## the OS image (not built yet)
