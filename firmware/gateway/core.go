@@ -119,6 +119,9 @@ func (g *Gateway) observe(ctx context.Context, s sighting) {
 	g.log.Info("finding", "detector", s.finding.Detector, "host", s.host.ID, "confidence", s.finding.Confidence)
 	for _, c := range g.desk.Observe(now, s.finding, s.host, active(g.Devices(), now)) {
 		g.carry(ctx, c) // first: isolation never waits for evidence
+		if c.Incident.State == incident.Dismissed {
+			continue // another device's, which made room
+		}
 		g.settle("findings", g.custody.keepFinding(c.Incident.ID, s.finding))
 	}
 }

@@ -69,11 +69,7 @@ func (c *custody) keepFinding(id string, f detect.Finding) error {
 // seal waits until the time after the isolation has passed, extracts the
 // host's packets and seals the bundle.
 func (c *custody) seal(ctx context.Context, i incident.Incident, assets []asset.Asset) (evidence.Bundle, error) {
-	held := i.Contained
-	if held.IsZero() { // never proven: somebody pulled the cable, say
-		held = i.Since
-	}
-	until := held.Add(c.cfg.After)
+	until := i.HeldFrom().Add(c.cfg.After)
 	if err := sleep(ctx, until.Sub(c.now())); err != nil {
 		return evidence.Bundle{}, err
 	}
