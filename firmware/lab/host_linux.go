@@ -68,13 +68,23 @@ func (h *Host) Do(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked, see newHost
-		if err := netns.Set(h.handle); err != nil {
+		h.mu.Lock() // a dial that nobody waits for may come after the end
+		err := netns.Set(h.handle)
+		h.mu.Unlock()
+		if err != nil {
 			done <- fmt.Errorf("enter %s: %w", h.Name, err)
 			return
 		}
 		done <- fn()
 	}()
 	return <-done
+}
+
+// close gives the namespace up; Do fails from then on.
+func (h *Host) close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.handle.Close()
 }
 
 // Command is exec.CommandContext for a process inside the machine.

@@ -48,7 +48,7 @@ func (o *Office) newHost(name string, role Role) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.closeLater(h.handle.Close)
+	o.closeLater(h.close)
 	return h, nil
 }
 
