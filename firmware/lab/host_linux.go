@@ -68,7 +68,7 @@ func (h *Host) Do(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked, see newHost
-		h.mu.Lock() // a dial that nobody waits for may come after the end
+		h.mu.Lock()            // a dial that nobody waits for may come after the end
 		err := netns.Set(h.handle)
 		h.mu.Unlock()
 		if err != nil {
