@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -173,6 +174,17 @@ func TestConfinedTellsAFreeMachineFromAHeldOne(t *testing.T) {
 	err := o.Confined(ctx, o.Attacker())
 	if err == nil || strings.Count(err.Error(), "still reaches") != 5 {
 		t.Errorf("a free machine: %v", err)
+	}
+}
+
+func TestAServerThatSignalsItsProcessGroupReachesNobodyElse(t *testing.T) {
+	s, err := startService("signaller", exec.Command("sh", "-c", "kill -TERM 0; sleep 60"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-s.done // ended by its own signal; in a shared group that would be this test too
+	if s.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
+		t.Errorf("it ended by itself: %s", s.cmd.ProcessState)
 	}
 }
 

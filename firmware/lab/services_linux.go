@@ -60,6 +60,10 @@ func startService(name string, cmd *exec.Cmd) (*service, error) {
 	s := &service{name: name, cmd: cmd, said: &tail{}, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = s.said, s.said
 	cmd.WaitDelay = time.Second
+	// smbd ends by a signal to its whole process group (kill(0), source3/smbd/
+	// server.c). Without one of its own that reaches out of the PID namespace, to
+	// the script that started the demonstration.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
