@@ -30,6 +30,23 @@ const (
 	LinkSLL2      LinkType = 276 // Linux cooked v2
 )
 
+// String names the link types that people meet; others are named by number.
+func (l LinkType) String() string {
+	switch l {
+	case LinkNull, LinkLoop:
+		return "loopback"
+	case LinkEthernet:
+		return "Ethernet"
+	case LinkRaw, LinkIPv4, LinkIPv6:
+		return "raw IP"
+	case LinkIEEE80211, LinkRadiotap:
+		return "IEEE 802.11 (Wi-Fi monitor mode)"
+	case LinkSLL, LinkSLL2:
+		return "Linux cooked"
+	}
+	return fmt.Sprintf("link type %d", uint16(l))
+}
+
 // Frame is one captured frame.
 //
 // Data belongs to the Source and is valid only until the next call of Next;

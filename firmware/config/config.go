@@ -179,7 +179,7 @@ func Default() Config {
 func Load(path string) (Config, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Config{}, fmt.Errorf("settings file %s does not exist; see README.md for one to start from", path)
+		return Config{}, fmt.Errorf("settings file %s does not exist; see firmware/README.md for one to start from", path)
 	}
 	if err != nil {
 		return Config{}, fmt.Errorf("read settings: %w", err)

@@ -31,6 +31,9 @@ type Summary struct {
 	Findings  int     `json:"findings"`
 	Incidents int     `json:"incidents"`
 	Seconds   float64 `json:"seconds"`
+	// Undecoded counts frames by link types that are read but not understood;
+	// absent when there were none. Silence about them would look like peace.
+	Undecoded map[string]uint64 `json:"undecoded,omitempty"`
 }
 
 // Replay reads src to its end as if it had been live, calls found, which may
@@ -40,7 +43,7 @@ func Replay(src capture.Source, c ReplayConfig, found func(detect.Finding) error
 	r := replay{
 		pipeline: NewPipeline(PipelineConfig{LAN: c.LAN}),
 		desk:     incident.NewDesk(c.Policy),
-		found:    found,
+		found:    found, undecoded: map[string]uint64{},
 	}
 	damage, err := r.read(src)
 	if err != nil {
@@ -52,6 +55,7 @@ func Replay(src capture.Source, c ReplayConfig, found func(detect.Finding) error
 		Type: "summary", Packets: stats.Packets, Bytes: stats.Bytes, Drops: src.Stats().Drops,
 		Malformed: stats.Malformed, Hosts: r.pipeline.inventory.Stats().Assets, Findings: r.findings, Incidents: len(incidents),
 	}
+	s.Undecoded = r.undecoded
 	if r.last > r.first {
 		s.Seconds = time.Duration(r.last - r.first).Seconds()
 	}
@@ -64,6 +68,7 @@ type replay struct {
 	found       func(detect.Finding) error
 	findings    int
 	first, last int64 // packet time, ns
+	undecoded   map[string]uint64
 }
 
 // read returns the damage that ended the capture apart from errors of its own.
@@ -86,8 +91,12 @@ func (r *replay) read(src capture.Source) (damage, err error) {
 			r.first = f.Time
 		}
 		r.last = max(r.last, f.Time)
+		before := r.pipeline.Flows().UnsupportedLink
 		if err := r.report(r.pipeline.Frame(&f)); err != nil {
 			return nil, err
+		}
+		if r.pipeline.Flows().UnsupportedLink != before {
+			r.undecoded[f.Link.String()]++
 		}
 	}
 }

@@ -137,6 +137,20 @@ func TestATruncatedCaptureIsReadAsFarAsItGoes(t *testing.T) {
 	}
 }
 
+func TestFramesOfALinkTypeThatIsNotDecodedAreNamed(t *testing.T) {
+	all := wormFrames(3)
+	for i := range all {
+		all[i].Link = capture.LinkIEEE80211
+	}
+	_, sum, err := Replay(&frames{all: all, left: len(all)}, ReplayConfig{}, nil)
+	if err != nil || sum.Packets != 6 || sum.Undecoded["IEEE 802.11 (Wi-Fi monitor mode)"] != 6 {
+		t.Errorf("summary %+v, error %v", sum, err)
+	}
+	if _, sum, _ := Replay(&frames{all: wormFrames(3), left: 6}, ReplayConfig{}, nil); len(sum.Undecoded) != 0 {
+		t.Errorf("Ethernet is named as not decoded: %v", sum.Undecoded)
+	}
+}
+
 // frames is a Source over frames in memory, again and again.
 type frames struct {
 	all   []capture.Frame

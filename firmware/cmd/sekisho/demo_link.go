@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -80,4 +85,42 @@ func pageClient(fd int) *http.Client {
 		return net.FileConn(file)
 	}
 	return &http.Client{Transport: &http.Transport{DialContext: dial}}
+}
+
+func (p *play) press(ctx context.Context, target string) error {
+	body, err := json.Marshal(map[string]string{"gesture": "short", "target": target})
+	if err != nil {
+		return err
+	}
+	return p.do(ctx, http.MethodPost, "/api/press", body, nil)
+}
+
+func (p *play) get(ctx context.Context, path string, into any) error {
+	return p.do(ctx, http.MethodGet, path, nil, into)
+}
+
+func (p *play) do(ctx context.Context, method, path string, body []byte, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "http://127.0.0.1"+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := p.api.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s %s: %s: %s", method, path, strconv.Itoa(resp.StatusCode), bytes.TrimSpace(data))
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(data, into)
 }

@@ -1,19 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -465,42 +462,4 @@ func (p *play) poll(ctx context.Context, limit time.Duration, what string, done 
 		case <-tick.C:
 		}
 	}
-}
-
-func (p *play) press(ctx context.Context, target string) error {
-	body, err := json.Marshal(map[string]string{"gesture": "short", "target": target})
-	if err != nil {
-		return err
-	}
-	return p.do(ctx, http.MethodPost, "/api/press", body, nil)
-}
-
-func (p *play) get(ctx context.Context, path string, into any) error {
-	return p.do(ctx, http.MethodGet, path, nil, into)
-}
-
-func (p *play) do(ctx context.Context, method, path string, body []byte, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://127.0.0.1"+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := p.api.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s: %s: %s", method, path, strconv.Itoa(resp.StatusCode), bytes.TrimSpace(data))
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(data, into)
 }

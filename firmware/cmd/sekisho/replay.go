@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sekisho/firmware/capture"
@@ -59,6 +61,13 @@ func (c *replayCmd) Run(s streams) error {
 	return err
 }
 
+// undecoded says what the analysis could not look into.
+func undecoded(w *bufio.Writer, sum gateway.Summary) {
+	for _, link := range slices.Sorted(maps.Keys(sum.Undecoded)) {
+		fmt.Fprintf(w, "%d frames of %s were not decoded: this link type is not supported\n", sum.Undecoded[link], link)
+	}
+}
+
 // text is for a person: what was found, then what would have been done.
 func (c *replayCmd) text(w *bufio.Writer, src capture.Source, rc gateway.ReplayConfig) error {
 	incidents, sum, err := gateway.Replay(src, rc, func(f detect.Finding) error {
@@ -76,5 +85,6 @@ func (c *replayCmd) text(w *bufio.Writer, src capture.Source, rc gateway.ReplayC
 	}
 	fmt.Fprintf(w, "\n%d packets, %d bytes, %.1f s, %d devices: %d findings, %d incidents; %d malformed, %d dropped\n",
 		sum.Packets, sum.Bytes, sum.Seconds, sum.Hosts, sum.Findings, sum.Incidents, sum.Malformed, sum.Drops)
+	undecoded(w, sum)
 	return err
 }
