@@ -165,6 +165,31 @@ type Conn struct {
 	Probe          bool // TCP that began with neither SYN nor ACK, as no TCP does (RFC 9293, 3.10.7): FIN, NULL, Xmas
 }
 
+// Activity says that a connection carries payload: it comes with the first
+// payload after at least ActivityEvery of packet time since the one before it,
+// so that a long transfer shows while it runs, and a connection that is held
+// open shows each time that it speaks. Counts are so far, as in Conn; the
+// first comes no sooner than ActivityEvery after the start.
+type Activity struct {
+	Meta                  // of the packet that caused it
+	ID             uint64 // of the connection
+	Proto          uint8  // IP protocol: 6 TCP, 17 UDP
+	Client, Server netip.AddrPort
+	ClientMAC      MAC // zero when unknown
+	ServerMAC      MAC
+	FromServer     bool          // who sent that packet
+	Idle           time.Duration // since the payload before it
+	Start          time.Time
+	Sent, Received uint64 // payload bytes, that packet included
+	SentPackets    uint64
+	RecvPackets    uint64
+	Multicast      bool
+}
+
+// ActivityEvery is the least packet time between two Activity events of one
+// connection.
+const ActivityEvery = time.Second
+
 // DHCP is a DHCPv4 message (RFC 2131, 2132).
 type DHCP struct {
 	Meta
@@ -225,40 +250,6 @@ type DNS struct {
 	MessageLen int
 }
 
-// TLSHello is a ClientHello or ServerHello (RFC 8446 section 4.1).
-type TLSHello struct {
-	Meta
-	ConnID         uint64
-	Client, Server netip.AddrPort
-	FromServer     bool
-	Version        uint16 // highest offered or selected
-	SNI            string
-	ALPN           []string
-}
-
-// HTTP is the head of the first plain-text HTTP/1 request of a connection.
-type HTTP struct {
-	Meta
-	ConnID         uint64
-	Client, Server netip.AddrPort
-	Method         string
-	Host           string
-	Path           string // at most 512 bytes
-	UserAgent      string
-}
-
-// SMB is one SMB message header on TCP 445 or 139, the first of a compound;
-// at most 4,096 for one connection.
-type SMB struct {
-	Meta
-	ConnID         uint64
-	Client, Server netip.AddrPort
-	Version        uint8  // 1, 2 (also 3.x), 3 when encrypted (transform header)
-	Command        uint16 // of that version
-	Response       bool
-	Status         uint32 // NTSTATUS of a response
-}
-
 // Malformed says that a frame or a message in it could not be decoded.
 type Malformed struct {
 	Meta
@@ -274,8 +265,6 @@ var (
 	_ Event = (*Conn)(nil)
 	_ Event = (*DHCP)(nil)
 	_ Event = (*DNS)(nil)
-	_ Event = (*TLSHello)(nil)
-	_ Event = (*HTTP)(nil)
-	_ Event = (*SMB)(nil)
+	_ Event = (*Activity)(nil)
 	_ Event = (*Malformed)(nil)
 )
