@@ -3,6 +3,7 @@ package detect
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"sekisho/firmware/asset"
 	"sekisho/firmware/flow"
@@ -25,6 +26,13 @@ type Config struct {
 	DHCPServers []netip.Addr        // known good besides the gateway; empty and no Gateway: the first one seen
 	Decoys      func() []netip.Addr // addresses that nobody uses, read every second; nil: none
 	MaxHosts    int                 // sources that one detector keeps; 0: 4096
+
+	// Suspect says that nothing is to be learnt from a device now. It must not
+	// block; nil: nobody is suspect.
+	Suspect func(flow.MAC) bool
+	// Learn is how long a device is watched before its own history is a
+	// measure, in packet time; 0: a week, the shortest span with every weekday.
+	Learn time.Duration
 }
 
 // Stats counts what the bounds cost. A counter that moves means that somebody
@@ -54,6 +62,9 @@ func New(c Config) *Engine {
 	}
 	if c.MaxHosts <= 0 {
 		c.MaxHosts = 4096
+	}
+	if c.Learn <= 0 {
+		c.Learn = 7 * 24 * time.Hour
 	}
 	n := &network{Config: c}
 	n.asks = newAsks(n)
@@ -156,6 +167,22 @@ func (n *network) source(m flow.MAC, a netip.Addr) source {
 	}
 	return source{mac: m}
 }
+
+// client is who opened the connection that an application event belongs to:
+// m is the event's, fromServer says that the server's packet caused it.
+func (n *network) client(m *flow.Meta, addr netip.Addr, fromServer bool) (source, flow.MAC) {
+	mac := m.SrcMAC
+	if fromServer {
+		mac = m.DstMAC
+	}
+	if mac.IsGroup() {
+		mac = flow.MAC{}
+	}
+	return n.source(mac, addr), mac
+}
+
+// suspect says that nothing may be learnt from a device.
+func (n *network) suspect(m flow.MAC) bool { return n.Suspect != nil && n.Suspect(m) }
 
 // host describes one device for a finding; a is the address it is about.
 func (n *network) host(m flow.MAC, a netip.Addr) Host {
