@@ -76,6 +76,7 @@ func New(c Config) *Engine {
 		newHostScan(n),
 		newPortScan(n),
 		newARPScan(n),
+		newFlood(n),
 	}}
 }
 

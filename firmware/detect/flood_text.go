@@ -19,8 +19,8 @@ func (d *flood) finding(now, first time.Time, tech string, h Host, peers []Host,
 	}
 }
 
-// excess is the probability of a flood: even odds at the threshold, and the
-// logarithm of how far the sum is above it.
+// excess is the score of a sum: 0.7, what medium begins with, at the threshold,
+// towards 1 as the sum leaves it behind.
 func excess(sum, threshold int) float64 {
 	return 1 - 0.3*float64(threshold)/float64(max(sum, threshold))
 }
