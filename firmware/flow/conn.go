@@ -86,6 +86,7 @@ func (t *Tracker) become(i uint32, c *conn, state ConnState, emit func(Event)) {
 		t.bothWays(i, c)
 	case ConnClosed:
 		t.streams.release(c)
+		t.dialogues.release(c)
 		t.table.finish(i, c)
 		t.schedule(i, c, t.due(c))
 	}
@@ -138,6 +139,7 @@ func (t *Tracker) forget(i uint32, c *conn, ns int64, emit func(Event)) {
 		}
 	}
 	t.streams.release(c)
+	t.dialogues.release(c)
 	t.unschedule(c)
 	t.table.remove(i)
 }

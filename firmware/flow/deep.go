@@ -10,18 +10,37 @@ import (
 // app is what one direction of a connection was found to carry.
 type app uint8
 
+// What is read at its head, and in SMB's way.
 const (
 	appUnknown app = iota
+	appDone        // nothing that is read, or read to the end
 	appTLS
 	appHTTP
 	appSMB
 	appDNS
-	appDone // nothing that is read, or read to the end
+)
+
+// What is read as a dialogue (see dialogue.hear): one constant, one case in
+// sniff, one in hear.
+const (
+	appDialogue app = iota + 64
+	appSSH
 )
 
 // maxTries is how many payload segments of a direction may pass until its head
-// must be complete.
-const maxTries = 8
+// must be complete; maxTriesTLS is the same for a TLS server, whose head is
+// its certificates too.
+const (
+	maxTries    = 8
+	maxTriesTLS = 32
+)
+
+func headLimits(c *conn, dir int) (tries uint8, bytes int) {
+	if dir == 1 && c.app[1] == appTLS {
+		return maxTriesTLS, streamBytesTLS
+	}
+	return maxTries, streamBytes
+}
 
 // deepDecoders are reused: what they read is copied into an event before the
 // next message.
@@ -30,6 +49,8 @@ type deepDecoders struct {
 	ndp  layers.ICMPv6Options
 	dns  dnsmessage.Parser
 	tls  []byte // handshake bytes of a hello that spans records
+
+	hello fingerprint // of the hello at hand
 }
 
 type parser uint8
@@ -65,9 +86,9 @@ func (t *Tracker) parse(p parser, data []byte, emit func(Event)) bool {
 	return err == nil
 }
 
-// guarded is the one place where a panic of a decoder ends. It covers parsers
+// guard is the one place where a panic of a decoder ends. It covers parsers
 // only and never a consumer: those run after it has returned.
-func (t *Tracker) guarded(p parser, data []byte) (err *Error) {
+func (t *Tracker) guard(p parser, read func() *Error) (err *Error) {
 	defer func() {
 		if recover() != nil {
 			t.stats.Panics++
@@ -75,23 +96,32 @@ func (t *Tracker) guarded(p parser, data []byte) (err *Error) {
 		}
 	}()
 	t.stats.DeepParsed++
-	switch p {
-	case parseNDP:
-		return t.deep.readNDP(data, &t.ev.ndp)
-	case parseDHCP:
-		return t.deep.readDHCP(data, &t.ev.dhcp)
-	case parseDNS:
-		return t.deep.readDNS(data, &t.ev.dns)
-	case parseTLS:
-		return t.deep.readTLS(data, &t.ev.tls)
-	case parseHTTP:
-		return readHTTP(data, &t.ev.http)
-	}
-	return readSMB(data, &t.ev.smb)
+	return read()
 }
 
-// udpPayload reads the datagrams by which hosts name themselves.
-func (t *Tracker) udpPayload(emit func(Event)) {
+// guarded runs the parsers that read into the Tracker's own event.
+func (t *Tracker) guarded(p parser, data []byte) *Error {
+	return t.guard(p, func() *Error {
+		switch p {
+		case parseNDP:
+			return t.deep.readNDP(data, &t.ev.ndp)
+		case parseDHCP:
+			return t.deep.readDHCP(data, &t.ev.dhcp)
+		case parseDNS:
+			return t.deep.readDNS(data, &t.ev.dns)
+		case parseTLS:
+			return t.deep.readTLS(data, &t.ev.tls)
+		case parseHTTP:
+			return readHTTP(data, &t.ev.http)
+		}
+		return readSMB(data, &t.ev.smb)
+	})
+}
+
+// udpPayload reads the datagrams of protocols that are known by their port. c
+// is the pair that the datagram belongs to; c.tries[dir] is free for readers
+// that want only the first ones.
+func (t *Tracker) udpPayload(c *conn, dir int, emit func(Event)) {
 	h := &t.hdr
 	src, dst := h.SrcPort, h.DstPort
 	if dst == 67 || dst == 68 { // a client believes a server on whatever source port
@@ -111,6 +141,10 @@ func (t *Tracker) udpPayload(emit func(Event)) {
 	}
 	if ok {
 		t.message(proto, false, h.Payload, emit)
+		return
+	}
+	switch _, _, _, server := c.ends(); server {
+	// One case for each protocol that is read by its server's port.
 	}
 }
 
@@ -129,11 +163,14 @@ func (t *Tracker) message(proto NameProto, tcp bool, msg []byte, emit func(Event
 
 // tcpPayload reads the first bytes of each direction of a connection.
 func (t *Tracker) tcpPayload(c *conn, dir int, emit func(Event)) {
-	switch c.app[dir] {
-	case appDone:
+	switch a := c.app[dir]; {
+	case a == appDone:
 		return
-	case appSMB:
+	case a == appSMB:
 		t.smb(c, dir, emit)
+		return
+	case a >= appDialogue && c.dialogue != 0:
+		t.listen(c, dir, emit)
 		return
 	}
 	h := &t.hdr
@@ -141,12 +178,13 @@ func (t *Tracker) tcpPayload(c *conn, dir int, emit func(Event)) {
 		t.giveUp(c, dir, true)
 		return
 	}
-	if c.tries[dir]++; c.tries[dir] > maxTries {
+	tries, size := headLimits(c, dir)
+	if c.tries[dir]++; c.tries[dir] > tries {
 		t.giveUp(c, dir, c.app[dir] != appUnknown || c.stream[dir] != 0)
 		return
 	}
 	data := h.Payload
-	if first := c.isn[dir] + 1; c.stream[dir] != 0 || h.Seq != first {
+	if first := c.isn[dir] + 1 + c.shift[dir]; c.stream[dir] != 0 || h.Seq != first {
 		if c.stream[dir] == 0 {
 			if c.stream[dir] = t.streams.take(first); c.stream[dir] == 0 {
 				t.giveUp(c, dir, true)
@@ -154,6 +192,7 @@ func (t *Tracker) tcpPayload(c *conn, dir int, emit func(Event)) {
 			}
 		}
 		s := &t.streams.slot[c.stream[dir]]
+		s.limit = size
 		s.add(h.Seq, data)
 		if data = s.head(); len(data) == 0 {
 			return
@@ -170,7 +209,7 @@ func (t *Tracker) tcpPayload(c *conn, dir int, emit func(Event)) {
 		}
 		t.streams.slot[c.stream[dir]].add(h.Seq, data)
 	}
-	if len(t.streams.slot[c.stream[dir]].head()) == streamBytes {
+	if len(t.streams.slot[c.stream[dir]].head()) == size {
 		t.giveUp(c, dir, true)
 	}
 }
@@ -201,6 +240,9 @@ func (t *Tracker) head(c *conn, dir int, data []byte, emit func(Event)) bool {
 		return t.dnsStream(c, dir, data, emit)
 	case appSMB:
 		t.smbBegin(c, dir, emit)
+	case appDone:
+	default:
+		t.converse(c, dir, data, emit)
 	}
 	return true
 }
@@ -222,10 +264,39 @@ func sniff(c *conn, dir int, b []byte) app {
 		}
 	case port == 445, port == 139:
 		return appSMB
-	case dir == 0 && b[0] >= 'A' && b[0] <= 'Z':
-		return sniffHTTP(b)
 	}
-	return appDone
+	return sniffText(b, dir)
+}
+
+// openings are texts with which a direction begins. from says who sends it: 0
+// the client, 1 the server, 2 either.
+var openings = [...]struct {
+	text string
+	from int
+	app  app
+}{
+	{"SSH-", 2, appSSH},
+}
+
+// sniffText needs a whole opening or HTTP method, and waits while the bytes
+// may become one.
+func sniffText(b []byte, dir int) app {
+	found := appDone
+	if dir == 0 && b[0] >= 'A' && b[0] <= 'Z' {
+		if found = sniffHTTP(b); found == appHTTP {
+			return found
+		}
+	}
+	for i := range openings {
+		o := &openings[i]
+		if n := min(len(o.text), len(b)); (o.from == dir || o.from == 2) && string(b[:n]) == o.text[:n] {
+			if n == len(o.text) {
+				return o.app
+			}
+			found = appUnknown
+		}
+	}
+	return found
 }
 
 // dnsStream reads the first message of each direction of DNS over TCP (RFC 1035

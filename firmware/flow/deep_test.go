@@ -53,6 +53,8 @@ func (k *talker) emit(ev Event) {
 		k.seen = append(k.seen, fmt.Sprintf("ndp %d target=%v link=%v life=%d %v %v", e.Type, e.Target, e.LinkAddr, e.Lifetime, e.Prefixes, e.RDNSS))
 	case *ARP:
 		k.seen = append(k.seen, fmt.Sprintf("arp %d %v %v %v %v", e.Op, e.SenderMAC, e.SenderIP, e.TargetMAC, e.TargetIP))
+	case *Banner:
+		k.seen = append(k.seen, fmt.Sprintf("banner %s server=%v %s", e.Service, e.FromServer, e.Text))
 	case *Malformed:
 		k.seen = append(k.seen, "malformed "+e.Layer+": "+e.Reason)
 	}

@@ -1,9 +1,10 @@
 package flow
 
 const (
-	streamBytes = 8 << 10 // a ClientHello with post-quantum keys takes about 1.8 kB
-	streamSlots = 256     // 2 MB when all are in use at once
-	streamGaps  = 4       // pieces out of order that are kept apart
+	streamBytes    = 8 << 10  // a ClientHello with post-quantum keys takes about 1.8 kB
+	streamBytesTLS = 32 << 10 // a server's certificates take 3 to 10 kB
+	streamSlots    = 256      // 2 MB when all are in use at once; 8 MB when all have been a TLS server's
+	streamGaps     = 4        // pieces out of order that are kept apart
 )
 
 // span is a range of bytes that have arrived, relative to the stream's start.
@@ -14,6 +15,7 @@ type stream struct {
 	base  uint32 // sequence number of buf[0]
 	spans [streamGaps]span
 	n     int
+	limit int // bytes that may be kept
 	buf   []byte
 	next  uint32 // free list
 }
@@ -37,7 +39,7 @@ func (s *streams) take(base uint32) uint32 {
 	} else {
 		return 0
 	}
-	s.slot[i].base, s.slot[i].n = base, 0
+	s.slot[i].base, s.slot[i].n, s.slot[i].limit = base, 0, streamBytes
 	return i
 }
 
@@ -64,10 +66,13 @@ func (s *stream) add(seq uint32, data []byte) {
 		}
 		data, off = data[-off:], 0
 	}
-	if off >= streamBytes {
+	if off >= int64(s.limit) {
 		return
 	}
-	data = data[:min(len(data), streamBytes-int(off))]
+	data = data[:min(len(data), s.limit-int(off))]
+	if int(off)+len(data) > len(s.buf) {
+		s.buf = append(s.buf, make([]byte, s.limit-len(s.buf))...)
+	}
 	in := span{uint32(off), uint32(off) + uint32(len(data))}
 	for in.from < in.to && s.fill(&in, &data) {
 	}

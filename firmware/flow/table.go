@@ -51,6 +51,8 @@ type conn struct {
 	reported uint64    // packets when the last event was emitted
 	isn      [2]uint32 // initial sequence numbers, TCP
 	stream   [2]uint32 // reassembly slot of each direction, 0: none
+	shift    [2]uint32 // where the head begins, bytes behind the direction's first one
+	dialogue uint32    // slot of what is read past the head, 0: none
 
 	wheelNext, wheelPrev, wheelSlot uint32
 	listNext, listPrev              uint32
@@ -73,6 +75,7 @@ type conn struct {
 	fin       [2]bool
 	app       [2]app
 	tries     [2]uint8 // payload segments that the deep part looked at
+	part      [2]uint8 // messages of a direction's head that were emitted already
 }
 
 func (c *conn) ends() (client, server *Addr, clientPort, serverPort uint16) {

@@ -64,6 +64,7 @@ type Stats struct {
 	DeepSkipped     uint64 // stream heads given up: too long, gap, no slot
 	DNS, DHCP       uint64 // messages decoded
 	TLS, HTTP, SMB  uint64
+	Banners         uint64
 }
 
 // retrySYN is how long a failed TCP attempt is remembered: the longest pause
@@ -107,6 +108,7 @@ type Tracker struct {
 	lastID    uint64
 	fragments [fragmentSlots]fragment
 	streams   streams
+	dialogues dialogues
 
 	hdr   Header
 	frame *capture.Frame // the one at hand, nil between calls
@@ -128,6 +130,8 @@ type events struct {
 	http  HTTP
 	smb   SMB
 	wrong Malformed
+
+	banner Banner
 }
 
 // New returns a Tracker with an empty table.

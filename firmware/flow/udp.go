@@ -36,6 +36,6 @@ func (t *Tracker) udp(emit func(Event)) {
 	if h.Fragment {
 		t.firstFragment(i, c, dir)
 	} else if len(h.Payload) > 0 && h.PayloadLen == len(h.Payload) {
-		t.udpPayload(emit)
+		t.udpPayload(c, dir, emit)
 	}
 }
