@@ -77,6 +77,8 @@ func New(c Config) *Engine {
 		newPortScan(n),
 		newARPScan(n),
 		newFlood(n),
+		newMACConflict(n),
+		newRogueRA(n),
 	}}
 }
 

@@ -37,8 +37,8 @@ type flood struct {
 	net  *network
 	open *table[serviceAt, cusum]
 	ping *table[pairKey, cusum]
-	dhcp *table[flow.MAC, asked]
-	conn *table[uint64, pace]
+	dhcp *table[flow.MAC, leaseAsks]
+	conn *table[uint64, floodPace]
 	out  []Finding
 }
 
@@ -76,16 +76,16 @@ func (c *cusum) add(n, slack int, t time.Time) {
 	}
 }
 
-// asked counts the DHCP requests of one sender within dhcpWindow.
-type asked struct {
+// leaseAsks counts the DHCP requests of one sender within dhcpWindow.
+type leaseAsks struct {
 	n       int
 	from    time.Time
 	clients map[flow.MAC]struct{}
 	told    told
 }
 
-// pace is how far one connection had come at its last Activity.
-type pace struct {
+// floodPace is how far one connection had come at its last Activity.
+type floodPace struct {
 	at      time.Time
 	sent    uint64
 	bytes   uint64
@@ -115,7 +115,7 @@ const (
 func newFlood(n *network) *flood {
 	return &flood{
 		net: n, open: newTable[serviceAt, cusum](2*n.MaxHosts, 0), ping: newTable[pairKey, cusum](n.MaxHosts, 0),
-		dhcp: newTable[flow.MAC, asked](n.MaxHosts, 1<<14), conn: newTable[uint64, pace](1024, 0),
+		dhcp: newTable[flow.MAC, leaseAsks](n.MaxHosts, 1<<14), conn: newTable[uint64, floodPace](1024, 0),
 	}
 }
 

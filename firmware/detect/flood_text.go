@@ -50,7 +50,7 @@ func (d *flood) pings(e *flow.ICMP, c *cusum, conf Confidence) Finding {
 	return f
 }
 
-func (d *flood) leases(e *flow.DHCP, a *asked) Finding {
+func (d *flood) leases(e *flow.DHCP, a *leaseAsks) Finding {
 	h := d.net.host(e.SrcMAC, e.ClientIP)
 	f := d.finding(e.Time, a.from, "T1499.002", h, nil, excess(max(a.n, dhcpMedium), dhcpMedium), Medium)
 	tEN, tJA := span(e.Time.Sub(a.from))
@@ -63,7 +63,7 @@ func (d *flood) leases(e *flow.DHCP, a *asked) Finding {
 	return f
 }
 
-func (d *flood) packets(e *flow.Activity, p *pace, packets uint64, since time.Duration, conf Confidence) Finding {
+func (d *flood) packets(e *flow.Activity, p *floodPace, packets uint64, since time.Duration, conf Confidence) Finding {
 	h, to := d.net.host(e.ClientMAC, e.Client.Addr()), d.net.peer(e.Server.Addr())
 	f := d.finding(e.Time, p.first, "T1498.001", h, []Host{to}, 0.8, conf)
 	rate := int(float64(packets) / since.Seconds())
