@@ -13,6 +13,9 @@ const (
 	tlsClientHello       = 1
 	tlsServerHello       = 2
 	extServerName        = 0
+	extGroups            = 10
+	extPointFormats      = 11
+	extSignatures        = 13
 	extALPN              = 16
 	extSupportedVersions = 43
 	maxRecord            = 1<<14 + 256
@@ -45,17 +48,32 @@ func (d *deepDecoders) readTLS(data []byte, e *TLSHello) *Error {
 	if err != nil {
 		return err
 	}
+	return d.readHello(msg, e)
+}
+
+// readHello reads one whole handshake message.
+func (d *deepDecoders) readHello(msg []byte, e *TLSHello) *Error {
 	s := cryptobyte.String(msg)
 	var kind uint8
 	var body cryptobyte.String
 	if !s.ReadUint8(&kind) || !s.ReadUint24LengthPrefixed(&body) {
 		return errTLSHello
 	}
+	f := &d.hello
+	f.reset()
 	switch {
 	case kind == tlsClientHello && !e.FromServer:
-		return readClientHello(body, e)
+		if !readClientHello(body, e, f) {
+			return errTLSHello
+		}
+		e.JA3, e.JA4 = f.ja3(), f.ja4(e.QUIC)
+		return nil
 	case kind == tlsServerHello && e.FromServer:
-		return readServerHello(body, e)
+		if !readServerHello(body, e, f) {
+			return errTLSHello
+		}
+		e.JA3 = f.ja3s()
+		return nil
 	}
 	return errTLSHello
 }
@@ -92,48 +110,68 @@ func (d *deepDecoders) handshake(data []byte) ([]byte, *Error) {
 func helloLen(b []byte) int { return 4 + int(b[1])<<16 + int(b[2])<<8 + int(b[3]) }
 
 // readClientHello reads RFC 8446 section 4.1.2.
-func readClientHello(s cryptobyte.String, e *TLSHello) *Error {
+func readClientHello(s cryptobyte.String, e *TLSHello, f *fingerprint) bool {
 	var session, suites, compression, exts cryptobyte.String
 	if !s.ReadUint16(&e.Version) || !s.Skip(32) || !s.ReadUint8LengthPrefixed(&session) ||
 		!s.ReadUint16LengthPrefixed(&suites) || !s.ReadUint8LengthPrefixed(&compression) {
-		return errTLSHello
+		return false
 	}
+	f.legacy = e.Version
+	f.suites = numbers(f.suites, suites)
 	if s.Empty() { // before extensions, RFC 5246 section 7.4.1.2
-		return nil
+		return true
 	}
 	if !s.ReadUint16LengthPrefixed(&exts) {
-		return errTLSHello
+		return false
 	}
 	for !exts.Empty() {
 		var kind uint16
 		var data cryptobyte.String
-		if !exts.ReadUint16(&kind) || !exts.ReadUint16LengthPrefixed(&data) || !e.clientExtension(kind, data) {
-			return errTLSHello
+		if !exts.ReadUint16(&kind) || !exts.ReadUint16LengthPrefixed(&data) || !e.clientExtension(kind, data, f) {
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
-func (e *TLSHello) clientExtension(kind uint16, data cryptobyte.String) bool {
+func (e *TLSHello) clientExtension(kind uint16, data cryptobyte.String, f *fingerprint) bool {
+	if !grease(kind) {
+		f.extensions = append(f.extensions, kind)
+	}
+	var list cryptobyte.String
 	switch kind {
 	case extServerName:
+		f.sni = true
 		return e.serverName(data)
 	case extALPN:
-		return e.alpn(data)
+		return e.alpn(data, f)
+	case extGroups:
+		if data.ReadUint16LengthPrefixed(&list) {
+			f.groups = numbers(f.groups[:0], list)
+		}
+	case extSignatures:
+		if data.ReadUint16LengthPrefixed(&list) {
+			f.signatures = numbers(f.signatures[:0], list)
+		}
+	case extPointFormats:
+		if data.ReadUint8LengthPrefixed(&list) {
+			f.formats = f.formats[:0]
+			for _, v := range list {
+				f.formats = append(f.formats, uint16(v))
+			}
+		}
 	case extSupportedVersions:
-		var list cryptobyte.String
 		if !data.ReadUint8LengthPrefixed(&list) {
 			return false
 		}
-		for !list.Empty() {
-			var v uint16
-			if !list.ReadUint16(&v) {
-				return false
-			}
-			if v&0x0f0f != 0x0a0a { // GREASE, RFC 8701
-				e.Version = max(e.Version, v)
+		var v uint16
+		for list.ReadUint16(&v) {
+			if !grease(v) {
+				f.offered = max(f.offered, v)
 			}
 		}
+		e.Version = max(e.Version, f.offered)
+		return list.Empty()
 	}
 	return true
 }
@@ -161,7 +199,7 @@ func (e *TLSHello) serverName(data cryptobyte.String) bool {
 }
 
 // alpn reads RFC 7301 section 3.1.
-func (e *TLSHello) alpn(data cryptobyte.String) bool {
+func (e *TLSHello) alpn(data cryptobyte.String, f *fingerprint) bool {
 	var list cryptobyte.String
 	if !data.ReadUint16LengthPrefixed(&list) {
 		return false
@@ -171,6 +209,9 @@ func (e *TLSHello) alpn(data cryptobyte.String) bool {
 		if !list.ReadUint8LengthPrefixed(&name) {
 			return false
 		}
+		if f.alpn == nil {
+			f.alpn = name
+		}
 		if len(e.ALPN) < maxALPN {
 			e.ALPN = append(e.ALPN, printable(name))
 		}
@@ -179,33 +220,38 @@ func (e *TLSHello) alpn(data cryptobyte.String) bool {
 }
 
 // readServerHello reads RFC 8446 section 4.1.3.
-func readServerHello(s cryptobyte.String, e *TLSHello) *Error {
+func readServerHello(s cryptobyte.String, e *TLSHello, f *fingerprint) bool {
 	var session, exts cryptobyte.String
-	if !s.ReadUint16(&e.Version) || !s.Skip(32) || !s.ReadUint8LengthPrefixed(&session) || !s.Skip(3) {
-		return errTLSHello
+	var suite uint16
+	if !s.ReadUint16(&e.Version) || !s.Skip(32) || !s.ReadUint8LengthPrefixed(&session) ||
+		!s.ReadUint16(&suite) || !s.Skip(1) {
+		return false
 	}
+	f.legacy = e.Version
+	f.suites = append(f.suites, suite)
 	if s.Empty() {
-		return nil
+		return true
 	}
 	if !s.ReadUint16LengthPrefixed(&exts) {
-		return errTLSHello
+		return false
 	}
 	for !exts.Empty() {
 		var kind uint16
 		var data cryptobyte.String
 		if !exts.ReadUint16(&kind) || !exts.ReadUint16LengthPrefixed(&data) {
-			return errTLSHello
+			return false
 		}
+		f.extensions = append(f.extensions, kind)
 		switch kind {
 		case extSupportedVersions:
 			if !data.ReadUint16(&e.Version) {
-				return errTLSHello
+				return false
 			}
 		case extALPN:
-			if !e.alpn(data) {
-				return errTLSHello
+			if !e.alpn(data, f) {
+				return false
 			}
 		}
 	}
-	return nil
+	return true
 }
