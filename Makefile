@@ -60,6 +60,13 @@ define bench
 	/^(---|FAIL|panic|#)|_test.go:/'
 endef
 
+CORPUS ?= ../shared/corpus
+EVAL   ?=
+
+.PHONY: eval
+eval: ## score the detectors over the captures in CORPUS; EVAL='--files --json out.json' and more: --help
+	go run ./firmware/cmd/eval --corpus $(CORPUS) $(EVAL)
+
 .PHONY: bench
 bench: build ## measure: ratios in one run, see firmware/README.md
 	$(call need,$(LAB_PKGS))

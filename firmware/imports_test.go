@@ -18,6 +18,7 @@ import (
 var allowed = map[string][]string{
 	"firmware/cmd/sekisho":    {"*"},
 	"firmware/cmd/sekishoctl": {"firmware/evidence", "firmware/ledger"},
+	"firmware/cmd/eval":       {"*"},
 	"firmware/capture":        {},
 	"firmware/flow":           {"firmware/capture"},
 	"firmware/asset":          {"firmware/flow"},
@@ -27,6 +28,7 @@ var allowed = map[string][]string{
 	"firmware/evidence":       {"firmware/capture", "firmware/ledger", "firmware/durable"},
 	"firmware/ledger":         {"firmware/durable"},
 	"firmware/durable":        {},
+	"firmware/eval":           {"firmware/detect", "firmware/incident", "firmware/flow"},
 	"firmware/store":          {"firmware/incident", "firmware/asset"},
 	"firmware/health":         {},
 	"firmware/config":         {},
