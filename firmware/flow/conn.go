@@ -1,6 +1,9 @@
 package flow
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // open makes a connection for the packet at hand and emits its first event.
 // client says whether the sender is the client.
@@ -13,6 +16,7 @@ func (t *Tracker) open(k *key, srcIsA, senderIsClient bool, state ConnState, emi
 	t.lastID++
 	t.stats.Conns++
 	c.id, c.start, c.last, c.state = t.lastID, t.now, t.now, state
+	c.spoke, c.activity = t.now, t.now+int64(ActivityEvery)
 	c.clientIsB = srcIsA != senderIsClient
 	c.midStream = state != ConnAttempt
 	c.probe = state == ConnAttempt && h.Proto == ProtoTCP && h.TCPFlags&FlagSYN == 0
@@ -75,6 +79,27 @@ func (t *Tracker) bothWays(i uint32, c *conn) {
 	if c.state == ConnEstablished && c.source != 0 && c.packets[0] > 0 && c.packets[1] > 0 {
 		t.table.unlist(i, c)
 	}
+}
+
+// speak takes note of payload, once the state is as the packet at hand made it.
+func (t *Tracker) speak(c *conn, dir int, emit func(Event)) {
+	if t.now >= c.activity {
+		t.active(c, dir, emit)
+	}
+	c.spoke = t.now
+}
+
+func (t *Tracker) active(c *conn, dir int, emit func(Event)) {
+	c.activity = t.now + int64(ActivityEvery)
+	e := &t.ev.activity
+	*e = Activity{
+		Meta: t.here(), ID: c.id, Proto: c.key.proto, ClientMAC: c.clientMAC, ServerMAC: c.serverMAC,
+		FromServer: dir == 1, Idle: time.Duration(t.now - c.spoke), Start: utc(c.start),
+		Sent: c.bytes[0], Received: c.bytes[1], SentPackets: c.packets[0], RecvPackets: c.packets[1],
+		Multicast: c.multicast,
+	}
+	e.Client, e.Server = c.addrPorts()
+	emit(e)
 }
 
 // become moves the connection forward because of the packet at hand.

@@ -102,6 +102,13 @@ func (s *script) emit(ev Event) {
 		if e.Probe {
 			line += " probe"
 		}
+	case *Activity:
+		who := "client"
+		if e.FromServer {
+			who = "server"
+		}
+		line = fmt.Sprintf("activity %d by %s idle %v sent %d/%d received %d/%d", e.ID, who, e.Idle, e.Sent, e.SentPackets,
+			e.Received, e.RecvPackets)
 	case *ICMP:
 		line = fmt.Sprintf("icmp %d/%d", e.Type, e.Code)
 	case *Malformed:

@@ -46,6 +46,8 @@ type conn struct {
 	id       uint64
 	start    int64
 	last     int64     // last packet, or the moment of closing
+	spoke    int64     // last payload
+	activity int64     // when the next payload is worth an Activity
 	bytes    [2]uint64 // payload: client to server, server to client
 	packets  [2]uint64
 	reported uint64    // packets when the last event was emitted

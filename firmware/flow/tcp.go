@@ -30,10 +30,17 @@ func (t *Tracker) tcp(emit func(Event)) {
 	}
 	t.count(i, c, dir)
 	t.tcpState(i, c, dir, emit)
+	if h.PayloadLen > 0 && c.state != ConnClosed && !keepAlive(h) {
+		t.speak(c, dir, emit)
+	}
 	if len(h.Payload) > 0 && c.state == ConnEstablished && !h.Fragment {
 		t.tcpPayload(c, dir, emit)
 	}
 }
+
+// keepAlive recognises the probe with one octet of garbage (RFC 1122 section
+// 4.2.3.6), which nobody has said: no application writes a byte without PSH.
+func keepAlive(h *Header) bool { return h.PayloadLen == 1 && h.TCPFlags&FlagPSH == 0 }
 
 // newSYN says whether a SYN starts another connection on the ports of a known
 // one, instead of being a retransmission or one half of a simultaneous open.

@@ -148,6 +148,7 @@ func (t *Tracker) stepTo(ns int64) {
 			continue
 		}
 		c.start, c.last = min(c.start, ns), min(c.last, ns)
+		c.spoke, c.activity = min(c.spoke, ns), min(c.activity, ns+int64(ActivityEvery))
 		c.wheelSlot = 0
 		t.schedule(i, c, t.due(c))
 	}

@@ -131,7 +131,8 @@ type events struct {
 	smb   SMB
 	wrong Malformed
 
-	banner Banner
+	activity Activity
+	banner   Banner
 }
 
 // New returns a Tracker with an empty table.

@@ -32,6 +32,9 @@ func (t *Tracker) udp(emit func(Event)) {
 		if dir == 1 && c.state < ConnEstablished {
 			t.become(i, c, ConnEstablished, emit)
 		}
+		if h.PayloadLen > 0 {
+			t.speak(c, dir, emit)
+		}
 	}
 	if h.Fragment {
 		t.firstFragment(i, c, dir)
