@@ -1,0 +1,363 @@
+package detect
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+	"time"
+
+	"sekisho/firmware/flow"
+)
+
+// dnsTunnel bounds what a device can tell the owner of a domain by the names
+// that it asks: Paxson, Christodorescu, Javed, Rao, Sailer, Schales, Stoecklin,
+// Thomas, Venema and Weaver, "Practical Comprehensive Bounds on Surreptitious
+// Communication over DNS", USENIX Security 2013. Whatever the encoding and the
+// tool, a channel of n bytes needs names of n bytes of information; ordinary
+// look-ups repeat few names. The paper's bound is 4 kB a day for each client
+// and domain. Here it is a bucket that drains that much in a day, so that a
+// fast channel is found as soon as it has sent so much, and a slow one within
+// the day.
+//
+// What differs from the paper: the length of an adaptive code takes the place
+// of gzip (dns_code.go); types of questions are in the bound, their timing and
+// the choice among names asked before are not, since both need the whole day
+// in memory: a channel by those only is missed, at a few bits a question. The
+// lists that the paper makes by hand are one list of look-up services
+// (suffix.go), and three rules that need no list: names asked again mean a
+// service (a channel must avoid caches), a domain that three devices feed is a
+// product, and a name that is some other name with a search domain behind it
+// counts only when it exists.
+//
+// Bands. Medium: above the bound, four of five questions new. High: moreover
+// as much came back, in answers to questions that devices rarely ask (TXT,
+// NULL, MX, CNAME, private types): a channel in both directions. Less is low.
+//
+// Limits. Below 4 kB a day nothing is said. Names under .arpa are not looked
+// at. DNS inside HTTPS or TLS cannot be read. Of DNS over TCP the first
+// message of each direction is seen. A forwarder inside the office is named
+// only when the device that asked it cannot be seen.
+type dnsTunnel struct {
+	net  *network
+	fwd  *forwarders
+	tab  *table[zoneKey, zone]
+	fans *table[string, fans]
+	out  []Finding
+}
+
+// zoneKey: domain is "" for names outside the internet's tree, which are kept
+// by the server that answers them: a tool that talks to its own server straight
+// needs no domain.
+type zoneKey struct {
+	src    source
+	domain string
+	server netip.Addr
+}
+
+type zone struct {
+	seen     map[uint64]struct{} // names, questions and labels by hash
+	code     nameCode
+	types    [9]uint16
+	up, down drain
+	sent     float64 // bytes of information in names, all time
+	received float64
+	fresh    int // questions asked for the first time
+	repeats  int
+	bulk     int // of fresh: of a type whose answer carries text
+	label    string
+	from     netip.Addr
+	first    time.Time
+	answered bool
+	told     told
+}
+
+// fans are the devices that tell one domain a quarter of the bound.
+type fans struct {
+	src [3]source
+	n   int
+}
+
+// drain is a bucket that loses dayBound in a day.
+type drain struct {
+	level float64
+	at    time.Time
+}
+
+func (d *drain) add(by float64, t time.Time) {
+	if dt := t.Sub(d.at); dt > 0 {
+		d.level = max(0, d.level-dayBound*dt.Hours()/24)
+		d.at = t
+	}
+	d.level += by
+}
+
+const (
+	dayBound = 4096 // bytes: section 5 of the paper, for one client, domain and day
+	// A name costs three or four entries; a channel reaches the bound with a
+	// few hundred names. Beyond this all is forgotten and counted again.
+	maxSeen    = 8192
+	seenBudget = 1 << 18
+)
+
+func newDNSTunnel(n *network) *dnsTunnel {
+	return &dnsTunnel{net: n, fwd: newForwarders(n), tab: newTable[zoneKey, zone](4*n.MaxHosts, seenBudget),
+		fans: newTable[string, fans](n.MaxHosts, 0)}
+}
+
+func (d *dnsTunnel) Name() string      { return "dns_tunnel" }
+func (d *dnsTunnel) size() int         { return d.tab.size() }
+func (d *dnsTunnel) evictions() uint64 { return d.tab.evicted }
+
+func (d *dnsTunnel) Observe(ev flow.Event) []Finding {
+	e, ok := ev.(*flow.DNS)
+	if !ok || e.Proto != flow.NameDNS || e.Opcode != 0 || e.QName == "" || reverse(e.QName) {
+		return nil
+	}
+	d.out = d.out[:0]
+	if e.Response {
+		d.answer(e)
+	} else if src, ok := d.net.asker(e); ok {
+		d.ask(e, src)
+	}
+	return d.out
+}
+
+func (d *dnsTunnel) ask(e *flow.DNS, src source) {
+	forwards, seen := d.fwd.cause(src, hash64(e.QName), e.Time)
+	if seen {
+		return
+	}
+	k, prefix := keyOf(e, src, e.Dst.Addr())
+	if prefix == "" || lookupServices[k.domain] || appended(prefix) {
+		return
+	}
+	if z := d.question(e, k, prefix, e.Src.Addr()); z != nil {
+		d.judge(e, k, z, e.SrcMAC, forwards)
+	}
+}
+
+// keyOf finds the channel that a name would belong to, and what of the name is
+// the sender's to choose.
+func keyOf(e *flow.DNS, src source, server netip.Addr) (k zoneKey, prefix string) {
+	domain, public := domainOf(e.QName)
+	if !public {
+		return zoneKey{src: src, server: server}, e.QName
+	}
+	if domain == "" || len(domain) == len(e.QName) {
+		return k, ""
+	}
+	return zoneKey{src: src, domain: domain}, e.QName[:len(e.QName)-len(domain)-1]
+}
+
+// question counts what a question tells; nil when it was asked before.
+func (d *dnsTunnel) question(e *flow.DNS, k zoneKey, prefix string, from netip.Addr) *zone {
+	z := d.tab.peek(k)
+	if z == nil {
+		k.domain = strings.Clone(k.domain)
+		z = d.tab.get(k)
+		*z = zone{seen: make(map[uint64]struct{}, 4), first: e.Time, label: nameOf(k, e.QName)}
+	} else {
+		z = d.tab.get(k)
+	}
+	name := hash64(e.QName)
+	if !d.note(k, z, name+uint64(e.QType)*0x9e3779b97f4a7c15) {
+		z.repeats++
+		return nil
+	}
+	z.from = from
+	z.fresh++
+	if carries(e.QType) {
+		z.bulk++
+	}
+	bits := z.typeBits(e.QType)
+	if d.note(k, z, name) {
+		bits += z.code.bits(prefix, len(z.seen), func(label string) bool { return !d.note(k, z, hash64(label)) })
+		if k.domain == "" {
+			z.label = commonSuffix(z.label, e.QName)
+		}
+	}
+	z.up.add(bits/8, e.Time)
+	z.sent += bits / 8
+	return z
+}
+
+// note reports whether a hash is new.
+func (d *dnsTunnel) note(k zoneKey, z *zone, h uint64) bool {
+	if _, ok := z.seen[h]; ok {
+		return false
+	}
+	if len(z.seen) >= maxSeen {
+		d.tab.grow(k, -len(z.seen))
+		clear(z.seen)
+	}
+	z.seen[h] = struct{}{}
+	d.tab.grow(k, 1)
+	return true
+}
+
+// typeBits is what the choice of a question's type tells, coded as the names.
+func (z *zone) typeBits(t uint16) float64 {
+	i := 0
+	switch t {
+	case typeA:
+		i = 1
+	case typeAAAA:
+		i = 2
+	case typeCNAME:
+		i = 3
+	case typeMX:
+		i = 4
+	case typeTXT:
+		i = 5
+	case typeNULL:
+		i = 6
+	case typeSRV:
+		i = 7
+	case 65: // HTTPS, RFC 9460
+		i = 8
+	}
+	total := 0.0
+	for _, n := range z.types {
+		total += float64(n)
+	}
+	bits := -math.Log2((float64(z.types[i]) + 0.5) / (total + float64(len(z.types))/2))
+	if z.types[i]++; z.types[i] == math.MaxUint16 {
+		for j := range z.types {
+			z.types[j] /= 2
+		}
+	}
+	if i == 0 {
+		bits += 16
+	}
+	return bits
+}
+
+// answer counts what came back, once for each question.
+func (d *dnsTunnel) answer(e *flow.DNS) {
+	d.fwd.answered(e)
+	if e.RCode == nxDomain {
+		return
+	}
+	src := d.net.answerTo(e)
+	k, prefix := keyOf(e, src, e.Src.Addr())
+	if prefix == "" || lookupServices[k.domain] || d.net.own(e.DstMAC, e.Dst.Addr()) {
+		return
+	}
+	if appended(prefix) && e.RCode == 0 && len(e.Answers) > 0 {
+		if d.question(e, k, prefix, e.Dst.Addr()) == nil {
+			return
+		}
+	}
+	z := d.tab.peek(k)
+	if z == nil || !carries(e.QType) {
+		return
+	}
+	size := 0
+	for i := range e.Answers {
+		if e.Answers[i].Type == e.QType {
+			size += e.Answers[i].Size
+		}
+	}
+	if size == 0 || !d.note(k, z, ^hash64(e.QName)-uint64(e.QType)) {
+		return
+	}
+	z.down.add(float64(size), e.Time)
+	z.received += float64(size)
+	d.judge(e, k, z, e.DstMAC, d.fwd.serves.peek(src) != nil)
+}
+
+func (d *dnsTunnel) judge(e *flow.DNS, k zoneKey, z *zone, mac flow.MAC, forwards bool) {
+	if z.up.level < dayBound/4 {
+		return
+	}
+	shared := d.shared(k)
+	if z.up.level < dayBound {
+		return
+	}
+	conf, score := Medium, 0.9
+	if z.down.level >= dayBound && 2*z.bulk >= z.fresh {
+		conf, score = High, 0.99
+	} else if shared {
+		conf, score = Low, 0.3
+	}
+	if 4*z.repeats > z.fresh || forwards || !d.net.onLAN(z.from) || d.net.router(k.src.mac) {
+		conf, score = Low, 0.3
+	}
+	if z.told.more(int(z.sent)+int(z.received), conf) {
+		d.out = append(d.out, d.finding(e, k, z, mac, conf, score))
+	}
+}
+
+// shared says that at least three devices tell this domain much.
+func (d *dnsTunnel) shared(k zoneKey) bool {
+	if k.domain == "" {
+		return false
+	}
+	f := d.fans.get(k.domain)
+	for _, s := range f.src[:f.n] {
+		if s == k.src {
+			return f.n == len(f.src)
+		}
+	}
+	if f.n < len(f.src) {
+		f.src[f.n] = k.src
+		f.n++
+	}
+	return f.n == len(f.src)
+}
+
+func (d *dnsTunnel) finding(e *flow.DNS, k zoneKey, z *zone, mac flow.MAC, conf Confidence, score float64) Finding {
+	if mac.IsGroup() {
+		mac = flow.MAC{}
+	}
+	h := d.net.host(mac, z.from)
+	server := e.Dst.Addr()
+	if e.Response {
+		server = e.Src.Addr()
+	}
+	tEN, tJA := span(e.Time.Sub(z.first))
+	t := Text{
+		EN: fmt.Sprintf("Within %s, %s asked %d different questions under %s, %d of them for text or other data; the names alone hold up to %s.",
+			tEN, h.label(), z.fresh, z.label, z.bulk, kilobytes(z.sent)),
+		JA: fmt.Sprintf("%s が %s の間に、%s の下の名前について %d 種類の問い合わせ（うち %d 件は文字列などのデータの要求）を行いました。名前だけで最大 %s の情報を運べます。",
+			h.label(), tJA, z.label, z.fresh, z.bulk, kilobytes(z.sent)),
+	}
+	if z.received > 0 {
+		t.EN += fmt.Sprintf(" %s of data came back.", kilobytes(z.received))
+		t.JA += fmt.Sprintf("応答として %s のデータが返されています。", kilobytes(z.received))
+	}
+	return Finding{
+		Time: e.Time, Detector: d.Name(), Technique: "T1071.004", Host: h,
+		Peers: []Host{d.net.peer(server)}, PeerCount: 1,
+		Score: score, Confidence: conf, First: z.first, Last: e.Time,
+		Title: Text{
+			EN: fmt.Sprintf("%s is sending data out hidden in DNS names", h.label()),
+			JA: fmt.Sprintf("%s が DNS の名前に隠してデータを送り出しています", h.label()),
+		},
+		Explain: t,
+	}
+}
+
+func kilobytes(n float64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%.0f B", n)
+	}
+	return fmt.Sprintf("%.1f kB", n/1024)
+}
+
+// nameOf is how a text calls the domain of a channel.
+func nameOf(k zoneKey, name string) string {
+	if k.domain != "" {
+		return k.domain
+	}
+	return strings.Clone(name)
+}
+
+// commonSuffix is the labels by which both names end, "" for none.
+func commonSuffix(a, b string) string {
+	for a != "" && !under(b, a) {
+		_, a, _ = strings.Cut(a, ".")
+	}
+	return a
+}
