@@ -51,6 +51,7 @@ type deepDecoders struct {
 	tls  []byte // handshake bytes of a hello that spans records
 
 	hello fingerprint // of the hello at hand
+	certs certReader
 }
 
 type parser uint8
@@ -62,6 +63,7 @@ const (
 	parseTLS
 	parseHTTP
 	parseSMB
+	parseCert
 )
 
 var errPanic = [...]*Error{
@@ -71,6 +73,7 @@ var errPanic = [...]*Error{
 	parseTLS:  {"tls", "the decoder panicked"},
 	parseHTTP: {"http", "the decoder panicked"},
 	parseSMB:  {"smb", "the decoder panicked"},
+	parseCert: {"tls", "the decoder panicked"},
 }
 
 // errMore says that a head is not complete yet. It is never emitted.

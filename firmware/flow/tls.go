@@ -22,29 +22,39 @@ const (
 	maxALPN              = 8
 )
 
-// tlsHead reads the hello that a direction begins with.
+// tlsHead reads the hello that a direction begins with, and the certificate of
+// a server that sends it in the clear, as those before TLS 1.3 do.
 func (t *Tracker) tlsHead(c *conn, dir int, data []byte, emit func(Event)) bool {
+	if c.part[dir] > 0 {
+		return t.tlsCert(c, data, emit)
+	}
 	e := &t.ev.tls
 	*e = TLSHello{FromServer: dir == 1, ALPN: e.ALPN[:0]}
 	err := t.guarded(parseTLS, data)
 	if err == errMore {
 		return false
 	}
-	c.app[dir] = appDone
 	if err != nil {
+		c.app[dir] = appDone
 		t.malformed(err, emit)
 		return true
 	}
 	t.stats.TLS++
 	e.Meta, e.ConnID = t.here(), c.id
 	e.Client, e.Server = c.addrPorts()
+	c.part[dir] = 1
+	more := dir == 1 && e.Version < 0x0304
 	emit(e)
+	if more {
+		return t.tlsCert(c, data, emit)
+	}
+	c.app[dir] = appDone
 	return true
 }
 
 // readTLS reads a ClientHello or ServerHello, whichever e.FromServer asks for.
 func (d *deepDecoders) readTLS(data []byte, e *TLSHello) *Error {
-	msg, err := d.handshake(data)
+	msg, err := d.handshake(data, 0)
 	if err != nil {
 		return err
 	}
@@ -78,33 +88,49 @@ func (d *deepDecoders) readHello(msg []byte, e *TLSHello) *Error {
 	return errTLSHello
 }
 
-// handshake returns the first handshake message, from one record or put
-// together from several.
-func (d *deepDecoders) handshake(data []byte) ([]byte, *Error) {
+// handshake returns the handshake message with number n, from one record or
+// put together from several, its header included.
+func (d *deepDecoders) handshake(data []byte, n int) ([]byte, *Error) {
 	d.tls = d.tls[:0]
 	for first := true; ; first = false {
 		if len(data) < 5 {
 			return nil, errMore
 		}
-		n := int(data[3])<<8 | int(data[4])
-		if data[0] != tlsRecordHandshake || data[1] != 3 || n == 0 || n > maxRecord {
+		size := int(data[3])<<8 | int(data[4])
+		if data[0] != tlsRecordHandshake || data[1] != 3 || size == 0 || size > maxRecord {
 			return nil, errTLSRecord
 		}
-		body := data[5:min(5+n, len(data))]
+		body := data[5:min(5+size, len(data))]
 		if first {
-			if len(body) >= 4 && helloLen(body) <= len(body) {
-				return body[:helloLen(body)], nil
+			if msg := message(body, n); msg != nil {
+				return msg, nil
 			}
 		}
 		d.tls = append(d.tls, body...)
-		if len(d.tls) >= 4 && helloLen(d.tls) <= len(d.tls) {
-			return d.tls[:helloLen(d.tls)], nil
+		if msg := message(d.tls, n); msg != nil {
+			return msg, nil
 		}
-		if len(body) < n {
+		if len(body) < size {
 			return nil, errMore
 		}
-		data = data[5+n:]
+		data = data[5+size:]
 	}
+}
+
+// message returns the whole handshake message with number n, nil when it has
+// not arrived.
+func message(b []byte, n int) []byte {
+	for len(b) >= 4 {
+		size := helloLen(b)
+		switch {
+		case size > len(b):
+			return nil
+		case n == 0:
+			return b[:size]
+		}
+		b, n = b[size:], n-1
+	}
+	return nil
 }
 
 func helloLen(b []byte) int { return 4 + int(b[1])<<16 + int(b[2])<<8 + int(b[3]) }
