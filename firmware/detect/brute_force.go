@@ -1,0 +1,275 @@
+package detect
+
+import (
+	"math"
+	"net/netip"
+	"time"
+
+	"sekisho/firmware/flow"
+)
+
+// bruteForce finds the guessing of passwords (T1110) by two evidences for each
+// client and service of a server.
+//
+// Answers, where the protocol can be read. The sequential test of trw.go over
+// log-ins: a failure speaks for a guesser, a success against. That alone does
+// not tell a guesser from a stored password that is out of date, so what is
+// said depends on what only a list of guesses does: it continues within a
+// second of every refusal (failures.go), or it goes through names. Names are
+// trials of their own: five that fail and none that works is what host_scan
+// asks of addresses. One name, retried at leisure, is never more than low.
+//
+// Shape, where it cannot (SSH, RDP, whatever is wrapped in TLS): connections
+// that carry as much as a key exchange and a few refusals, and no session. The
+// flow records of such attacks were described by Hellemons et al., "SSHCure",
+// AIMS 2012, and Hofstede et al., "SSH Compromise Detection using
+// NetFlow/IPFIX", ACM CCR 2014: nearly constant packets and bytes per flow.
+// Here the sizes come from the protocol (brute_force_shape.go), and what is
+// tested is their rate, by a CUSUM (rise). A session counts against.
+//
+// A source outside the LAN cannot be isolated, but the owner must know that a
+// server of the office is open to it: medium, and told once for each server
+// until twice as many sources guess there; the many that guess a few times each
+// add up.
+//
+// Limits. What cannot be read is never high: automation that opens more than
+// one short SSH session a minute, all of them slow, looks the same. One try a
+// minute and less by shape is not seen, nor is a log-in screen inside an RDP
+// session, nor a web form's answer. T1110.004 cannot be told from T1110.003:
+// secrets are never kept.
+type bruteForce struct {
+	net     *network
+	tab     *table[guessKey, guesses]
+	servers *table[doorKey, door]
+	fans    *table[fanKey, fan]
+	known   *table[netip.AddrPort, *shape] // by banner, on whatever port
+	out     []Finding
+}
+
+type guessKey struct {
+	src     source
+	server  netip.AddrPort
+	service string
+}
+
+type guesses struct {
+	failures
+	tries
+	shape  *shape
+	told   told
+	broken bool   // said that it got in
+	asked  string // Kerberos: the name that the next answer is about
+	hinted bool   // counted at its door or fan
+}
+
+const nameBudget = 1 << 17
+
+func newBruteForce(n *network) *bruteForce {
+	return &bruteForce{net: n,
+		tab:     newTable[guessKey, guesses](4*n.MaxHosts, nameBudget),
+		servers: newTable[doorKey, door](1024, sweepBudget),
+		fans:    newTable[fanKey, fan](n.MaxHosts, sweepBudget),
+		known:   newTable[netip.AddrPort, *shape](4096, 0),
+	}
+}
+
+func (d *bruteForce) Name() string { return "brute_force" }
+func (d *bruteForce) size() int {
+	return d.tab.size() + d.servers.size() + d.fans.size() + d.known.size()
+}
+func (d *bruteForce) evictions() uint64 {
+	return d.tab.evicted + d.servers.evicted + d.fans.evicted + d.known.evicted
+}
+
+func (d *bruteForce) Observe(ev flow.Event) []Finding {
+	d.out = d.out[:0]
+	switch e := ev.(type) {
+	case *flow.Conn:
+		if e.State == flow.ConnClosed && e.Proto == protoTCP {
+			d.closed(e)
+		}
+	case *flow.Login:
+		d.login(e)
+	case *flow.Kerberos:
+		d.kerberos(e)
+	case *flow.Banner:
+		if s := bannerShape(e.Service); s != nil && shapeOf(e.Server.Port()) != s {
+			*d.known.get(e.Server) = s
+		}
+	}
+	return d.out
+}
+
+// attempt is one log-in as both evidences see it.
+type attempt struct {
+	key  guessKey
+	mac  flow.MAC
+	from netip.Addr
+	at   time.Time
+}
+
+func (d *bruteForce) login(e *flow.Login) {
+	src, mac := d.net.client(&e.Meta, e.Client.Addr(), e.FromServer)
+	if d.net.own(mac, e.Client.Addr()) {
+		return
+	}
+	a := attempt{key: guessKey{src, e.Server, e.Service}, mac: mac, from: e.Client.Addr(), at: e.Time}
+	d.answer(a, e.User, e.Result)
+}
+
+// Errors of RFC 4120 section 7.5.9 that a guesser meets: unknown name, locked
+// account, wrong password. 25, "pre-authentication required", comes before
+// every log-in.
+const (
+	krbUnknownClient = 6
+	krbRevoked       = 18
+	krbPreAuthFailed = 24
+)
+
+func (d *bruteForce) kerberos(e *flow.Kerberos) {
+	src, mac := d.net.client(&e.Meta, e.Client.Addr(), e.Type != 10)
+	if d.net.own(mac, e.Client.Addr()) {
+		return
+	}
+	a := attempt{key: guessKey{src, e.Server, "kerberos"}, mac: mac, from: e.Client.Addr(), at: e.Time}
+	switch {
+	case e.Type == 10:
+		d.tab.get(a.key).asked = keep(d.tab.get(a.key).asked, e.User)
+	case e.Type == 11:
+		d.answer(a, d.about(a, e), flow.LoginOK)
+	case e.Type == 30 && (e.Error == krbUnknownClient || e.Error == krbRevoked || e.Error == krbPreAuthFailed):
+		d.answer(a, d.about(a, e), flow.LoginFailed)
+	}
+}
+
+func (d *bruteForce) about(a attempt, e *flow.Kerberos) string {
+	if e.User != "" {
+		return e.User
+	}
+	return d.tab.get(a.key).asked
+}
+
+func (d *bruteForce) answer(a attempt, user string, result flow.LoginResult) {
+	if result == flow.LoginTried {
+		if g := d.tab.peek(a.key); g != nil {
+			g.begin(a.at)
+		}
+		return
+	}
+	g := d.tab.get(a.key)
+	before := g.dead.len() + g.good.len()
+	broke := false
+	if result == flow.LoginFailed {
+		g.fail(user, a.at)
+	} else {
+		broke = g.succeed(user)
+	}
+	d.tab.grow(a.key, g.dead.len()+g.good.len()-before)
+	if result == flow.LoginFailed || broke {
+		d.judge(a, g)
+	}
+	d.spread(a, g, result == flow.LoginFailed, user)
+}
+
+func (d *bruteForce) closed(c *flow.Conn) {
+	s := shapeOf(c.Server.Port())
+	if b := d.known.peek(c.Server); b != nil {
+		s = *b
+	}
+	if s == nil || c.MidStream || c.Multicast || c.Received == 0 || d.net.own(c.ClientMAC, c.Client.Addr()) {
+		return
+	}
+	kind := s.kind(c)
+	if kind == noTry {
+		return
+	}
+	name := s.name
+	if name == "" {
+		name = "tls"
+	}
+	src := d.net.source(c.ClientMAC, c.Client.Addr())
+	a := attempt{key: guessKey{src, c.Server, name}, mac: c.ClientMAC, from: c.Client.Addr(), at: c.Time}
+	g := d.tab.peek(a.key)
+	if g == nil && kind == aSession {
+		return // nothing to be held against
+	}
+	g = d.tab.get(a.key)
+	g.shape = s
+	if g.tries.add(s, c) {
+		d.judge(a, g)
+	}
+	if kind == aTry {
+		d.spread(a, g, true, "")
+	}
+}
+
+// oneByOne names the services whose clients show each refusal to a person and
+// do not retry by themselves.
+func oneByOne(service string) bool {
+	switch service {
+	case "ftp", "ssh", "telnet", "vnc", "rdp":
+		return true
+	}
+	return false
+}
+
+// band says how sure both evidences are together; "" is not at all.
+func (g *guesses) band(service string) Confidence {
+	c := g.answered(service)
+	if g.tries.decided() && rank(g.shape.limit) > rank(c) {
+		c = g.shape.limit
+	}
+	return c
+}
+
+func (g *guesses) answered(service string) Confidence {
+	if g.failures.n < mistyped || !g.w.decided() {
+		return ""
+	}
+	row := retried
+	if oneByOne(service) {
+		row = strikes
+	}
+	fast := g.streak >= row
+	many := g.dead.len() >= firstSay && g.names.decided() && g.failures.n >= strikes
+	switch {
+	case many && fast && g.dead.len() >= max(strikes, 3*g.good.len()), many && fast && g.inside != "":
+		return High
+	case many, fast:
+		return Medium
+	}
+	return Low
+}
+
+func (d *bruteForce) judge(a attempt, g *guesses) {
+	conf := g.band(a.key.service)
+	if conf == "" {
+		return
+	}
+	if d.net.router(a.key.src.mac) {
+		conf = atMost(conf, Medium) // it may be relaying for many
+	}
+	inside := d.net.onLAN(a.from)
+	if !inside {
+		conf = atMost(conf, Medium)
+	}
+	// The root: a long attack is told again at four times its size, not at twice.
+	news := g.told.more(int(math.Sqrt(float64(max(g.failures.n, g.tries.n)))), conf)
+	if g.inside != "" && !g.broken && conf != Low {
+		g.broken, news = true, true
+	}
+	if !inside && d.net.onLAN(a.key.server.Addr()) && !g.broken {
+		news = news && d.knock(a, g, conf)
+	}
+	if news {
+		d.out = append(d.out, d.finding(a, g, conf))
+	}
+}
+
+// keep returns next, or the string that is held already when they are equal.
+func keep(held, next string) string {
+	if held == next {
+		return held
+	}
+	return string(append([]byte(nil), next...))
+}
