@@ -107,6 +107,7 @@ type ICMP struct {
 	Type, Code uint8
 	ID, Seq    uint16 // echo only
 	Length     int    // bytes of ICMP payload
+	Sum        uint32 // echo only: hash of payload bytes 16 to 79; programs put a time stamp before that
 }
 
 // ConnState is how far a connection has come. It only moves forward, that is

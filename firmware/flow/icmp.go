@@ -53,6 +53,7 @@ func (t *Tracker) icmp(emit func(Event)) {
 	if h.ICMPType == 128 || h.ICMPType == 129 || !v6 && (h.ICMPType == 8 || h.ICMPType == 0) {
 		e.ID = binary.BigEndian.Uint16(h.Payload[0:2])
 		e.Seq = binary.BigEndian.Uint16(h.Payload[2:4])
+		e.Sum = echoSum(h.Payload[4:])
 	}
 	emit(e)
 	switch {
@@ -61,6 +62,19 @@ func (t *Tracker) icmp(emit func(Event)) {
 	case v6 && h.ICMPType == icmp6Unreachable:
 		t.unreachable(unreachable6(h.ICMPCode), emit)
 	}
+}
+
+// echoSum hashes the data of an echo behind the time stamp that ping programs
+// begin it with (a timeval of 8 or 16 bytes): FNV-1a over at most 64 bytes.
+func echoSum(data []byte) uint32 {
+	sum := uint32(2166136261)
+	if len(data) <= 16 {
+		return sum
+	}
+	for _, b := range data[16:min(len(data), 80)] {
+		sum = (sum ^ uint32(b)) * 16777619
+	}
+	return sum
 }
 
 // unreachable4 reads the codes of RFC 792 and RFC 1812 section 5.2.7.1: a host
