@@ -1,0 +1,216 @@
+package detect
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	"sekisho/firmware/flow"
+)
+
+// places remembers what the office knows of the addresses that it calls: by
+// which name they were found, how many devices use them, and what they gave.
+// It is shared by the detectors of control channels; observe comes first.
+type places struct {
+	net   *network
+	names *table[netip.Addr, string] // from answers of DNS
+	used  *table[netip.Addr, place]
+	crowd *table[string, users] // by domain
+}
+
+// place is one address outside a device.
+type place struct {
+	users  users
+	name   string    // SNI or Host by which it was called
+	bare   bool      // HTTP named it by its address
+	loaded string    // kind of program that it handed to a device, "" for none
+	when   time.Time // when it did
+	by     source    // to whom
+}
+
+// users counts distinct devices, up to its bound: more than a few are a crowd.
+type users struct {
+	who [4]source
+	n   int
+}
+
+func (u *users) add(s source) {
+	for i := range u.n {
+		if u.who[i] == s {
+			return
+		}
+	}
+	if u.n < len(u.who) {
+		u.who[u.n] = s
+		u.n++
+	}
+}
+
+func newPlaces(n *network) *places {
+	return &places{
+		net:   n,
+		names: newTable[netip.Addr, string](16384, 0),
+		used:  newTable[netip.Addr, place](16384, 0),
+		crowd: newTable[string, users](8192, 0),
+	}
+}
+
+func (p *places) size() int { return p.names.size() + p.used.size() + p.crowd.size() }
+func (p *places) evictions() uint64 {
+	return p.names.evicted + p.used.evicted + p.crowd.evicted
+}
+
+func (p *places) observe(ev flow.Event) {
+	switch e := ev.(type) {
+	case *flow.DNS:
+		if e.Response && e.Proto == flow.NameDNS {
+			p.answer(e)
+		}
+	case *flow.Conn:
+		if e.State == flow.ConnEstablished && !e.Multicast {
+			p.used.get(e.Server.Addr()).users.add(p.net.source(e.ClientMAC, e.Client.Addr()))
+		}
+	case *flow.TLSHello:
+		if !e.FromServer && e.SNI != "" {
+			p.called(&e.Meta, e.Client, e.Server, e.SNI)
+		}
+	case *flow.HTTP:
+		p.http(e)
+	case *flow.HTTPReply:
+		p.reply(e)
+	}
+}
+
+// answer keeps the question's name for each address, so that a chain of
+// aliases leads back to what was asked.
+func (p *places) answer(e *flow.DNS) {
+	for i := range e.Answers {
+		r := &e.Answers[i]
+		if r.Type != 1 && r.Type != 28 {
+			continue
+		}
+		if a, err := netip.ParseAddr(r.Data); err == nil {
+			if v := p.names.get(a); *v != e.QName {
+				*v = strings.Clone(e.QName)
+			}
+		}
+	}
+}
+
+func (p *places) called(m *flow.Meta, client, server netip.AddrPort, name string) {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return
+	}
+	if v := p.used.get(server.Addr()); v.name != name {
+		v.name = strings.Clone(name)
+	}
+	src, _ := p.net.client(m, client.Addr(), false)
+	d := domain(name)
+	if u := p.crowd.peek(d); u != nil {
+		p.crowd.get(d).add(src)
+		return
+	}
+	p.crowd.get(strings.Clone(d)).add(src)
+}
+
+func (p *places) http(e *flow.HTTP) {
+	if host := hostOnly(e.Host); host == "" || isAddr(host) {
+		p.used.get(e.Server.Addr()).bare = true
+	} else {
+		p.called(&e.Meta, e.Client, e.Server, host)
+	}
+}
+
+func (p *places) reply(e *flow.HTTPReply) {
+	kind := program(e.Body)
+	if kind == "" || e.Status >= 300 {
+		return
+	}
+	v := p.used.get(e.Server.Addr())
+	v.loaded, v.when = kind, e.Time
+	v.by, _ = p.net.client(&e.Meta, e.Client.Addr(), true)
+}
+
+// name is by what an address was found, "" when nobody asked for it.
+func (p *places) name(a netip.Addr) string {
+	if v := p.used.peek(a); v != nil && v.name != "" {
+		return v.name
+	}
+	if v := p.names.peek(a); v != nil {
+		return *v
+	}
+	return ""
+}
+
+// alone says that src is the only device that uses the address and the domain.
+func (p *places) alone(src source, a netip.Addr) bool {
+	if v := p.used.peek(a); v != nil && v.users.n > 1 {
+		return false
+	}
+	if name := p.name(a); name != "" {
+		if u := p.crowd.peek(domain(name)); u != nil && u.n > 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// loadedBy says what program src fetched from the address, if any.
+func (p *places) loadedBy(src source, a netip.Addr) string {
+	if v := p.used.peek(a); v != nil && v.by == src {
+		return v.loaded
+	}
+	return ""
+}
+
+// domain is the last two labels: near enough to count who else goes there.
+func domain(name string) string {
+	i := strings.LastIndexByte(name, '.')
+	if i <= 0 {
+		return name
+	}
+	return name[strings.LastIndexByte(name[:i], '.')+1:]
+}
+
+func hostOnly(host string) string {
+	if h, ok := strings.CutPrefix(host, "["); ok {
+		h, _, _ = strings.Cut(h, "]")
+		return h
+	}
+	h, _, _ := strings.Cut(host, ":")
+	return h
+}
+
+// isAddr is netip.ParseAddr without its error, which allocates.
+func isAddr(s string) bool {
+	if s == "" || strings.IndexByte("0123456789abcdefABCDEF:", s[0]) < 0 {
+		return false
+	}
+	if c := s[len(s)-1]; (c < '0' || c > '9') && !strings.Contains(s, ":") {
+		return false
+	}
+	_, err := netip.ParseAddr(s)
+	return err == nil
+}
+
+// program names the kind of executable that data begins with: DOS/PE header
+// (PE/COFF specification, 2), ELF (gABI chapter 4), Mach-O (loader.h), Java
+// class (JVMS 4.1), Dalvik.
+func program(data []byte) string {
+	if len(data) < 8 {
+		return ""
+	}
+	switch {
+	case data[0] == 'M' && data[1] == 'Z':
+		return "Windows"
+	case string(data[:4]) == "\x7fELF":
+		return "Linux"
+	case string(data[:4]) == "\xcf\xfa\xed\xfe", string(data[:4]) == "\xce\xfa\xed\xfe":
+		return "macOS"
+	case string(data[:4]) == "\xca\xfe\xba\xbe":
+		return "Java"
+	case string(data[:4]) == "dex\n":
+		return "Android"
+	}
+	return ""
+}
