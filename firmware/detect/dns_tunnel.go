@@ -30,9 +30,13 @@ import (
 // product, and a name that is some other name with a search domain behind it
 // counts only when it exists.
 //
-// Bands. Medium: above the bound, four of five questions new. High: moreover
-// as much came back, in answers to questions that devices rarely ask (TXT,
-// NULL, MX, CNAME, private types): a channel in both directions. Less is low.
+// Bands. Medium: above the bound, four of five questions new; or both directions
+// together are, by questions whose answers carry what their sender likes (TXT,
+// NULL, MX, CNAME, private types), a quarter of the bound in each at least.
+// High: the latter, and a quarter of the bound within a minute, 360 times the
+// rate of the paper: a mail server that asks for the senders' policies all day
+// stays below it. Medium too: a name that begins as a file does
+// (dns_file.go). The rest is low.
 //
 // Limits. Below 4 kB a day nothing is said. Names under .arpa are not looked
 // at. DNS inside HTTPS or TLS cannot be read. Of DNS over TCP the first
@@ -43,6 +47,7 @@ type dnsTunnel struct {
 	fwd  *forwarders
 	tab  *table[zoneKey, zone]
 	fans *table[string, fans]
+	said *table[source, told] // of names that are files
 	out  []Finding
 }
 
@@ -60,6 +65,8 @@ type zone struct {
 	code     nameCode
 	types    [9]uint16
 	up, down drain
+	fast     drain
+	hurried  bool    // fast was above its bound
 	sent     float64 // bytes of information in names, all time
 	received float64
 	fresh    int // questions asked for the first time
@@ -78,15 +85,15 @@ type fans struct {
 	n   int
 }
 
-// drain is a bucket that loses dayBound in a day.
+// drain is a bucket that loses bound bytes in the time over.
 type drain struct {
 	level float64
 	at    time.Time
 }
 
-func (d *drain) add(by float64, t time.Time) {
+func (d *drain) add(by float64, t time.Time, bound float64, over time.Duration) {
 	if dt := t.Sub(d.at); dt > 0 {
-		d.level = max(0, d.level-dayBound*dt.Hours()/24)
+		d.level = max(0, d.level-bound*float64(dt)/float64(over))
 		d.at = t
 	}
 	d.level += by
@@ -94,6 +101,8 @@ func (d *drain) add(by float64, t time.Time) {
 
 const (
 	dayBound = 4096 // bytes: section 5 of the paper, for one client, domain and day
+	day      = 24 * time.Hour
+	quarter  = dayBound / 4
 	// A name costs three or four entries; a channel reaches the bound with a
 	// few hundred names. Beyond this all is forgotten and counted again.
 	maxSeen    = 8192
@@ -102,7 +111,7 @@ const (
 
 func newDNSTunnel(n *network) *dnsTunnel {
 	return &dnsTunnel{net: n, fwd: newForwarders(n), tab: newTable[zoneKey, zone](4*n.MaxHosts, seenBudget),
-		fans: newTable[string, fans](n.MaxHosts, 0)}
+		fans: newTable[string, fans](n.MaxHosts, 0), said: newTable[source, told](n.MaxHosts, 0)}
 }
 
 func (d *dnsTunnel) Name() string      { return "dns_tunnel" }
@@ -129,7 +138,13 @@ func (d *dnsTunnel) ask(e *flow.DNS, src source) {
 		return
 	}
 	k, prefix := keyOf(e, src, e.Dst.Addr())
-	if prefix == "" || lookupServices[k.domain] || appended(prefix) {
+	if prefix == "" || lookupServices[k.domain] {
+		return
+	}
+	if kind := fileIn(prefix); kind != "" {
+		d.file(e, src, prefix, kind)
+	}
+	if appended(prefix) {
 		return
 	}
 	if z := d.question(e, k, prefix, e.Src.Addr()); z != nil {
@@ -177,7 +192,9 @@ func (d *dnsTunnel) question(e *flow.DNS, k zoneKey, prefix string, from netip.A
 			z.label = commonSuffix(z.label, e.QName)
 		}
 	}
-	z.up.add(bits/8, e.Time)
+	z.up.add(bits/8, e.Time, dayBound, day)
+	z.fast.add(bits/8, e.Time, quarter, time.Minute)
+	z.hurried = z.hurried || z.fast.level >= quarter
 	z.sent += bits / 8
 	return z
 }
@@ -262,23 +279,25 @@ func (d *dnsTunnel) answer(e *flow.DNS) {
 	if size == 0 || !d.note(k, z, ^hash64(e.QName)-uint64(e.QType)) {
 		return
 	}
-	z.down.add(float64(size), e.Time)
+	z.down.add(float64(size), e.Time, dayBound, day)
 	z.received += float64(size)
 	d.judge(e, k, z, e.DstMAC, d.fwd.serves.peek(src) != nil)
 }
 
 func (d *dnsTunnel) judge(e *flow.DNS, k zoneKey, z *zone, mac flow.MAC, forwards bool) {
-	if z.up.level < dayBound/4 {
+	if z.up.level < quarter {
 		return
 	}
 	shared := d.shared(k)
-	if z.up.level < dayBound {
+	both := 2*z.bulk >= z.fresh && z.down.level >= quarter && z.up.level+z.down.level >= dayBound
+	if z.up.level < dayBound && !both {
 		return
 	}
 	conf, score := Medium, 0.9
-	if z.down.level >= dayBound && 2*z.bulk >= z.fresh {
+	switch {
+	case both && z.hurried:
 		conf, score = High, 0.99
-	} else if shared {
+	case shared && !both:
 		conf, score = Low, 0.3
 	}
 	if 4*z.repeats > z.fresh || forwards || !d.net.onLAN(z.from) || d.net.router(k.src.mac) {
@@ -317,11 +336,15 @@ func (d *dnsTunnel) finding(e *flow.DNS, k zoneKey, z *zone, mac flow.MAC, conf 
 		server = e.Src.Addr()
 	}
 	tEN, tJA := span(e.Time.Sub(z.first))
+	underEN, underJA := "under "+z.label, z.label+" の下の名前"
+	if z.label == "" {
+		underEN, underJA = "for names of no domain on the internet", "インターネットのどのドメインにも属さない名前"
+	}
 	t := Text{
-		EN: fmt.Sprintf("Within %s, %s asked %d different questions under %s, %d of them for text or other data; the names alone hold up to %s.",
-			tEN, h.label(), z.fresh, z.label, z.bulk, kilobytes(z.sent)),
-		JA: fmt.Sprintf("%s が %s の間に、%s の下の名前について %d 種類の問い合わせ（うち %d 件は文字列などのデータの要求）を行いました。名前だけで最大 %s の情報を運べます。",
-			h.label(), tJA, z.label, z.fresh, z.bulk, kilobytes(z.sent)),
+		EN: fmt.Sprintf("Within %s, %s asked %d different questions %s, %d of them for text or other data; the names alone hold up to %s.",
+			tEN, h.label(), z.fresh, underEN, z.bulk, kilobytes(z.sent)),
+		JA: fmt.Sprintf("%s が %s の間に、%sについて %d 種類の問い合わせ（うち %d 件は文字列などのデータの要求）を行いました。名前だけで最大 %s の情報を運べます。",
+			h.label(), tJA, underJA, z.fresh, z.bulk, kilobytes(z.sent)),
 	}
 	if z.received > 0 {
 		t.EN += fmt.Sprintf(" %s of data came back.", kilobytes(z.received))
