@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"firmware/health":         {},
 	"firmware/config":         {},
 	"firmware/decoy":          {},
+	"firmware/ioc":            {"firmware/durable"},
 	"firmware/lab":            {"firmware/capture"},
 	"firmware/gateway":        {"*"},
 	"hal":                     {},
