@@ -16,7 +16,10 @@ const (
 	appDone        // nothing that is read, or read to the end
 	appTLS
 	appHTTP
-	appSMB
+	appSMB // and those below: messages with a length in front, see pdu.go
+	appRPC
+	appLDAP
+	appKerberos
 	appDNS
 )
 
@@ -63,17 +66,23 @@ const (
 	parseTLS
 	parseHTTP
 	parseSMB
+	parseRPC
+	parseLDAP
+	parseKerberos
 	parseCert
 )
 
 var errPanic = [...]*Error{
-	parseNDP:  {"ndp", "the decoder panicked"},
-	parseDHCP: {"dhcp", "the decoder panicked"},
-	parseDNS:  {"dns", "the decoder panicked"},
-	parseTLS:  {"tls", "the decoder panicked"},
-	parseHTTP: {"http", "the decoder panicked"},
-	parseSMB:  {"smb", "the decoder panicked"},
-	parseCert: {"tls", "the decoder panicked"},
+	parseNDP:      {"ndp", "the decoder panicked"},
+	parseDHCP:     {"dhcp", "the decoder panicked"},
+	parseDNS:      {"dns", "the decoder panicked"},
+	parseTLS:      {"tls", "the decoder panicked"},
+	parseHTTP:     {"http", "the decoder panicked"},
+	parseSMB:      {"smb", "the decoder panicked"},
+	parseRPC:      {"dcerpc", "the decoder panicked"},
+	parseLDAP:     {"ldap", "the decoder panicked"},
+	parseKerberos: {"kerberos", "the decoder panicked"},
+	parseCert:     {"tls", "the decoder panicked"},
 }
 
 // errMore says that a head is not complete yet. It is never emitted.
@@ -114,10 +123,8 @@ func (t *Tracker) guarded(p parser, data []byte) *Error {
 			return t.deep.readDNS(data, &t.ev.dns)
 		case parseTLS:
 			return t.deep.readTLS(data, &t.ev.tls)
-		case parseHTTP:
-			return readHTTP(data, &t.ev.http)
 		}
-		return readSMB(data, &t.ev.smb)
+		return readHTTP(data, &t.ev.http)
 	})
 }
 
@@ -169,8 +176,8 @@ func (t *Tracker) tcpPayload(c *conn, dir int, emit func(Event)) {
 	switch a := c.app[dir]; {
 	case a == appDone:
 		return
-	case a == appSMB:
-		t.smb(c, dir, emit)
+	case a >= appSMB && a <= appKerberos && c.dialogue != 0:
+		t.pduSegment(c, dir, emit)
 		return
 	case a >= appDialogue && c.dialogue != 0:
 		t.listen(c, dir, emit)
@@ -241,8 +248,8 @@ func (t *Tracker) head(c *conn, dir int, data []byte, emit func(Event)) bool {
 		return t.httpHead(c, dir, data, emit)
 	case appDNS:
 		return t.dnsStream(c, dir, data, emit)
-	case appSMB:
-		t.smbBegin(c, dir, emit)
+	case appSMB, appRPC, appLDAP, appKerberos:
+		t.pduBegin(c, dir, data, emit)
 	case appDone:
 	default:
 		t.converse(c, dir, data, emit)

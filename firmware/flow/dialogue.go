@@ -55,6 +55,9 @@ func (s *dialogues) take() uint32 {
 
 func (s *dialogues) release(c *conn) {
 	if i := c.dialogue; i != 0 {
+		if p, ok := s.slot[i].state.(*pduConn); ok {
+			p.forget()
+		}
 		s.slot[i].state = nil
 		s.slot[i].free = s.free
 		s.free = i

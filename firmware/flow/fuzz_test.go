@@ -86,7 +86,7 @@ func FuzzDeep(f *testing.F) {
 		_ = d.readTLS(data, &TLSHello{})
 		_ = d.readTLS(data, &TLSHello{FromServer: true})
 		_ = readHTTP(data, &HTTP{})
-		_ = readSMB(data, &SMB{})
+		readPDUs(data)
 		for p := NameDNS; p <= NameNBNS; p++ {
 			e := DNS{Proto: p}
 			if d.readDNS(data, &e); len(e.Answers) > maxAnswers {

@@ -63,8 +63,6 @@ type conn struct {
 	iface                uint32
 	vlan                 uint16
 	clientMAC, serverMAC MAC
-	smbNext              [2]uint32 // sequence number where the next SMB message starts
-	smbLeft              uint16
 
 	state     ConnState
 	clientIsB bool

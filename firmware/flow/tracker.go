@@ -65,6 +65,8 @@ type Stats struct {
 	DNS, DHCP       uint64 // messages decoded
 	TLS, HTTP, SMB  uint64
 	Banners         uint64
+	RPC, Logins     uint64
+	Kerberos, LDAP  uint64
 }
 
 // retrySYN is how long a failed TCP attempt is remembered: the longest pause
@@ -109,6 +111,8 @@ type Tracker struct {
 	fragments [fragmentSlots]fragment
 	streams   streams
 	dialogues dialogues
+	pdus      pduShared
+	pduOut    pduOut
 
 	hdr   Header
 	frame *capture.Frame // the one at hand, nil between calls
@@ -128,7 +132,6 @@ type events struct {
 	dns   DNS
 	tls   TLSHello
 	http  HTTP
-	smb   SMB
 	wrong Malformed
 
 	activity Activity
