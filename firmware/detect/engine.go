@@ -68,6 +68,7 @@ func New(c Config) *Engine {
 	}
 	n := &network{Config: c}
 	n.asks = newAsks(n)
+	places, past := newPlaces(n), newHistory(n)
 	return &Engine{net: n, list: []Detector{
 		newDecoyTouch(n),
 		newARPSpoof(n),
@@ -79,6 +80,9 @@ func New(c Config) *Engine {
 		newFlood(n),
 		newMACConflict(n),
 		newRogueRA(n),
+		newDNSTunnel(n),
+		newBeacon(n, places, past),
+		newExfiltration(n, places, past),
 	}}
 }
 
