@@ -55,6 +55,7 @@ type deepDecoders struct {
 
 	hello fingerprint // of the hello at hand
 	certs certReader
+	quic  quicReader
 }
 
 type parser uint8
@@ -70,6 +71,7 @@ const (
 	parseLDAP
 	parseKerberos
 	parseCert
+	parseQUIC
 )
 
 var errPanic = [...]*Error{
@@ -83,6 +85,7 @@ var errPanic = [...]*Error{
 	parseLDAP:     {"ldap", "the decoder panicked"},
 	parseKerberos: {"kerberos", "the decoder panicked"},
 	parseCert:     {"tls", "the decoder panicked"},
+	parseQUIC:     {"quic", "the decoder panicked"},
 }
 
 // errMore says that a head is not complete yet. It is never emitted.
@@ -151,6 +154,10 @@ func (t *Tracker) udpPayload(c *conn, dir int, emit func(Event)) {
 	}
 	if ok {
 		t.message(proto, false, h.Payload, emit)
+		return
+	}
+	if dir == 0 && c.app[0] == appUnknown && len(h.Payload) >= quicInitial {
+		t.quic(c, emit)
 		return
 	}
 	switch _, _, _, server := c.ends(); server {
