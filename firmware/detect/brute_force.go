@@ -232,8 +232,9 @@ func (g *guesses) answered(service string) Confidence {
 	}
 	fast := g.streak >= row
 	many := g.dead.len() >= firstSay && g.names.decided() && g.failures.n >= strikes
+	list := many && g.streak >= strikes
 	switch {
-	case many && fast && g.dead.len() >= max(strikes, 3*g.good.len()), many && fast && g.inside != "":
+	case list && g.dead.len() >= max(strikes, 3*g.good.len()), list && g.inside != "":
 		return High
 	case many, fast:
 		return Medium

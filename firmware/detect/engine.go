@@ -83,6 +83,7 @@ func New(c Config) *Engine {
 		newDNSTunnel(n),
 		newBeacon(n, places, past),
 		newExfiltration(n, places, past),
+		newBruteForce(n),
 	}}
 }
 
