@@ -71,6 +71,7 @@ func New(c Config) *Engine {
 	places, past := newPlaces(n), newHistory(n)
 	return &Engine{net: n, list: []Detector{
 		newDecoyTouch(n),
+		newSMBRansom(n),
 		newARPSpoof(n),
 		newRogueDHCP(n),
 		newWorm(n),
