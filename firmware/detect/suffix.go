@@ -23,10 +23,21 @@ func domainOf(name string) (domain string, public bool) {
 
 // appended says that a name is one of the internet with a search list's domain
 // put behind it, as resolvers try it (RFC 1123 section 6.1.4.3):
-// www.example.com.office.lan. prefix is what stands before the domain.
+// www.example.com.office.lan. prefix is what stands before the domain that was
+// registered; the search domain may have two labels more.
 func appended(prefix string) bool {
-	suffix, icann := publicsuffix.PublicSuffix(prefix)
-	return icann && len(prefix) > len(suffix)
+	for range 3 {
+		suffix, icann := publicsuffix.PublicSuffix(prefix)
+		if icann && len(prefix) > len(suffix) {
+			return true
+		}
+		cut := strings.LastIndexByte(prefix, '.')
+		if cut < 0 {
+			return false
+		}
+		prefix = prefix[:cut]
+	}
+	return false
 }
 
 // reverse says that a name asks for an address or an infrastructure parameter
