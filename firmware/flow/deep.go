@@ -156,8 +156,7 @@ func (t *Tracker) udpPayload(c *conn, dir int, emit func(Event)) {
 		t.message(proto, false, h.Payload, emit)
 		return
 	}
-	if dir == 0 && c.app[0] == appUnknown && len(h.Payload) >= quicInitial {
-		t.quic(c, emit)
+	if dir == 0 && c.app[0] == appUnknown && len(h.Payload) >= quicInitial && t.quic(c, emit) {
 		return
 	}
 	switch _, _, _, server := c.ends(); server {

@@ -89,8 +89,8 @@ func mayBeInitial(b []byte) (*quicVersion, bool) {
 }
 
 // quic looks at a large datagram of a client, on whatever port, for the
-// ClientHello of a QUIC connection.
-func (t *Tracker) quic(c *conn, emit func(Event)) {
+// ClientHello of a QUIC connection, and says whether it may be one.
+func (t *Tracker) quic(c *conn, emit func(Event)) bool {
 	b := t.hdr.Payload
 	r := &t.deep.quic
 	v, ok := mayBeInitial(b)
@@ -99,11 +99,16 @@ func (t *Tracker) quic(c *conn, emit func(Event)) {
 			t.stats.DeepSkipped++
 		}
 		c.app[0] = appDone
-		return
+		return ok
 	}
-	if !ok {
-		return
+	if ok {
+		t.quicDatagram(c, v, b, emit)
 	}
+	return ok
+}
+
+func (t *Tracker) quicDatagram(c *conn, v *quicVersion, b []byte, emit func(Event)) {
+	r := &t.deep.quic
 	e := &t.ev.tls
 	*e = TLSHello{QUIC: true, ALPN: e.ALPN[:0]}
 	before := r.evicted
