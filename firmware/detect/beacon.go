@@ -58,15 +58,15 @@ type nameSeries struct {
 // beat is one series and what its connections looked like.
 type beat struct {
 	rhythm
-	mac     flow.MAC
-	from    netip.Addr
-	to      netip.AddrPort
-	proto   uint8
-	id      uint64 // connection that spoke last
-	sent    uint64 // its payload so far
-	app     app
-	fresh   int // exchanges that began with a connection
-	refused int
+	mac      flow.MAC
+	from     netip.Addr
+	to       netip.AddrPort
+	proto    uint8
+	id       uint64 // connection that spoke last
+	sent     uint64 // its payload so far
+	app      app
+	fresh    int // exchanges that began with a connection
+	answered bool
 }
 
 // app is what was seen inside a series' connections.
@@ -84,7 +84,8 @@ const (
 // Evidence for a control channel given a timer, natural logarithms.
 const (
 	priorBeacon  = -4.6 // one in a hundred rare timers
-	byAddress    = 2.3  // public address that no name led to
+	byAddress    = 2.3  // public address that no name led to, of a device that does ask for names
+	noNamesAtAll = 1.2  // the same of a device that was never seen asking: it may remember
 	noServerName = 1.6  // TLS without SNI, HTTP by address: partly the same fact
 	oddService   = 2.3  // unknown protocol, or a known one on a port not its own
 	oddDatagrams = 1.2  // the same over UDP, where games, calls and cameras do it
@@ -138,7 +139,7 @@ func (d *beacon) Observe(ev flow.Event) []Finding {
 		d.mark(&e.Meta, e.Client, e.Server, e.FromServer, appOpaque)
 	case *flow.Banner:
 		d.mark(&e.Meta, e.Client, e.Server, e.FromServer, appBanner)
-	case *flow.HTTPReply, *flow.DNS:
+	case *flow.HTTPReply, *flow.DNS, *flow.SSDP:
 		d.places.observe(ev)
 	}
 	return d.out
@@ -156,7 +157,7 @@ func (d *beacon) watched(mac flow.MAC, client netip.Addr, serverMAC flow.MAC, se
 	if !d.net.onLAN(client) && inside || d.net.own(mac, client) {
 		return false
 	}
-	return !inside || !d.infrastructure(serverMAC, to)
+	return !inside || !d.infrastructure(serverMAC, to) && !d.places.announced(server)
 }
 
 // infrastructure is what all devices of an office call by the clock.
@@ -191,7 +192,7 @@ func (d *beacon) conn(c *flow.Conn) {
 	switch c.State {
 	case flow.ConnEstablished:
 		b := d.begin(d.live, k, c.ClientMAC, c.Client.Addr())
-		b.id, b.sent = c.ID, c.Sent
+		b.id, b.sent, b.answered = c.ID, c.Sent, true
 		if b.note(c.Start, c.Sent) {
 			b.fresh++
 			d.judge(k, b, c.Time)
@@ -237,6 +238,7 @@ func (d *beacon) activity(e *flow.Activity) {
 		t = d.dead
 	}
 	b := d.begin(t, k, e.ClientMAC, e.Client.Addr())
+	b.answered = e.RecvPackets > 0
 	sent := e.Sent
 	if e.FromServer {
 		sent = e.Received
@@ -288,6 +290,7 @@ func (d *beacon) name(m *flow.Meta, client, server netip.AddrPort, name string) 
 	moved := b.to.IsValid() && b.to != server
 	b.mac, b.from, b.to, b.proto = mac, client.Addr(), server, protoTCP
 	b.app |= appTLS // it has a name: nothing is odd but the clock
+	b.answered = true
 	if b.note(m.Time, 0) && moved {
 		b.fresh++
 		d.judge(serviceSeries{src: src, to: server, proto: protoTCP}, b, m.Time)
@@ -300,7 +303,7 @@ func (d *beacon) judge(k serviceSeries, b *beat, now time.Time) {
 		return
 	}
 	c := b.read()
-	if c.odds < sureOdds || !d.places.alone(k.src, k.to.Addr()) {
+	if c.odds < sureOdds || b.unread() || !d.places.alone(k.src, k.to.Addr()) {
 		return
 	}
 	label := d.places.name(k.to.Addr())
@@ -325,6 +328,10 @@ func (d *beacon) judge(k serviceSeries, b *beat, now time.Time) {
 	}
 }
 
+// unread says that a connection was answered and nothing is known of what was
+// spoken: a protocol with a parser of its own, or no payload at all.
+func (b *beat) unread() bool { return b.proto == protoTCP && b.app == 0 && b.answered }
+
 // reasons is the sum of the evidence and what of it a person should read.
 type reasons struct {
 	sum    float64
@@ -346,7 +353,11 @@ func (d *beacon) weigh(k serviceSeries, b *beat, c cadence) reasons {
 	if inside {
 		r.add(neighbour, "", "")
 	} else if !named {
-		r.add(byAddress, "no name was looked up for that address", "このアドレスを指す名前の問い合わせがありません")
+		nats := noNamesAtAll
+		if d.places.asks(k.src) {
+			nats = byAddress
+		}
+		r.add(nats, "no name was looked up for that address", "このアドレスを指す名前の問い合わせがありません")
 	}
 	if v := d.places.used.peek(to); b.app&appNoName != 0 && !named || b.app&appHTTP != 0 && v != nil && v.bare {
 		r.add(noServerName, "it calls the server by its bare address", "サーバーを名前ではなくアドレスで呼び出しています")
@@ -367,7 +378,7 @@ func (d *beacon) weigh(k serviceSeries, b *beat, c cadence) reasons {
 	if kind := d.places.loadedBy(k.src, to); kind != "" {
 		r.add(gaveProgram, "it fetched a program for "+kind+" from there", "そこから "+kind+" 用のプログラムを取得しました")
 	}
-	if b.app == 0 && k.proto == protoTCP && d.live.peek(k) == nil {
+	if k.proto == protoTCP && !b.answered {
 		r.add(noAnswer, "nobody answered", "応答は一度もありませんでした")
 	}
 	return r

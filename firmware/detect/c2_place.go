@@ -15,7 +15,9 @@ type places struct {
 	net   *network
 	names *table[netip.Addr, string] // from answers of DNS
 	used  *table[netip.Addr, place]
-	crowd *table[string, users] // by domain
+	crowd *table[string, users]            // by domain
+	asker *table[source, struct{}]         // devices that were given addresses by DNS
+	upnp  *table[netip.AddrPort, struct{}] // services announced by SSDP
 }
 
 // place is one address outside a device.
@@ -52,12 +54,16 @@ func newPlaces(n *network) *places {
 		names: newTable[netip.Addr, string](16384, 0),
 		used:  newTable[netip.Addr, place](16384, 0),
 		crowd: newTable[string, users](8192, 0),
+		asker: newTable[source, struct{}](n.MaxHosts, 0),
+		upnp:  newTable[netip.AddrPort, struct{}](1024, 0),
 	}
 }
 
-func (p *places) size() int { return p.names.size() + p.used.size() + p.crowd.size() }
+func (p *places) size() int {
+	return p.names.size() + p.used.size() + p.crowd.size() + p.asker.size() + p.upnp.size()
+}
 func (p *places) evictions() uint64 {
-	return p.names.evicted + p.used.evicted + p.crowd.evicted
+	return p.names.evicted + p.used.evicted + p.crowd.evicted + p.asker.evicted + p.upnp.evicted
 }
 
 func (p *places) observe(ev flow.Event) {
@@ -73,6 +79,10 @@ func (p *places) observe(ev flow.Event) {
 	case *flow.TLSHello:
 		if !e.FromServer && e.SNI != "" {
 			p.called(&e.Meta, e.Client, e.Server, e.SNI)
+		}
+	case *flow.SSDP:
+		if at, ok := locationAddr(e.Location); ok && at.Addr() == e.Src.Addr() {
+			p.upnp.get(at)
 		}
 	case *flow.HTTP:
 		p.http(e)
@@ -90,6 +100,8 @@ func (p *places) answer(e *flow.DNS) {
 			continue
 		}
 		if a, err := netip.ParseAddr(r.Data); err == nil {
+			asker, _ := p.net.client(&e.Meta, e.Dst.Addr(), true)
+			p.asker.get(asker)
 			if v := p.names.get(a); *v != e.QName {
 				*v = strings.Clone(e.QName)
 			}
@@ -129,6 +141,27 @@ func (p *places) reply(e *flow.HTTPReply) {
 	v := p.used.get(e.Server.Addr())
 	v.loaded, v.when = kind, e.Time
 	v.by, _ = p.net.client(&e.Meta, e.Client.Addr(), true)
+}
+
+// asks says that a device uses names.
+func (p *places) asks(s source) bool { return p.asker.peek(s) != nil }
+
+// announced says that a service was advertised by SSDP, which control points
+// poll (UPnP Device Architecture 2.0, 3 and 4).
+func (p *places) announced(a netip.AddrPort) bool { return p.upnp.peek(a) != nil }
+
+// locationAddr reads "http://192.0.2.1:49152/description.xml".
+func locationAddr(url string) (netip.AddrPort, bool) {
+	rest, ok := strings.CutPrefix(url, "http://")
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	host, _, _ := strings.Cut(rest, "/")
+	if !strings.Contains(host, ":") {
+		host += ":80"
+	}
+	a, err := netip.ParseAddrPort(host)
+	return a, err == nil
 }
 
 // name is by what an address was found, "" when nobody asked for it.

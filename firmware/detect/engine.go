@@ -27,6 +27,9 @@ type Config struct {
 	Decoys      func() []netip.Addr // addresses that nobody uses, read every second; nil: none
 	MaxHosts    int                 // sources that one detector keeps; 0: 4096
 
+	// Indicators returns the lists in force; nil, or a nil result: none.
+	Indicators func() Indicators
+
 	// Suspect says that nothing is to be learnt from a device now. It must not
 	// block; nil: nobody is suspect.
 	Suspect func(flow.MAC) bool

@@ -31,8 +31,8 @@ type rings struct {
 }
 
 const (
-	// rhythmKept intervals decide (see odds: eleven are enough at 50 % jitter);
-	// the rest lets a finding follow a change of sleep time.
+	// rhythmKept intervals are twice what 50 % jitter needs (see odds); older
+	// ones are forgotten, so that a new sleep time is seen as such.
 	rhythmKept = 64
 	// mergeGap is flow.ActivityEvery: shorter pauses inside a connection are
 	// not reported either.
@@ -79,8 +79,8 @@ func (r *rhythm) due() bool {
 	return true
 }
 
-// leastGaps intervals are the fewest that can decide: at 2.6 nats each for the
-// narrowest band that jitter of a scheduler allows, six give 15.6.
+// leastGaps intervals are the fewest that can decide: the narrowest band gives
+// 3.2 nats each far from mergeGap, of which one pays for the median.
 const leastGaps = 6
 
 // cadence is what the intervals say.
@@ -149,9 +149,10 @@ func (r *rhythm) read() cadence {
 // mergeGap, since nothing shorter is seen. One interval pays for the fitted
 // median, ln 3 for the choice of the width.
 //
-// Power: all intervals inside, period much above mergeGap: 1.2 nats each at
-// w = 0.35 (13 intervals decide), 2.0 at 0.15 (9), 2.6 at 0.05 (7). A tenth of
-// them missing costs about 2.1 to 2.3 nats each.
+// Power, simulated with a period of a minute: a bare sleep is found with 6
+// intervals always; 20 % jitter with 8 in 94 % of cases, with 12 in 99 %; 30 %
+// with 14; 50 % with 14 in 59 %, with 16 in 81 %, with 24 in 97 %. A late or
+// lost beat costs about two more intervals.
 func odds(gaps []float64, median, w float64) (nats float64, within int) {
 	lo, hi := median*(1-w), median*(1+w)
 	for _, g := range gaps {

@@ -24,7 +24,7 @@ func TestATimerDecidesInFewIntervals(t *testing.T) {
 		name   string
 		jitter float64 // off the sleep, uniformly
 		n      int
-	}{{"bare sleep", 0.02, 8}, {"20 % jitter", 0.2, 12}, {"50 % jitter", 0.5, 20}} {
+	}{{"bare sleep", 0.02, 6}, {"20 % jitter", 0.2, 12}, {"50 % jitter", 0.5, 24}} {
 		hits := 0
 		for range 500 {
 			p := series(c.n, func() float64 { return 60 * (1 - c.jitter*r.Float64()) })
