@@ -84,6 +84,7 @@ func New(c Config) *Engine {
 		newFlood(n),
 		newMACConflict(n),
 		newRogueRA(n),
+		newIOCMatch(n),
 		newDNSTunnel(n),
 		newBeacon(n, places, past),
 		newExfiltration(n, places, past),
