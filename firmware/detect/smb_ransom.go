@@ -126,7 +126,10 @@ const (
 	ransomLeast     = 3
 	ransomLeastHigh = 5
 	noteFolders     = 3
-	maxNote         = 64 << 10
+	// Types that funnel into one unknown ending are enough by themselves when
+	// they are REDFISH's ten files: content may be encoded, or not captured.
+	ransomFunnel = 10
+	maxNote      = 64 << 10
 	// Bounds of what is remembered of one client.
 	maxEndings = 64
 )
@@ -177,18 +180,19 @@ func (d *smbRansom) file(e *flow.SMB, src source, mac flow.MAC) {
 	p := splitPath(e.Path)
 	k := fileKey{src, e.Server.Addr(), e.Tree, p.hash}
 	known := d.files.peek(k) != nil
-	if !known && (e.Op == flow.SMBClose || e.Op == flow.SMBDelete) {
+	creates := e.Op == flow.SMBOpen && e.Disposition != dispOpen && e.Disposition != dispOverwrite
+	if !known && (e.Op == flow.SMBClose || e.Op == flow.SMBDelete || e.Op == flow.SMBOpen && !creates) {
 		return
 	}
 	f := d.files.get(k)
 	if !known {
 		f.ending = p.ending()
 		f.before = f.ending
-		f.created = e.Op == flow.SMBOpen && e.Disposition != dispOpen && e.Disposition != dispOverwrite
 	}
 	switch e.Op {
 	case flow.SMBOpen:
 		f.gone = false
+		f.created = f.created || creates && !known
 	case flow.SMBRead:
 		d.read(e, k, f, p)
 	case flow.SMBWrite:
@@ -428,7 +432,7 @@ func (c *rewriter) confidence() Confidence {
 	content := c.uniform >= ransomLeast
 	name := renamed >= ransomLeast
 	breadth := len(c.types) >= ransomLeast
-	sure := content && (name || breadth) || c.note != "" && (content || name)
+	sure := content && (name || breadth) || c.note != "" && (content || name) || breadth && renamed >= ransomFunnel
 	switch {
 	case c.sum >= ransomHigh && c.lost >= ransomLeastHigh && sure && 2*c.tool < c.lost:
 		return High

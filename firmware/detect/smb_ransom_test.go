@@ -94,13 +94,36 @@ func TestSMBRansomCountsNotes(t *testing.T) {
 	}
 }
 
-// Without content one kind of sign is left, and nobody is cut off for it.
-func TestSMBRansomIsMediumWhenContentIsNotMeasured(t *testing.T) {
+// Names alone need more files than names and content together.
+func TestSMBRansomNeedsMoreFilesWhenContentIsNotMeasured(t *testing.T) {
+	lost := func(head, crypted content) int {
+		o := newOffice(t, detect.Config{})
+		s := newSharer(o, 1)
+		for i, f := range papers(stopWithin) {
+			s.read(f, 4096, head)
+			s.open(f+".locked", 1) // is it there already?
+			s.write(f+".locked", 5, 4200, crypted)
+			s.remove(f)
+			if o.best("smb_ransom") == detect.High {
+				return i + 1
+			}
+		}
+		return stopWithin + 1
+	}
+	clear, blind, encoded := lost(packed, cipher), lost(unseen, unseen), lost(prose, packed)
+	if clear >= blind || blind > stopWithin || encoded > stopWithin {
+		t.Errorf("%d files with content, %d without, %d with badly encrypted content", clear, blind, encoded)
+	}
+}
+
+// One type that becomes another is what converters do, however odd the ending.
+func TestSMBRansomAsksAboutConvertersOfOneType(t *testing.T) {
 	o := newOffice(t, detect.Config{})
 	s := newSharer(o, 1)
-	for _, f := range papers(30) {
-		s.read(f, 4096, unseen)
-		s.write(f+".locked", 2, 4200, unseen)
+	for i := range 100 {
+		f := fmt.Sprintf(`measure\run %d.csv`, i)
+		s.read(f, 1<<16, prose)
+		s.write(stem(f)+".qqz", 2, 1<<14, packed)
 		s.remove(f)
 	}
 	o.want("smb_ransom", detect.Medium)
