@@ -89,6 +89,7 @@ func New(c Config) *Engine {
 		newBeacon(n, places, past),
 		newExfiltration(n, places, past),
 		newBruteForce(n),
+		newCleartext(n),
 	}}
 }
 
