@@ -15,7 +15,6 @@ const (
 	appUnknown app = iota
 	appDone        // nothing that is read, or read to the end
 	appTLS
-	appHTTP
 	appSMB // and those below: messages with a length in front, see pdu.go
 	appRPC
 	appLDAP
@@ -27,6 +26,7 @@ const (
 // sniff, one in hear.
 const (
 	appDialogue app = iota + 64
+	appHTTP
 	appSSH
 )
 
@@ -48,10 +48,11 @@ func headLimits(c *conn, dir int) (tries uint8, bytes int) {
 // deepDecoders are reused: what they read is copied into an event before the
 // next message.
 type deepDecoders struct {
-	dhcp layers.DHCPv4
-	ndp  layers.ICMPv6Options
-	dns  dnsmessage.Parser
-	tls  []byte // handshake bytes of a hello that spans records
+	dhcp   layers.DHCPv4
+	ndp    layers.ICMPv6Options
+	dns    dnsmessage.Parser
+	masked []byte // a body without its passwords
+	tls    []byte // handshake bytes of a hello that spans records
 
 	hello fingerprint // of the hello at hand
 	certs certReader
@@ -124,10 +125,8 @@ func (t *Tracker) guarded(p parser, data []byte) *Error {
 			return t.deep.readDHCP(data, &t.ev.dhcp)
 		case parseDNS:
 			return t.deep.readDNS(data, &t.ev.dns)
-		case parseTLS:
-			return t.deep.readTLS(data, &t.ev.tls)
 		}
-		return readHTTP(data, &t.ev.http)
+		return t.deep.readTLS(data, &t.ev.tls)
 	})
 }
 
@@ -215,7 +214,9 @@ func (t *Tracker) tcpPayload(c *conn, dir int, emit func(Event)) {
 		}
 	}
 	if t.head(c, dir, data, emit) {
-		t.streams.give(c, dir)
+		if c.app[dir] < appDialogue { // those have given it back, and may hold another
+			t.streams.give(c, dir)
+		}
 		return
 	}
 	if c.stream[dir] == 0 { // the first segment, and not enough
@@ -250,8 +251,6 @@ func (t *Tracker) head(c *conn, dir int, data []byte, emit func(Event)) bool {
 		return false
 	case appTLS:
 		return t.tlsHead(c, dir, data, emit)
-	case appHTTP:
-		return t.httpHead(c, dir, data, emit)
 	case appDNS:
 		return t.dnsStream(c, dir, data, emit)
 	case appSMB, appRPC, appLDAP, appKerberos:
@@ -281,7 +280,20 @@ func sniff(c *conn, dir int, b []byte) app {
 	case port == 445, port == 139:
 		return appSMB
 	}
-	return sniffText(b, dir)
+	if found := sniffText(b, dir); found != appDone || !c.midStream {
+		return found
+	}
+	return appInTheMiddle(port)
+}
+
+// appInTheMiddle is what a connection whose beginning was not captured is taken
+// for, by its port: the next message of such a protocol can be recognised.
+func appInTheMiddle(port uint16) app {
+	switch port {
+	case 80, 8000, 8080, 3128:
+		return appHTTP
+	}
+	return appDone
 }
 
 // openings are texts with which a direction begins. from says who sends it: 0
@@ -292,6 +304,7 @@ var openings = [...]struct {
 	app  app
 }{
 	{"SSH-", 2, appSSH},
+	{"HTTP/1.", 1, appHTTP},
 }
 
 // sniffText needs a whole opening or HTTP method, and waits while the bytes

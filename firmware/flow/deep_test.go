@@ -23,6 +23,7 @@ type talker struct {
 	seen  []string
 	port  uint16
 	now   int64
+	hook  func(Event)
 }
 
 func newTalker(port uint16) *talker {
@@ -33,11 +34,18 @@ func newTalker(port uint16) *talker {
 }
 
 func (k *talker) emit(ev Event) {
+	if k.hook != nil {
+		k.hook(ev)
+	}
 	switch e := ev.(type) {
 	case *TLSHello:
 		k.seen = append(k.seen, fmt.Sprintf("tls server=%v %04x %s %v", e.FromServer, e.Version, e.SNI, e.ALPN))
 	case *HTTP:
 		k.seen = append(k.seen, fmt.Sprintf("http %s %s %s [%s]", e.Method, e.Host, e.Path, e.UserAgent))
+	case *HTTPReply:
+		k.seen = append(k.seen, fmt.Sprintf("reply %d status=%d %s [%s] auth=%s body=%q", e.Number, e.Status, e.ContentType, e.Product, e.Authenticate, e.Body))
+	case *Login:
+		k.seen = append(k.seen, fmt.Sprintf("login %s %s user=%q result=%d clear=%v server=%v", e.Service, e.Mechanism, e.User, e.Result, e.Cleartext, e.FromServer))
 	case *SMB:
 		k.seen = append(k.seen, fmt.Sprintf("smb%d command=%d response=%v status=%x", e.Version, e.Command, e.Response, e.Status))
 	case *DNS:

@@ -136,7 +136,12 @@ func (t *Tracker) listen(c *conn, dir int, emit func(Event)) {
 	if len(data) > 0 {
 		t.hear(c, d, dir, data, emit)
 	}
-	d.lost[dir] = h.Truncated
+	if cut := int64(h.PayloadLen - len(h.Payload)); cut > d.skip[dir] { // by the snap length
+		d.lost[dir], d.skip[dir] = true, 0
+	} else {
+		d.lost[dir] = false
+		d.skip[dir] -= cut
+	}
 }
 
 // hear is where each protocol has its reader. It gets what direction dir sent,
@@ -145,6 +150,8 @@ func (t *Tracker) listen(c *conn, dir int, emit func(Event)) {
 // three d is not its own any more.
 func (t *Tracker) hear(c *conn, d *dialogue, dir int, data []byte, emit func(Event)) {
 	switch c.app[dir] {
+	case appHTTP:
+		t.http(c, d, dir, data, emit)
 	case appSSH:
 		t.ssh(c, d, dir, data, emit)
 	}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"encoding/binary"
 	"testing"
 
@@ -85,7 +86,13 @@ func FuzzDeep(f *testing.F) {
 		var d deepDecoders
 		_ = d.readTLS(data, &TLSHello{})
 		_ = d.readTLS(data, &TLSHello{FromServer: true})
-		_ = readHTTP(data, &HTTP{})
+		var m httpMessage
+		_ = readHTTP(data, &HTTP{}, &m)
+		_ = readHTTPReply(data, &HTTPReply{}, &m)
+		(&httpState{}).authorization(data)
+		if masked, found := d.mask(data); len(masked) != len(data) || found && bytes.Equal(masked, data) && !bytes.Contains(data, []byte("*")) {
+			t.Fatalf("%q became %q", data, masked)
+		}
 		readPDUs(data)
 		for p := NameDNS; p <= NameNBNS; p++ {
 			e := DNS{Proto: p}

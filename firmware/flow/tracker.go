@@ -135,6 +135,8 @@ type events struct {
 	wrong Malformed
 
 	activity Activity
+	login    Login
+	reply    HTTPReply
 	banner   Banner
 }
 
