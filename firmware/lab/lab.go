@@ -197,6 +197,8 @@ func (o *Office) rand(stream uint64) *rand.Rand {
 var packages = map[string]string{
 	"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "smbd": "samba",
 	"smbclient": "smbclient", "nmap": "nmap", "arpspoof": "dsniff", "nsenter": "util-linux",
+	"hping3": "hping3", "hydra": "hydra", "dropbear": "dropbear-bin", "dropbearkey": "dropbear-bin", "ettercap": "ettercap-text-only",
+	"iodine": "iodine", "iodined": "iodine", "ping": "iputils-ping", "curl": "curl", "impacket": "python3-impacket",
 }
 
 // Tools checks that programs are installed; the error names their packages.
@@ -219,6 +221,9 @@ func find(name string) (string, error) {
 		if p, err := exec.LookPath(dir + name); err == nil {
 			return p, nil
 		}
+	}
+	if name == "impacket" && !fileMissing(impacketDir+"psexec.py") { // a folder of programs
+		return impacketDir, nil
 	}
 	return "", fmt.Errorf("%s: %w", name, exec.ErrNotFound)
 }

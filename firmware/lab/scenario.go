@@ -15,23 +15,64 @@ import (
 
 // Scenario is one way in which the attacker's machine misbehaves.
 type Scenario struct {
-	Name  string
-	Tools []string // programs that it needs
+	Name      string
+	Tools     []string // programs that it needs
+	Detectors []string // by contract name; one of them has to speak
+	// Within is how long it may take until somebody is told, where that is not
+	// a matter of seconds; 0: as usual.
+	Within time.Duration
+	// MaxLost bounds the files that are lost until the attacker is isolated;
+	// 0: nothing is lost.
+	MaxLost int
+
+	// prepare starts what is attacked, before anything is measured. May be nil.
+	prepare func(ctx context.Context, o *Office) error
 	// attack misbehaves until ctx ends.
 	attack func(ctx context.Context, o *Office) error
 	// isAttack tells frames that the attacker sends for it from others.
 	isAttack func(o *Office, f frame) bool
+	// lost counts files of the share that are gone. May be nil.
+	lost func(o *Office) (int, error)
 }
 
 // Scenarios lists all, the default first.
 func Scenarios() []Scenario {
+	toSMB := func(_ *Office, f frame) bool { return f.tcpSYN && f.dstPort == 445 }
+	toNAS := func(o *Office, f frame) bool { return f.dstIP.IsValid() && f.dstIP == o.Host("nas").Addr() }
+	toDrop := func(_ *Office, f frame) bool { return f.dstIP == dropServer }
+	toAll := func(_ *Office, f frame) bool { return f.tcpSYN || f.arpOp == 1 }
+	spoofed := func(o *Office, f frame) bool {
+		return f.arpOp != 0 && f.arpSenderIP != o.Attacker().Addr() && !f.arpSenderIP.IsUnspecified()
+	}
+	portScan := []string{"port_scan"}
 	return []Scenario{
-		{"worm", []string{"smbclient"}, worm, func(_ *Office, f frame) bool { return f.tcpSYN && f.dstPort == 445 }},
-		{"scan", []string{"nmap"}, scan, func(_ *Office, f frame) bool { return f.tcpSYN || f.arpOp == 1 }},
-		{"arp-spoof", []string{"arpspoof"}, arpSpoof, func(o *Office, f frame) bool {
-			return f.arpOp != 0 && f.arpSenderIP != o.Attacker().Addr() && !f.arpSenderIP.IsUnspecified()
-		}},
-		{"rogue-dhcp", []string{"dnsmasq"}, rogueDHCP, func(_ *Office, f frame) bool { return f.udp && f.srcPort == 67 }},
+		{Name: "worm", Tools: []string{"smbclient"}, Detectors: []string{"worm", "host_scan", "decoy_touch"}, attack: worm, isAttack: toSMB},
+		{Name: "scan", Tools: []string{"nmap"}, Detectors: []string{"host_scan", "arp_scan", "decoy_touch"}, attack: scan, isAttack: toAll},
+		{Name: "ping-sweep", Tools: []string{"nmap"}, Detectors: []string{"arp_scan", "host_scan", "decoy_touch"},
+			attack: nmapLAN("-sn"), isAttack: toAll},
+		{Name: "slow-scan", Tools: []string{"nmap"}, Detectors: []string{"arp_scan", "host_scan", "decoy_touch"}, Within: time.Minute,
+			attack: nmapLAN("-Pn", "-sS", "-T2", "-p", "445"), isAttack: toAll},
+		{Name: "port-scan", Tools: []string{"nmap"}, Detectors: portScan, attack: nmapNAS("-sS", "-p", "1-1024"), isAttack: toNAS},
+		{Name: "connect-scan", Tools: []string{"nmap"}, Detectors: portScan, attack: nmapNAS("-sT", "-p", "1-1024"), isAttack: toNAS},
+		{Name: "fin-scan", Tools: []string{"nmap"}, Detectors: portScan, attack: nmapNAS("-sF", "-p", "1-1024"), isAttack: toNAS},
+		{Name: "udp-scan", Tools: []string{"nmap"}, Detectors: portScan, attack: nmapNAS("-sU", "--top-ports", "100"), isAttack: toNAS},
+		{Name: "flood", Tools: []string{"hping3"}, Detectors: []string{"flood"}, attack: flood, isAttack: toNAS},
+		{Name: "brute-force", Tools: []string{"hydra", "dropbear", "dropbearkey"}, Detectors: []string{"brute_force"}, Within: time.Minute,
+			prepare: serveSSH, attack: bruteForce, isAttack: toNAS},
+		{Name: "arp-spoof", Tools: []string{"arpspoof"}, Detectors: []string{"arp_spoof"}, attack: arpSpoof, isAttack: spoofed},
+		{Name: "ettercap", Tools: []string{"ettercap"}, Detectors: []string{"arp_spoof"}, attack: ettercap, isAttack: spoofed},
+		{Name: "rogue-dhcp", Tools: []string{"dnsmasq"}, Detectors: []string{"rogue_dhcp"}, attack: rogueDHCP,
+			isAttack: func(_ *Office, f frame) bool { return f.udp && f.srcPort == 67 }},
+		{Name: "dns-tunnel", Tools: []string{"iodine", "iodined", "ping"}, Detectors: []string{"dns_tunnel"}, Within: time.Minute,
+			prepare: serveTunnel, attack: dnsTunnel, isAttack: func(_ *Office, f frame) bool { return f.udp && f.dstPort == 53 }},
+		{Name: "beacon", Tools: []string{"curl"}, Detectors: []string{"beacon", "c2_channel"}, Within: 2 * time.Minute,
+			prepare: serveDrop, attack: beacon, isAttack: toDrop},
+		{Name: "exfiltration", Tools: []string{"curl"}, Detectors: []string{"exfiltration"}, Within: time.Minute,
+			prepare: serveDrop, attack: exfiltration, isAttack: toDrop},
+		{Name: "ransomware", Tools: []string{"smbclient"}, Detectors: []string{"smb_ransom"}, MaxLost: 20,
+			prepare: fillShare, attack: ransomware, isAttack: toSMB, lost: encrypted},
+		{Name: "lateral", Tools: []string{"impacket"}, Detectors: []string{"lateral_movement"}, Within: time.Minute,
+			prepare: serveAdmin, attack: lateral, isAttack: toSMB},
 	}
 }
 
@@ -47,6 +88,25 @@ func FindScenario(name string) (Scenario, error) {
 		return Scenario{}, fmt.Errorf("there is no scenario %q; choose one of %v", name, names)
 	}
 	return all[i], Tools(all[i].Tools...)
+}
+
+// Prepare starts the servers that the scenario is about.
+func (s Scenario) Prepare(ctx context.Context, o *Office) error {
+	if s.prepare == nil {
+		return nil
+	}
+	if err := s.prepare(ctx, o); err != nil {
+		return fmt.Errorf("prepare scenario %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// Lost counts the files that the attack has cost until now.
+func (s Scenario) Lost(o *Office) (int, error) {
+	if s.lost == nil {
+		return 0, nil
+	}
+	return s.lost(o)
 }
 
 // Attack runs the scenario until ctx ends, which is no error.

@@ -164,7 +164,8 @@ func (o *Office) serveGateway(ctx context.Context) error {
 func (o *Office) serveInternet(ctx context.Context) error {
 	dnsmasq := o.Internet.Command(ctx, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-hosts", "--no-resolv",
 		"--listen-address="+dnsServer.String(), "--bind-interfaces", "--pid-file=",
-		"--address=/example.com/"+webServer.String(), "--address=/ntp.test/"+ntpServer.String())
+		"--address=/example.com/"+webServer.String(), "--address=/ntp.test/"+ntpServer.String(),
+		"--server=/"+tunnelDomain+"/"+dropServer.String()) // nobody answers there but in one scenario
 	s, err := o.run("dnsmasq on the internet", dnsmasq)
 	if err != nil {
 		return err
@@ -286,7 +287,7 @@ const nobody = 65534
 
 const smbConf = `[global]
 	workgroup = OFFICE
-	netbios name = NAS
+	netbios name = %[4]s
 	server role = standalone server
 	map to guest = Bad User
 	guest account = nobody
@@ -304,7 +305,7 @@ const smbConf = `[global]
 	ncalrpc dir = %[1]s/ncalrpc
 	binddns dir = %[1]s
 	log file = %[1]s/log
-[` + shareName + `]
+[%[3]s]
 	path = %[2]s
 	guest ok = yes
 	read only = no
@@ -312,32 +313,28 @@ const smbConf = `[global]
 
 // serveFiles starts smbd on the NAS.
 func (o *Office) serveFiles(ctx context.Context) error {
-	nas := o.Host("nas")
-	state, files := filepath.Join(o.config.Dir, "smbd"), filepath.Join(o.config.Dir, "files")
-	conf := filepath.Join(o.config.Dir, "smb.conf")
-	for _, dir := range []string{state, filepath.Join(state, "ncalrpc"), files} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-		if wholeMachine() {
-			if err := os.Chown(dir, nobody, nobody); err != nil {
-				return err
-			}
-		}
-	}
-	if err := os.WriteFile(conf, fmt.Appendf(nil, smbConf, state, files), 0o644); err != nil {
+	return o.serveShare(ctx, o.Host("nas"), shareName, filepath.Join(o.config.Dir, "files"))
+}
+
+// serveShare starts smbd on a machine, with one share that guests may write to.
+func (o *Office) serveShare(ctx context.Context, h *Host, share, files string) error {
+	state, conf := filepath.Join(o.config.Dir, h.Name+"-smbd"), filepath.Join(o.config.Dir, h.Name+"-smb.conf")
+	if err := scratchFolders(state, filepath.Join(state, "ncalrpc"), files); err != nil {
 		return err
 	}
-	if err := nas.Do(func() error { return sysctl("net.ipv4.ip_unprivileged_port_start", "0") }); err != nil {
+	if err := os.WriteFile(conf, fmt.Appendf(nil, smbConf, state, files, share, strings.ToUpper(h.Name)), 0o644); err != nil {
+		return err
+	}
+	if err := h.Do(func() error { return sysctl("net.ipv4.ip_unprivileged_port_start", "0") }); err != nil {
 		return fmt.Errorf("let smbd open its port: %w", err)
 	}
-	cmd := nas.Command(context.WithoutCancel(ctx), "smbd", "--foreground", "--no-process-group", "--debug-stdout", "--debuglevel=0", "--configfile="+conf)
+	cmd := h.Command(context.WithoutCancel(ctx), "smbd", "--foreground", "--no-process-group", "--debug-stdout", "--debuglevel=0", "--configfile="+conf)
 	asNobody(cmd)
-	s, err := o.run("smbd on nas", cmd)
+	s, err := o.run("smbd on "+h.Name, cmd)
 	if err != nil {
 		return err
 	}
-	return ready(ctx, s, nas, addrPort(nas.Addr(), 445))
+	return ready(ctx, s, h, addrPort(h.Addr(), 445))
 }
 
 // wholeMachine says that this is root of the machine, not of a user namespace

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -32,6 +33,10 @@ type demoResult struct {
 	TrafficOK   bool    `json:"office_traffic_ok"`
 	Bundle      string  `json:"bundle"`
 	Verified    bool    `json:"verified"`
+	// Detectors spoke about the attacker until it was isolated, each once.
+	Detectors []string `json:"detectors"`
+	// FilesLost counts what the attack had destroyed by then.
+	FilesLost int `json:"files_lost"`
 }
 
 // Bounds of the parts of a headless demonstration.
@@ -98,7 +103,7 @@ func (c *demoCmd) play(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	if err := p.result.judge(c.Auto); err != nil {
+	if err := p.result.judge(c.Auto, scenario.MaxLost); err != nil {
 		return err
 	}
 	p.say("isolated after %.2f s, proven on the wire; bundle: %s", p.result.IsolatedS, p.result.Bundle)
@@ -218,6 +223,9 @@ func (p *play) run(ctx context.Context, scenario lab.Scenario) error {
 	if err := p.office.Join(joinCtx); err != nil {
 		return err
 	}
+	if err := scenario.Prepare(joinCtx, p.office); err != nil {
+		return err
+	}
 	p.say("ordinary traffic")
 	warm, cancelWarm := context.WithTimeout(ctx, warmUpRounds)
 	defer cancelWarm()
@@ -245,7 +253,7 @@ func (p *play) run(ctx context.Context, scenario lab.Scenario) error {
 	if err := p.startMeasuring(attack); err != nil {
 		return err
 	}
-	err = p.detectAndIsolate(ctx, attackErr)
+	err = p.detectAndIsolate(ctx, scenario, attackErr)
 	stop()
 	<-background
 	<-background
@@ -273,7 +281,21 @@ type incidentState struct {
 	Proof struct {
 		Grade string `json:"grade"`
 	} `json:"proof"`
-	Bundle string `json:"bundle"`
+	Bundle   string `json:"bundle"`
+	Findings []struct {
+		Detector string `json:"detector"`
+	} `json:"findings"`
+}
+
+// detectors lists who spoke, each once.
+func (i incidentState) detectors() []string {
+	out := []string{}
+	for _, f := range i.Findings {
+		if !slices.Contains(out, f.Detector) {
+			out = append(out, f.Detector)
+		}
+	}
+	return out
 }
 
 // ours finds the incident of the attacker's machine.
@@ -292,8 +314,10 @@ func (p *play) ours(ctx context.Context) (incidentState, error) {
 	return incidentState{}, nil
 }
 
-func (p *play) detectAndIsolate(ctx context.Context, attackErr <-chan error) error {
-	wait := detectTime
+// detectAndIsolate waits for a detector that knows this attack: another one may
+// have spoken first.
+func (p *play) detectAndIsolate(ctx context.Context, scenario lab.Scenario, attackErr <-chan error) error {
+	wait := max(detectTime, scenario.Within)
 	if !p.cmd.Headless {
 		wait = personTime
 	}
@@ -308,12 +332,16 @@ func (p *play) detectAndIsolate(ctx context.Context, attackErr <-chan error) err
 		if err != nil || i.ID == "" {
 			return false, nil
 		}
+		p.result.Detectors = i.detectors()
+		if p.cmd.Headless && !slices.ContainsFunc(p.result.Detectors, func(d string) bool { return slices.Contains(scenario.Detectors, d) }) {
+			return false, nil
+		}
 		if err := p.get(ctx, "/api/panel", &panel); err != nil {
 			return false, nil
 		}
 		return panel.State == "attention" || i.State != "open", nil
 	}); err != nil {
-		return err
+		return fmt.Errorf("%w; %v spoke, wanted one of %v with the panel asking", err, p.result.Detectors, scenario.Detectors)
 	}
 	p.result.DetectedS = p.since(time.Now())
 	p.say("noticed after %.2f s", p.result.DetectedS)
@@ -347,6 +375,10 @@ func (p *play) detectAndIsolate(ctx context.Context, attackErr <-chan error) err
 		return err
 	}
 	isolated := time.Now()
+	var err error
+	if p.result.FilesLost, err = scenario.Lost(p.office); err != nil {
+		return err
+	}
 	p.result.IsolatedS, p.result.Proof = p.since(isolated), "wire"
 	p.result.Reached = p.meter.Reached(isolated)
 	p.say("isolated after %.2f s, %d machines had been reached; the attack goes on against the closed gate", p.result.IsolatedS, p.result.Reached)
@@ -420,7 +452,7 @@ func (p *play) collect(ctx context.Context) error {
 }
 
 // judge says what of the result is not as it has to be.
-func (r demoResult) judge(auto bool) error {
+func (r demoResult) judge(auto bool, maxLost int) error {
 	var errs []error
 	want := func(ok bool, format string, args ...any) {
 		if !ok {
@@ -432,6 +464,7 @@ func (r demoResult) judge(auto bool) error {
 	want(r.IsolatedS > 0 && r.Proof == "wire", "the isolation was not proven on the wire")
 	want(r.LeakedAfter == 0, "%d frames of the isolated machine still arrived", r.LeakedAfter)
 	want(r.TrafficOK, "the others' traffic does not work")
+	want(r.FilesLost <= maxLost, "%d files were lost before the isolation, wanted at most %d", r.FilesLost, maxLost)
 	want(r.Bundle != "" && r.Verified, "the bundle is not verified")
 	return errors.Join(errs...)
 }

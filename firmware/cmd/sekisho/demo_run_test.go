@@ -122,7 +122,7 @@ func (d *demo) judge(out, scenario string, auto bool) {
 		fields = append(fields, f)
 	}
 	slices.Sort(fields)
-	want := []string{"bundle", "detected_s", "hosts_reached_before", "isolated_s", "leaked_frames_after", "office_traffic_ok",
+	want := []string{"bundle", "detected_s", "detectors", "files_lost", "hosts_reached_before", "isolated_s", "leaked_frames_after", "office_traffic_ok",
 		"pressed_s", "proof", "scenario", "verified"}
 	if !slices.Equal(fields, want) {
 		d.t.Errorf("fields are %v, want %v", fields, want)

@@ -38,7 +38,7 @@ func TestTheInsideReachesThePageOutside(t *testing.T) {
 
 func TestTheResultIsJudged(t *testing.T) {
 	good := demoResult{Scenario: "worm", DetectedS: 1, PressedS: 1, IsolatedS: 2, Proof: "wire", TrafficOK: true, Bundle: "/b", Verified: true}
-	if err := good.judge(false); err != nil {
+	if err := good.judge(false, 0); err != nil {
 		t.Fatal(err)
 	}
 	for want, spoil := range map[string]func(*demoResult){
@@ -47,16 +47,17 @@ func TestTheResultIsJudged(t *testing.T) {
 		"not proven":     func(r *demoResult) { r.Proof = "" },
 		"3 frames":       func(r *demoResult) { r.LeakedAfter = 3 },
 		"others' traffi": func(r *demoResult) { r.TrafficOK = false },
+		"2 files":        func(r *demoResult) { r.FilesLost = 2 },
 		"not verified":   func(r *demoResult) { r.Verified = false },
 	} {
 		r := good
 		spoil(&r)
-		if err := r.judge(false); err == nil || !strings.Contains(err.Error(), want) {
+		if err := r.judge(false, 0); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("judge = %v, want %q", err, want)
 		}
 	}
 	good.PressedS = 0
-	if err := good.judge(true); err != nil {
+	if err := good.judge(true, 0); err != nil {
 		t.Errorf("nobody has to press when the gateway acts alone: %v", err)
 	}
 }
