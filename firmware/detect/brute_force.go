@@ -3,6 +3,7 @@ package detect
 import (
 	"math"
 	"net/netip"
+	"strings"
 	"time"
 
 	"sekisho/firmware/flow"
@@ -35,7 +36,7 @@ import (
 // Limits. What cannot be read is never high: automation that opens more than
 // one short SSH session a minute, all of them slow, looks the same. One try a
 // minute and less by shape is not seen, nor is a log-in screen inside an RDP
-// session, nor a web form's answer. T1110.004 cannot be told from T1110.003:
+// session, nor what a web form was answered. T1110.004 cannot be told from T1110.003:
 // secrets are never kept.
 type bruteForce struct {
 	net     *network
@@ -43,6 +44,7 @@ type bruteForce struct {
 	servers *table[doorKey, door]
 	fans    *table[fanKey, fan]
 	known   *table[netip.AddrPort, *shape] // by banner, on whatever port
+	posted  *table[uint64, int64]          // by connection: length of the last request, which a form's log-in follows
 	out     []Finding
 }
 
@@ -70,13 +72,16 @@ func newBruteForce(n *network) *bruteForce {
 		servers: newTable[doorKey, door](1024, sweepBudget),
 		fans:    newTable[fanKey, fan](n.MaxHosts, sweepBudget),
 		known:   newTable[netip.AddrPort, *shape](4096, 0),
+		posted:  newTable[uint64, int64](1024, 0),
 	}
 }
 
 func (d *bruteForce) Name() string { return "brute_force" }
 func (d *bruteForce) size() int {
-	return d.tab.size() + d.servers.size() + d.fans.size() + d.known.size()
+	return d.tab.size() + d.servers.size() + d.fans.size() + d.known.size() + d.posted.size()
 }
+
+// evictions leaves out lengths of requests: those are forgotten all day.
 func (d *bruteForce) evictions() uint64 {
 	return d.tab.evicted + d.servers.evicted + d.fans.evicted + d.known.evicted
 }
@@ -90,6 +95,12 @@ func (d *bruteForce) Observe(ev flow.Event) []Finding {
 		}
 	case *flow.Login:
 		d.login(e)
+	case *flow.HTTP:
+		if e.Length > 0 {
+			*d.posted.get(e.ConnID) = e.Length
+		} else if strings.IndexByte(e.Path, '?') >= 0 {
+			*d.posted.get(e.ConnID) = int64(len(e.Path))
+		}
 	case *flow.Kerberos:
 		d.kerberos(e)
 	case *flow.Banner:
@@ -114,7 +125,28 @@ func (d *bruteForce) login(e *flow.Login) {
 		return
 	}
 	a := attempt{key: guessKey{src, e.Server, e.Service}, mac: mac, from: e.Client.Addr(), at: e.Time}
+	if e.Mechanism == "form" {
+		d.form(a, e)
+		return
+	}
 	d.answer(a, e.User, e.Result)
+}
+
+// form counts a web form that was sent; its answer cannot be told.
+func (d *bruteForce) form(a attempt, e *flow.Login) {
+	n := d.posted.peek(e.ConnID)
+	if n == nil {
+		return
+	}
+	size := uint64(max(*n, 0)) //nolint:gosec // not negative
+	g := d.tab.get(a.key)
+	g.shape = &shapeForm
+	if g.lengths.add(size) {
+		d.tab.grow(a.key, 1)
+	}
+	if g.tries.count(0, size, a.at, a.at) {
+		d.judge(a, g)
+	}
 }
 
 // Errors of RFC 4120 section 7.5.9 that a guesser meets: unknown name, locked
@@ -216,7 +248,8 @@ func oneByOne(service string) bool {
 // band says how sure both evidences are together; "" is not at all.
 func (g *guesses) band(service string) Confidence {
 	c := g.answered(service)
-	if g.tries.decided() && rank(g.shape.limit) > rank(c) {
+	listed := g.shape != &shapeForm || g.lengths.len() >= firstSay
+	if listed && g.tries.decided() && rank(g.shape.limit) > rank(c) {
 		c = g.shape.limit
 	}
 	return c

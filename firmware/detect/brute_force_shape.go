@@ -37,6 +37,12 @@ var (
 	shapeTLS = shape{least: 400, most: 8000, grace: 60 * time.Second, limit: Low}
 )
 
+// shapeForm is a web page's log-in form, whose answer only people understand.
+// It is filled in at the rate that the other shapes are tested for, and its
+// length varies as the passwords of a list do, unlike that of a program which
+// sends the password that it has stored.
+var shapeForm = shape{name: "http", limit: Medium}
+
 // shapeOf names the shape of a port's service, unless a banner said otherwise.
 func shapeOf(port uint16) *shape {
 	switch port {
@@ -65,10 +71,11 @@ type tries struct {
 	n          int // connections that got no further than a log-in
 	sessions   int // those that did
 	slow, fast rise
-	first      time.Time
-	least      uint64 // payload of the smallest and the largest try
+	start      time.Time // of the first
+	least      uint64    // payload of the smallest and the largest try
 	most       uint64
-	after      bool // a session came after the tries had been decided
+	after      bool    // a session came after the tries had been decided
+	lengths    nameSet // of forms
 }
 
 type tryKind int
@@ -110,17 +117,21 @@ func (t *tries) add(s *shape, c *flow.Conn) bool {
 		t.fast.s = max(0, t.fast.s+weightSession)
 		return false
 	}
-	weight, size := 0.0, c.Sent+c.Received
+	weight := 0.0
 	if s.delayed && c.Time.Sub(c.Start) < failDelay {
 		weight = weightQuick
 	}
+	return t.count(weight, c.Sent+c.Received, c.Start, c.Time)
+}
+
+func (t *tries) count(weight float64, size uint64, start, end time.Time) bool {
 	if t.n == 0 {
-		t.first, t.least = c.Start, size
+		t.start, t.least = start, size
 	}
 	t.n++
 	t.least, t.most = min(t.least, size), max(t.most, size)
-	t.slow.add(slowRate, weight, c.Time)
-	t.fast.add(fastRate, weight, c.Time)
+	t.slow.add(slowRate, weight, end)
+	t.fast.add(fastRate, weight, end)
 	return t.decided()
 }
 

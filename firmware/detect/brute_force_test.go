@@ -333,7 +333,28 @@ func TestBruteForceStaysBounded(t *testing.T) {
 		o.login(net4(i), ip(20), "ftp", 21, fmt.Sprintf("u%d", i), refused, time.Millisecond)
 	}
 	s := o.eng.Stats()
-	if s.Entries["brute_force"] > 4*64+64+1024+4096 || s.Evicted["brute_force"] == 0 {
+	if s.Entries["brute_force"] > 4*64+64+1024+4096+1024 || s.Evicted["brute_force"] == 0 {
 		t.Errorf("%d entries, %d evicted", s.Entries["brute_force"], s.Evicted["brute_force"])
+	}
+}
+
+func TestBruteForceKnowsAWebFormFilledInFromAList(t *testing.T) {
+	for _, varied := range []bool{true, false} {
+		o := newOffice(t, detect.Config{})
+		for i := range 40 {
+			size := int64(30)
+			if varied {
+				size += int64(i % 9)
+			}
+			h := flow.HTTP{Meta: o.meta(mac(10)), ConnID: uint64(i + 1), Client: netip.AddrPortFrom(ip(10), 40000),
+				Server: netip.AddrPortFrom(ip(20), 80), Number: 1, Method: "POST", Path: "/login", Length: size}
+			o.play(&h)
+			o.play(&flow.Login{Meta: h.Meta, ConnID: h.ConnID, Client: h.Client, Server: h.Server,
+				Service: "http", Mechanism: "form", Result: flow.LoginTried, Cleartext: true})
+			o.now = o.now.Add(time.Second)
+		}
+		if got := o.best("brute_force") == detect.Medium; got != varied {
+			t.Errorf("lengths varied %t: found %t\n%s", varied, got, o.dump())
+		}
 	}
 }

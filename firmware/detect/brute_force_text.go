@@ -47,8 +47,8 @@ func (d *bruteForce) finding(a attempt, g *guesses, conf Confidence) Finding {
 	if g.dead.len() >= firstSay && g.failures.n < 3*g.dead.len() {
 		f.Technique = "T1110.003"
 	}
-	if f.First.IsZero() || !g.tries.first.IsZero() && g.tries.first.Before(f.First) {
-		f.First = g.tries.first
+	if f.First.IsZero() || !g.tries.start.IsZero() && g.tries.start.Before(f.First) {
+		f.First = g.tries.start
 	}
 	f.Title = Text{
 		EN: fmt.Sprintf("%s is guessing passwords for %s of %s", h.label(), svc, server.label()),
@@ -108,12 +108,18 @@ func (g *guesses) explainAnswers(conf Confidence) Text {
 }
 
 func (g *guesses) explainShape() Text {
-	tEN, tJA := span(max(g.fast.last.Sub(g.tries.first), 0))
+	tEN, tJA := span(max(g.fast.last.Sub(g.tries.start), 0))
 	t := Text{
 		EN: fmt.Sprintf("%d connections within %s ended after no more than a log-in can carry (%d to %d bytes each)",
 			g.tries.n, tEN, g.least, g.most),
 		JA: fmt.Sprintf("%s の間に %d 本の接続が、ログインに必要な量のデータ（1 本あたり %d ～ %d バイト）だけで終わりました",
 			tJA, g.tries.n, g.least, g.most),
+	}
+	if g.shape == &shapeForm {
+		return Text{
+			EN: fmt.Sprintf("A form with a password was filled in %d times within %s, with %d different lengths.", g.tries.n, tEN, g.lengths.len()),
+			JA: fmt.Sprintf("%s の間に、パスワードを含むフォームが %d 回送信されました（長さは %d 通り）。", tJA, g.tries.n, g.lengths.len()),
+		}
 	}
 	if g.sessions == 0 {
 		t.EN += "; none became a session."
