@@ -30,8 +30,12 @@ type Config struct {
 	Evidence Evidence `toml:"evidence"`
 	Policy   Policy   `toml:"policy"`
 	Decoy    Decoy    `toml:"decoy"`
-	Panel    Panel    `toml:"panel"`
-	Web      Web      `toml:"web"`
+	Detect   Detect   `toml:"detect"`
+	// Indicators are lists of known bad names, addresses and fingerprints.
+	Indicators []IndicatorList `toml:"indicators"`
+	Eve        Eve             `toml:"eve"`
+	Panel      Panel           `toml:"panel"`
+	Web        Web             `toml:"web"`
 }
 
 // Office says whose gateway this is and who helps.
@@ -98,6 +102,32 @@ type Policy struct {
 // Decoy is the number of unused addresses that the gateway watches over.
 type Decoy struct {
 	Count int `toml:"count"`
+}
+
+// Detect is how detection learns.
+type Detect struct {
+	// Learn is how long a device is watched before its own history is a measure.
+	Learn Duration `toml:"learn"`
+	// DecoyNames are names that no device has and nobody should ask for.
+	DecoyNames []string `toml:"decoy_names"`
+}
+
+// IndicatorList is one list and where it comes from: URL or File, not both.
+type IndicatorList struct {
+	Name    string   `toml:"name"`
+	URL     string   `toml:"url"`
+	File    string   `toml:"file"`
+	Format  string   `toml:"format"`  // auto, plain, hosts, csv, stix, misp; empty: auto
+	Trust   string   `toml:"trust"`   // low, medium, high; empty: medium. high may isolate without a person
+	Refresh Duration `toml:"refresh"` // 0: 6h for URLs, 1m for files
+	MaxAge  Duration `toml:"max_age"` // entries end this long after the last good read; 0: 720h
+}
+
+// Eve names the log of a Suricata that runs beside the gateway; File empty:
+// there is none.
+type Eve struct {
+	File  string `toml:"file"`
+	Trust string `toml:"trust"` // the highest band that an alert may reach: low, medium, high
 }
 
 // Panel chooses the front panel.
@@ -169,6 +199,8 @@ func Default() Config {
 		Evidence: Evidence{Before: Duration(30 * time.Minute), After: Duration(5 * time.Minute)},
 		Policy:   Policy{AutoIsolate: true, MaxHosts: 2, MaxPercent: 20, Window: Duration(10 * time.Minute)},
 		Decoy:    Decoy{Count: 3},
+		Detect:   Detect{Learn: Duration(7 * 24 * time.Hour)},
+		Eve:      Eve{Trust: "medium"},
 		Panel:    Panel{Kind: "virtual"},
 		Web:      Web{Listen: "127.0.0.1:8080"},
 	}

@@ -33,6 +33,16 @@ before = "10m"
 [policy]
 business_hours = "09:00-18:00"
 protected = ["02:00:5e:00:53:01"]
+[[indicators]]
+name = "vendor"
+url = "https://lists.example/domains.txt"
+refresh = "1h"
+trust = "high"
+[[indicators]]
+name = "own"
+file = "/etc/sekisho/own.txt"
+[eve]
+file = "/var/log/suricata/eve.json"
 `
 
 func TestAFileIsReadOverTheDefaults(t *testing.T) {
@@ -94,6 +104,12 @@ func TestProblemsNameTheirKey(t *testing.T) {
 		"bad protected MAC": {`02:00:5e:00:53:01`, `02:00`, "policy.protected[0]:"},
 		"bad hours":         {`09:00-18:00`, `18:00-09:00`, "policy.business_hours:"},
 		"bad duration":      {`before = "10m"`, `before = "soon"`, "evidence.before"},
+		"list named twice":  {`name = "own"`, `name = "vendor"`, `indicators[1].name: "vendor" is there twice`},
+		"list from nowhere": {`file = "/etc/sekisho/own.txt"`, ``, "indicators[1]: write either url or file"},
+		"list by mail":      {`https://lists`, `mailto://lists`, "indicators[0].url:"},
+		"list too trusted":  {`trust = "high"`, `trust = "total"`, "indicators[0].trust:"},
+		"list too often":    {`refresh = "1h"`, `refresh = "1s"`, "indicators[0].refresh:"},
+		"alerts from here":  {`"/var/log/suricata/eve.json"`, `"eve.json"`, "eve.file:"},
 		"newer version":     {`version = 1`, `version = 99`, "version: 99 was written by a newer program"},
 		"version zero":      {`version = 1`, `version = 0`, "version: 0 is not a version"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ func (c Config) Validate() []error {
 	c.validateStorage(&p)
 	c.validatePolicy(&p)
 	p.check(c.Decoy.Count >= 0 && c.Decoy.Count <= 16, "decoy.count", "%d is not between 0 and 16", c.Decoy.Count)
+	c.validateDetection(&p)
 	p.oneOf("panel.kind", c.Panel.Kind, "virtual", "headless")
 	if _, _, err := net.SplitHostPort(c.Web.Listen); err != nil {
 		p.add("web.listen", "%q is not host:port; write for example \"127.0.0.1:8080\"", c.Web.Listen)
@@ -115,6 +117,29 @@ func (c Config) validatePolicy(p *problems) {
 	}
 	if _, _, err := pol.Hours(); err != nil {
 		p.add("policy.business_hours", "%v", err)
+	}
+}
+
+func (c Config) validateDetection(p *problems) {
+	p.check(c.Detect.Learn > 0, "detect.learn", "must be positive; a week is the shortest span with every weekday")
+	p.oneOf("eve.trust", c.Eve.Trust, "low", "medium", "high")
+	p.check(c.Eve.File == "" || filepath.IsAbs(c.Eve.File), "eve.file", "%q is not an absolute path", c.Eve.File)
+	seen := map[string]bool{}
+	for i, l := range c.Indicators {
+		key := fmt.Sprintf("indicators[%d]", i)
+		p.check(l.Name != "" && len(l.Name) <= 64 && strings.Trim(l.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") == "", key+".name",
+			"%q: write lower-case letters, digits and hyphens, at most 64", l.Name)
+		p.check(!seen[l.Name], key+".name", "%q is there twice", l.Name)
+		seen[l.Name] = true
+		p.check((l.URL == "") != (l.File == ""), key, "write either url or file")
+		p.check(l.File == "" || filepath.IsAbs(l.File), key+".file", "%q is not an absolute path", l.File)
+		if u, err := url.Parse(l.URL); l.URL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+			p.add(key+".url", "%q is no http or https address", l.URL)
+		}
+		p.oneOf(key+".format", l.Format, "", "auto", "plain", "hosts", "csv", "stix", "misp")
+		p.oneOf(key+".trust", l.Trust, "", "low", "medium", "high")
+		p.check(l.Refresh >= 0 && (l.Refresh == 0 || time.Duration(l.Refresh) >= time.Minute), key+".refresh", "must be at least 1m")
+		p.check(l.MaxAge >= 0, key+".max_age", "must not be negative")
 	}
 }
 
