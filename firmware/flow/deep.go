@@ -279,6 +279,8 @@ func sniff(c *conn, dir int, b []byte) app {
 		}
 	case port == 445, port == 139:
 		return appSMB
+	case b[0] == 5 && (dir == 0 || c.midStream):
+		return sniffRPC(b)
 	}
 	if found := sniffText(b, dir); found != appDone || !c.midStream {
 		return found

@@ -38,11 +38,9 @@ func readNTLM(b []byte) (a ntlmAuth, ok bool) {
 	return a, true
 }
 
-var (
-	oidKerberos   = []byte{6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 2}       // RFC 4121 section 4.1
-	oidKerberosMS = []byte{6, 9, 0x2a, 0x86, 0x48, 0x82, 0xf7, 0x12, 1, 2, 2}       // as Windows 2000 sends it
-	kerberosAPReq = []byte{6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 2, 1, 0} // with TOK_ID of an AP-REQ
-)
+// kerberosAPReq is the object id of Kerberos (RFC 4121 section 4.1) with the
+// TOK_ID of an AP-REQ behind it.
+var kerberosAPReq = []byte{6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 2, 1, 0}
 
 // kerberosTicket says that a security blob holds a Kerberos AP-REQ (RFC 4121
 // section 4.1), inside SPNEGO or bare.
@@ -52,21 +50,18 @@ func kerberosTicket(b []byte) bool {
 
 // securityBlob reads what authenticates a session. It returns nil where the
 // blob is only a step on the way and names nobody.
-func (m *pduAt) securityBlob(b []byte) *Login {
+func (m *pduAt) securityBlob(service string, b []byte) *Login {
 	if a, ok := readNTLM(b); ok {
-		return m.login(Login{Mechanism: "ntlm", User: a.User, Domain: a.Domain, Workstation: a.Workstation})
+		return m.login(Login{Service: service, Mechanism: "ntlm", User: a.User, Domain: a.Domain, Workstation: a.Workstation})
 	}
 	if kerberosTicket(b) {
-		return m.login(Login{Mechanism: "kerberos"})
+		return m.login(Login{Service: service, Mechanism: "kerberos"})
 	}
 	return nil
 }
 
 // login reports an attempt and returns a copy to complete with its result.
 func (m *pduAt) login(e Login) *Login {
-	if e.Service == "" {
-		e.Service = "smb"
-	}
 	m.out.login = append(m.out.login, e)
 	return &e
 }

@@ -31,6 +31,7 @@ type smbConn struct {
 	asked   uint64 // requests so far, to know the oldest
 	files   recent[uint64, smbFile]
 	trees   recent[uint32, smbTree]
+	pipes   recent[uint64, *rpcConn]
 	related [2]smbRelated
 }
 
@@ -57,7 +58,6 @@ type smbAsk struct {
 type smbFile struct {
 	path string
 	pipe bool
-	rpc  *rpcConn // of a pipe, once DCE/RPC was seen on it
 }
 
 type smbTree struct{ pipe bool }
@@ -70,7 +70,7 @@ type smbRelated struct {
 	pipe bool
 }
 
-func (s *smbConn) entries() int { return len(s.asks) + len(s.files.m) + len(s.trees.m) }
+func (s *smbConn) entries() int { return len(s.asks) + len(s.files.m) + len(s.trees.m) + len(s.pipes.m) }
 
 // ask stores a request, in place of the oldest when there are too many.
 func (s *smbConn) ask(a smbAsk, shared *pduShared) {
@@ -245,19 +245,13 @@ func (m *pduAt) done(a *smbAsk, e *SMB) {
 		}
 	case SMBClose:
 		s.files.drop(a.file, shared)
+		s.pipes.drop(a.file, shared)
 	case SMBRename:
 		if f, ok := s.files.get(a.file); ok && a.file != 0 {
 			f.path = a.newPath
 			s.files.put(a.file, f, maxSMBFiles, shared)
 		}
 	}
-}
-
-// pipeOf says whether a file is a pipe on which DCE/RPC may run. Of a file
-// whose opening was not seen nobody knows; it is then looked at.
-func (s *smbConn) pipeOf(file uint64) bool {
-	f, ok := s.files.get(file)
-	return !ok || f.pipe
 }
 
 // loginDone reports how a session set-up ended. MORE_PROCESSING_REQUIRED is

@@ -507,7 +507,7 @@ func (m *pduAt) smb1Login(s *smb1Message) *Login {
 	var e Login
 	switch len(w) / 2 {
 	case smb1Extended:
-		return m.securityBlob(piece(s.data, 0, int(le16(w, 14))))
+		return m.securityBlob("smb", piece(s.data, 0, int(le16(w, 14))))
 	case smb1NTLM:
 		oem, uni := int(le16(w, 14)), int(le16(w, 16))
 		at := oem + uni
@@ -529,5 +529,6 @@ func (m *pduAt) smb1Login(s *smb1Message) *Login {
 		return nil
 	}
 	e.User, e.Domain = string(whole([]byte(e.User), maxLoginName)), string(whole([]byte(e.Domain), maxLoginName))
+	e.Service = "smb"
 	return m.login(e)
 }

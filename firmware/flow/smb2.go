@@ -132,7 +132,7 @@ func (m *pduAt) smb2Request(b []byte, e *SMB, related bool) {
 	var doomed bool
 	switch e.Command {
 	case smb2SessionSetup:
-		a.login = m.securityBlob(piece(b, int(le16(b, smb2Body+12)), int(le16(b, smb2Body+14))))
+		a.login = m.securityBlob("smb", piece(b, int(le16(b, smb2Body+12)), int(le16(b, smb2Body+14))))
 	case smb2TreeConnect:
 		e.Path = utf16Text(piece(b, int(le16(b, smb2Body+4)), int(le16(b, smb2Body+6))), maxSMBPath)
 	case smb2Create:
