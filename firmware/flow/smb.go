@@ -70,7 +70,9 @@ type smbRelated struct {
 	pipe bool
 }
 
-func (s *smbConn) entries() int { return len(s.asks) + len(s.files.m) + len(s.trees.m) + len(s.pipes.m) }
+func (s *smbConn) entries() int {
+	return len(s.asks) + len(s.files.m) + len(s.trees.m) + len(s.pipes.m)
+}
 
 // ask stores a request, in place of the oldest when there are too many.
 func (s *smbConn) ask(a smbAsk, shared *pduShared) {
