@@ -34,6 +34,7 @@ var allowed = map[string][]string{
 	"firmware/config":         {},
 	"firmware/decoy":          {},
 	"firmware/ioc":            {"firmware/durable"},
+	"firmware/eve":            {"firmware/detect", "firmware/flow"},
 	"firmware/lab":            {"firmware/capture"},
 	"firmware/gateway":        {"*"},
 	"hal":                     {},

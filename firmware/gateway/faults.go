@@ -102,7 +102,10 @@ func (g *Gateway) checks() []health.Check {
 			return nil
 		},
 	}}
-	for _, name := range append([]string{"panel"}, slices.Sorted(maps.Keys(g.parts.Services))...) {
+	if g.parts.Lists != nil {
+		checks = append(checks, g.listsCheck())
+	}
+	for _, name := range append([]string{"panel", "eve"}, slices.Sorted(maps.Keys(g.parts.Services))...) {
 		checks = append(checks, health.Check{
 			Name: "part:" + name, Title: health.Text{EN: "Part: " + name, JA: "部品：" + name},
 			Help:  health.Text{EN: "Restart the device; the isolation stays in force.", JA: "本装置を再起動してください。隔離は維持されます。"},
@@ -146,7 +149,7 @@ func (g *Gateway) Health() health.Report {
 // the record stays on the page.
 func onPanel(r health.Report) (health.Result, bool) {
 	for _, w := range r.Warnings() {
-		if w.Name != "clock" && w.Name != "history" {
+		if w.Name != "clock" && w.Name != "history" && w.Name != "indicators" {
 			return w, true
 		}
 	}

@@ -23,9 +23,11 @@ import (
 
 	"sekisho/firmware/asset"
 	"sekisho/firmware/capture"
+	"sekisho/firmware/config"
 	"sekisho/firmware/evidence"
 	"sekisho/firmware/health"
 	"sekisho/firmware/incident"
+	"sekisho/firmware/ioc"
 	"sekisho/firmware/ledger"
 	"sekisho/firmware/store"
 	"sekisho/hal"
@@ -61,9 +63,11 @@ type Config struct {
 	Before      time.Duration  // packets frozen from before the first sign
 	After       time.Duration  // and after the isolation
 	StateDir    string
+	LAN         []netip.Prefix
+	Eve         config.Eve // the log of a Suricata beside us; no file: none
 }
 
-// Parts are what a Gateway is made of. All are required but Services and Heal.
+// Parts are what a Gateway is made of. All are required but Services, Lists and Heal.
 type Parts struct {
 	Source   capture.Source
 	Pipeline *Pipeline
@@ -76,6 +80,8 @@ type Parts struct {
 	Panel    hal.Panel
 	Listener net.Listener
 	Services map[string]Service // by name, for the health page
+	// Lists tells how the indicator lists stand; nil: there are none.
+	Lists interface{ Status() []ioc.Status }
 	// Heal corrects neighbour tables after isolated MACs; nil: nothing to heal.
 	Heal func([]netcontain.MAC) error
 	Log  *slog.Logger
@@ -198,6 +204,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	// What follows may fail without taking the rest along.
 	g.attend(ctx, group, "panel", g.parts.Panel.Run)
 	g.attend(ctx, group, "health", g.attendHealth)
+	if g.cfg.Eve.File != "" {
+		g.attend(ctx, group, "eve", g.follower().Run)
+	}
 	for name, s := range g.parts.Services {
 		g.attend(ctx, group, name, s.Run)
 	}

@@ -21,6 +21,7 @@ import (
 	"sekisho/firmware/evidence"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
+	"sekisho/firmware/ioc"
 	"sekisho/firmware/ledger"
 	"sekisho/firmware/store"
 	"sekisho/hal/virtual"
@@ -75,6 +76,7 @@ type opening struct {
 	store   *store.Store
 	log     *slog.Logger
 	faults  *faults
+	known   *ioc.Keeper
 	closers []func() error
 }
 
@@ -105,7 +107,7 @@ func (o *opening) open(ctx context.Context) (*Gateway, error) {
 		Heal:     func(macs []netcontain.MAC) error { return neigh.Heal(o.network.Bridge, macs) },
 		Services: map[string]Service{}, Log: o.log, Now: time.Now, faults: o.faults,
 	}
-	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.decoys, o.refuge, o.panel} {
+	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.lists, o.decoys, o.refuge, o.panel} {
 		if err := step(&parts); err != nil {
 			return nil, err
 		}
@@ -322,6 +324,31 @@ func (o *opening) watch(p *Parts) error {
 	return nil
 }
 
+// lists opens the indicator lists. Without them the gateway does its work all
+// the same.
+func (o *opening) lists(p *Parts) error {
+	var sources []ioc.Source
+	for _, l := range o.config.Indicators {
+		sources = append(sources, ioc.Source{
+			Name: l.Name, URL: l.URL, File: l.File, Format: ioc.Format(l.Format), Trust: l.Trust,
+			Refresh: time.Duration(l.Refresh), MaxAge: time.Duration(l.MaxAge),
+		})
+	}
+	if len(sources) == 0 {
+		return nil
+	}
+	keeper, err := ioc.NewKeeper(ioc.Config{
+		Dir: filepath.Join(o.config.Storage.State, "indicators"), Sources: sources, Now: time.Now, Log: o.log.With("component", "ioc"),
+	})
+	if err != nil {
+		p.Services["indicators"] = broken{err}
+		return nil
+	}
+	o.known, p.Lists = keeper, keeper
+	p.Services["indicators"] = keeper
+	return nil
+}
+
 // decoys builds the keeper and the pipeline that feeds it.
 func (o *opening) decoys(p *Parts) error {
 	n := o.config.Network
@@ -329,6 +356,9 @@ func (o *opening) decoys(p *Parts) error {
 		LAN: n.LAN, Self: o.network.Self, SelfAddrs: o.network.Addrs,
 		DHCPServers: append(o.network.Addrs[:len(o.network.Addrs):len(o.network.Addrs)], n.DHCPServers...),
 		PortName:    o.network.PortName,
+		DecoyNames:  func() []string { return o.config.Detect.DecoyNames },
+		Indicators:  indicators(o.known),
+		Learn:       time.Duration(o.config.Detect.Learn),
 	}
 	if lan, ok := firstIPv4(n.LAN); ok && o.config.Decoy.Count > 0 {
 		exclude := []decoy.Range{}
@@ -454,6 +484,8 @@ func (o *opening) gatewayConfig() Config {
 			Protected: ids(protected(c.Policy.Protected)),
 		},
 		Allow:  c.Network.Allow,
+		LAN:    c.Network.LAN,
+		Eve:    c.Eve,
 		Before: time.Duration(c.Evidence.Before), After: time.Duration(c.Evidence.After), StateDir: c.Storage.State,
 	}
 }

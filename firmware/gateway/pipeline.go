@@ -30,6 +30,12 @@ type PipelineConfig struct {
 	DHCPServers []netip.Addr              // known good; empty: the first one seen
 	PortName    func(iface uint32) string // nil: ports are unknown
 	Decoys      func() []netip.Addr       // nil: none
+	DecoyNames  func() []string           // names that nobody has; nil: none
+	// Indicators are the lists in force; nil: none.
+	Indicators func() detect.Indicators
+	// Suspect says that nothing is to be learnt from a device; nil: nobody is.
+	Suspect func(flow.MAC) bool
+	Learn   time.Duration // 0: the default of detect
 	// Seen is told every address that a device says it uses; it must not
 	// block. May be nil.
 	Seen func(netip.Addr, [6]byte)
@@ -43,6 +49,7 @@ func NewPipeline(c PipelineConfig) *Pipeline {
 	}
 	p.engine = detect.New(detect.Config{
 		Assets: p.inventory, LAN: c.LAN, Gateway: c.SelfAddrs, DHCPServers: c.DHCPServers, Decoys: c.Decoys,
+		Indicators: c.Indicators, Suspect: c.Suspect, Learn: c.Learn,
 	})
 	p.emit = func(ev flow.Event) {
 		if c.Seen != nil {
