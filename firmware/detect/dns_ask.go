@@ -20,6 +20,7 @@ const (
 
 	typePrivate = 65280 // RFC 6895 section 3.1: private use, to 65534
 
+	noError  = 0
 	nxDomain = 3
 )
 
@@ -65,22 +66,34 @@ func newForwarders(n *network) *forwarders {
 	return &forwarders{net: n, serves: newTable[source, struct{}](1024, 0)}
 }
 
-// answered learns a forwarder from an answer that it gives inside the office.
-func (f *forwarders) answered(e *flow.DNS) {
+// observe learns a forwarder from an answer that it gives inside the office,
+// and notes who asked for what.
+func (f *forwarders) observe(ev flow.Event) {
+	e, ok := ev.(*flow.DNS)
+	if !ok || e.Proto != flow.NameDNS {
+		return
+	}
+	if !e.Response {
+		if src, ok := f.net.asker(e); ok && f.serves.peek(src) == nil {
+			h := hash64(e.QName)
+			f.recent[h%uint64(len(f.recent))] = asked{h, src, e.Time}
+		}
+		return
+	}
 	if e.Src.Port() == 53 && !e.SrcMAC.IsZero() && f.net.onLAN(e.Src.Addr()) && f.net.onLAN(e.Dst.Addr()) {
 		f.serves.get(f.net.source(e.SrcMAC, e.Src.Addr()))
 	}
 }
 
-// cause says whether src is a forwarder, and whether the question is one that a
-// client of it was just seen to ask.
-func (f *forwarders) cause(src source, name uint64, at time.Time) (forwards, seen bool) {
-	r := &f.recent[name%uint64(len(f.recent))]
+// cause says whether src asks for others, and whether a client of it was just
+// seen to ask for the name.
+func (f *forwarders) cause(src source, name string, at time.Time) (forwards, seen bool) {
 	if f.serves.peek(src) == nil {
-		*r = asked{name, src, at}
 		return false, false
 	}
-	return true, r.name == name && r.by != src && at.Sub(r.at) < forwardWait
+	h := hash64(name)
+	r := &f.recent[h%uint64(len(f.recent))]
+	return true, r.name == h && r.by != src && at.Sub(r.at) < forwardWait
 }
 
 // asker is who sent a question to a name server; ok is false for the gateway

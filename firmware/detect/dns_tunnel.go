@@ -44,7 +44,6 @@ import (
 // only when the device that asked it cannot be seen.
 type dnsTunnel struct {
 	net  *network
-	fwd  *forwarders
 	tab  *table[zoneKey, zone]
 	fans *table[string, fans]
 	said *table[source, told] // of names that are files
@@ -75,7 +74,6 @@ type zone struct {
 	label    string
 	from     netip.Addr
 	first    time.Time
-	answered bool
 	told     told
 }
 
@@ -110,7 +108,7 @@ const (
 )
 
 func newDNSTunnel(n *network) *dnsTunnel {
-	return &dnsTunnel{net: n, fwd: newForwarders(n), tab: newTable[zoneKey, zone](4*n.MaxHosts, seenBudget),
+	return &dnsTunnel{net: n, tab: newTable[zoneKey, zone](4*n.MaxHosts, seenBudget),
 		fans: newTable[string, fans](n.MaxHosts, 0), said: newTable[source, told](n.MaxHosts, 0)}
 }
 
@@ -133,7 +131,7 @@ func (d *dnsTunnel) Observe(ev flow.Event) []Finding {
 }
 
 func (d *dnsTunnel) ask(e *flow.DNS, src source) {
-	forwards, seen := d.fwd.cause(src, hash64(e.QName), e.Time)
+	forwards, seen := d.net.forwarders.cause(src, e.QName, e.Time)
 	if seen {
 		return
 	}
@@ -252,7 +250,6 @@ func (z *zone) typeBits(t uint16) float64 {
 
 // answer counts what came back, once for each question.
 func (d *dnsTunnel) answer(e *flow.DNS) {
-	d.fwd.answered(e)
 	if e.RCode == nxDomain {
 		return
 	}
@@ -281,7 +278,7 @@ func (d *dnsTunnel) answer(e *flow.DNS) {
 	}
 	z.down.add(float64(size), e.Time, dayBound, day)
 	z.received += float64(size)
-	d.judge(e, k, z, e.DstMAC, d.fwd.serves.peek(src) != nil)
+	d.judge(e, k, z, e.DstMAC, d.net.forwarders.serves.peek(src) != nil)
 }
 
 func (d *dnsTunnel) judge(e *flow.DNS, k zoneKey, z *zone, mac flow.MAC, forwards bool) {

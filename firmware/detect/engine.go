@@ -71,6 +71,7 @@ func New(c Config) *Engine {
 	}
 	n := &network{Config: c}
 	n.asks = newAsks(n)
+	n.forwarders = newForwarders(n)
 	places, past := newPlaces(n), newHistory(n)
 	return &Engine{net: n, list: []Detector{
 		newDecoyTouch(n),
@@ -99,6 +100,7 @@ func (e *Engine) Observe(ev flow.Event) []Finding {
 	e.out = e.out[:0]
 	e.net.contact, e.net.isContact = e.net.contactOf(ev)
 	e.net.asked = e.net.asks.observe(ev)
+	e.net.forwarders.observe(ev)
 	for _, d := range e.list {
 		e.out = append(e.out, d.Observe(ev)...)
 	}
@@ -120,10 +122,11 @@ func (e *Engine) Stats() Stats {
 // read out of the present event.
 type network struct {
 	Config
-	asks      *asks
-	contact   contact // when isContact
-	isContact bool
-	asked     []ask // ARP questions whose time is over
+	asks       *asks
+	forwarders *forwarders
+	contact    contact // when isContact
+	isContact  bool
+	asked      []ask // ARP questions whose time is over
 }
 
 func (n *network) role(m flow.MAC, a netip.Addr) asset.Role {
