@@ -80,3 +80,14 @@ var lookupServices = map[string]bool{
 	"ikarus.at": true, "drweb.com": true, "malwarebytes.com": true, "sonicwall.com": true, "checkpoint.com": true,
 	"zscaler.net": true, "paloaltonetworks.com": true, "urlcloud.paloaltonetworks.com": true, "digitalarts.co.jp": true,
 }
+
+// icannDomain is domainOf by the suffixes of registries only: under those of
+// providers, names are random by design.
+func icannDomain(name string) (domain string, ok bool) {
+	suffix, icann := publicsuffix.PublicSuffix(name)
+	if !icann || len(name) <= len(suffix)+1 {
+		return "", false
+	}
+	rest := name[:len(name)-len(suffix)-1]
+	return name[strings.LastIndexByte(rest, '.')+1:], true
+}
