@@ -91,6 +91,7 @@ func New(c Config) *Engine {
 		newExfiltration(n, places, past),
 		newBruteForce(n),
 		newCleartext(n),
+		newPolicy(n),
 	}}
 }
 
