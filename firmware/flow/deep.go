@@ -28,6 +28,11 @@ const (
 	appDialogue app = iota + 64
 	appHTTP
 	appSSH
+	appRDP // and those below: see talk.go
+	appVNC
+	appMySQL
+	appMSSQL
+	appPostgreSQL
 )
 
 // maxTries is how many payload segments of a direction may pass until its head
@@ -73,20 +78,30 @@ const (
 	parseKerberos
 	parseCert
 	parseQUIC
+	parseRDP
+	parseVNC
+	parseMySQL
+	parseMSSQL
+	parsePostgreSQL
 )
 
 var errPanic = [...]*Error{
-	parseNDP:      {"ndp", "the decoder panicked"},
-	parseDHCP:     {"dhcp", "the decoder panicked"},
-	parseDNS:      {"dns", "the decoder panicked"},
-	parseTLS:      {"tls", "the decoder panicked"},
-	parseHTTP:     {"http", "the decoder panicked"},
-	parseSMB:      {"smb", "the decoder panicked"},
-	parseRPC:      {"dcerpc", "the decoder panicked"},
-	parseLDAP:     {"ldap", "the decoder panicked"},
-	parseKerberos: {"kerberos", "the decoder panicked"},
-	parseCert:     {"tls", "the decoder panicked"},
-	parseQUIC:     {"quic", "the decoder panicked"},
+	parseNDP:        {"ndp", "the decoder panicked"},
+	parseDHCP:       {"dhcp", "the decoder panicked"},
+	parseDNS:        {"dns", "the decoder panicked"},
+	parseTLS:        {"tls", "the decoder panicked"},
+	parseHTTP:       {"http", "the decoder panicked"},
+	parseSMB:        {"smb", "the decoder panicked"},
+	parseRPC:        {"dcerpc", "the decoder panicked"},
+	parseLDAP:       {"ldap", "the decoder panicked"},
+	parseKerberos:   {"kerberos", "the decoder panicked"},
+	parseCert:       {"tls", "the decoder panicked"},
+	parseQUIC:       {"quic", "the decoder panicked"},
+	parseRDP:        {"rdp", "the decoder panicked"},
+	parseVNC:        {"vnc", "the decoder panicked"},
+	parseMySQL:      {"mysql", "the decoder panicked"},
+	parseMSSQL:      {"mssql", "the decoder panicked"},
+	parsePostgreSQL: {"postgresql", "the decoder panicked"},
 }
 
 // errMore says that a head is not complete yet. It is never emitted.
@@ -282,7 +297,11 @@ func sniff(c *conn, dir int, b []byte) app {
 	case b[0] == 5 && (dir == 0 || c.midStream):
 		return sniffRPC(b)
 	}
-	if found := sniffText(b, dir); found != appDone || !c.midStream {
+	found := sniffText(b, dir)
+	if found == appDone {
+		found = sniffTalk(b, dir, port)
+	}
+	if found != appDone || !c.midStream {
 		return found
 	}
 	return appInTheMiddle(port)
@@ -306,6 +325,7 @@ var openings = [...]struct {
 	app  app
 }{
 	{"SSH-", 2, appSSH},
+	{"RFB 00", 1, appVNC},
 	{"HTTP/1.", 1, appHTTP},
 }
 

@@ -154,6 +154,8 @@ func (t *Tracker) hear(c *conn, d *dialogue, dir int, data []byte, emit func(Eve
 		t.http(c, d, dir, data, emit)
 	case appSSH:
 		t.ssh(c, d, dir, data, emit)
+	case appRDP, appVNC, appMySQL, appMSSQL, appPostgreSQL:
+		t.talk(c, d, dir, data, emit)
 	}
 }
 
