@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math"
 	"net/netip"
 	"slices"
@@ -102,10 +101,13 @@ func (h *history) familiar(s source, mac flow.MAC, what string, now time.Time) b
 	return false
 }
 
+// hashOf is FNV-1a: collisions cost a false "familiar" once in 2^56.
 func hashOf(s string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(s)) // it cannot fail
-	return h.Sum64()
+	h := uint64(14695981039346656037)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
+	}
+	return h
 }
 
 // sent counts bytes that a device sent out of the office, and closes the hours

@@ -98,6 +98,10 @@ const (
 	evenOdds     = 0.5
 )
 
+// retrying: a program whose server is busy tries again every second or two for
+// up to a minute (the time-out of many HTTP libraries); that is no beacon yet.
+const retrying = time.Minute
+
 func newBeacon(n *network, p *places, h *history) *beacon {
 	return &beacon{
 		net: n, places: p, past: h,
@@ -303,7 +307,7 @@ func (d *beacon) judge(k serviceSeries, b *beat, now time.Time) {
 		return
 	}
 	c := b.read()
-	if c.odds < sureOdds || b.unread() || !d.places.alone(k.src, k.to.Addr()) {
+	if c.odds < sureOdds || now.Sub(b.first) < retrying || b.unread() || !d.places.alone(k.src, k.to.Addr()) {
 		return
 	}
 	label := d.places.name(k.to.Addr())

@@ -28,6 +28,7 @@ type place struct {
 	loaded string    // kind of program that it handed to a device, "" for none
 	when   time.Time // when it did
 	by     source    // to whom
+	port   uint16    // on which port
 }
 
 // users counts distinct devices, up to its bound: more than a few are a crowd.
@@ -139,7 +140,7 @@ func (p *places) reply(e *flow.HTTPReply) {
 		return
 	}
 	v := p.used.get(e.Server.Addr())
-	v.loaded, v.when = kind, e.Time
+	v.loaded, v.when, v.port = kind, e.Time, e.Server.Port()
 	v.by, _ = p.net.client(&e.Meta, e.Client.Addr(), true)
 }
 
