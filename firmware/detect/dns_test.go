@@ -270,3 +270,5 @@ func TestInventedDomainsAreForgottenNotKept(t *testing.T) {
 		t.Errorf("entries %d, evicted %d", s.Entries["dns_tunnel"], s.Evicted["dns_tunnel"])
 	}
 }
+
+func addrPort(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) }

@@ -87,6 +87,7 @@ func New(c Config) *Engine {
 		newRogueRA(n),
 		newIOCMatch(n),
 		newDNSTunnel(n),
+		newDGA(n),
 		newBeacon(n, places, past),
 		newC2Channel(n, places, past),
 		newExfiltration(n, places, past),
