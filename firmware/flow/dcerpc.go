@@ -169,7 +169,8 @@ func (m *pduAt) rpcFragment(r *rpcConn, b []byte, pipe string) *Error {
 	}
 	e := RPC{Pipe: pipe, AuthType: r.authType, AuthLevel: r.authLevel}
 	auth := rpcTrailer(b, size, o, &e)
-	if b[3]&rpcFirstFrag == 0 && b[2] != rpcAuth3 {
+	// What binds is never in fragments, and old servers do not set the flag.
+	if b[3]&rpcFirstFrag == 0 && b[2] < rpcBind {
 		return nil
 	}
 	call := o.Uint32(b[12:])

@@ -28,6 +28,13 @@ const (
 	appDialogue app = iota + 64
 	appHTTP
 	appSSH
+	appFTP // and those below: see login_text.go
+	appSMTP
+	appPOP3
+	appIMAP
+	appIRC
+	appGreeting // FTP or SMTP
+	appTelnet
 	appRDP // and those below: see talk.go
 	appVNC
 	appMySQL
@@ -173,8 +180,16 @@ func (t *Tracker) udpPayload(c *conn, dir int, emit func(Event)) {
 	if dir == 0 && c.app[0] == appUnknown && len(h.Payload) >= quicInitial && t.quic(c, emit) {
 		return
 	}
+	if src == portSSDP || dst == portSSDP {
+		t.ssdp(emit)
+		return
+	}
 	switch _, _, _, server := c.ends(); server {
 	// One case for each protocol that is read by its server's port.
+	case 88:
+		t.pduDatagram(c, dir, appKerberos, emit)
+	case 389:
+		t.pduDatagram(c, dir, appLDAP, emit)
 	}
 }
 
@@ -259,7 +274,11 @@ func (t *Tracker) giveUp(c *conn, dir int, counted bool) {
 // else more bytes are needed.
 func (t *Tracker) head(c *conn, dir int, data []byte, emit func(Event)) bool {
 	if c.app[dir] == appUnknown {
-		c.app[dir] = sniff(c, dir, data)
+		if c.app[dir] = sniff(c, dir, data); c.app[dir] > appDone {
+			c.known = true
+		} else if c.app[dir] == appDone && !c.known && !c.midStream {
+			t.opaque(c, dir, data, emit)
+		}
 	}
 	switch c.app[dir] {
 	case appUnknown:
@@ -296,8 +315,12 @@ func sniff(c *conn, dir int, b []byte) app {
 		return appSMB
 	case b[0] == 5 && (dir == 0 || c.midStream):
 		return sniffRPC(b)
+	case b[0] == 0x30 && (dir == 0 || c.midStream):
+		return sniffLDAP(b)
+	case port == 88 && b[0] == 0:
+		return appKerberos
 	}
-	found := sniffText(b, dir)
+	found := textByPort(port, sniffText(b, dir), b)
 	if found == appDone {
 		found = sniffTalk(b, dir, port)
 	}
@@ -327,6 +350,54 @@ var openings = [...]struct {
 	{"SSH-", 2, appSSH},
 	{"RFB 00", 1, appVNC},
 	{"HTTP/1.", 1, appHTTP},
+	{"220 ", 1, appGreeting},
+	{"220-", 1, appGreeting},
+	{"+OK", 1, appPOP3},
+	{"* OK", 1, appIMAP},
+	{"* PREAUTH", 1, appIMAP},
+	{"EHLO ", 0, appSMTP},
+	{"HELO ", 0, appSMTP},
+	{"NICK ", 0, appIRC},
+	{"USER ", 0, appIRC},
+	{"PASS ", 0, appIRC},
+	{"CAP LS", 0, appIRC},
+	{"NOTICE AUTH", 1, appIRC},
+	{"NOTICE *", 1, appIRC},
+	{":", 1, appIRC},
+	{"\xff\xfa", 2, appTelnet}, // RFC 854: IAC SB, WILL, WON'T, DO, DON'T
+	{"\xff\xfb", 2, appTelnet},
+	{"\xff\xfc", 2, appTelnet},
+	{"\xff\xfd", 2, appTelnet},
+	{"\xff\xfe", 2, appTelnet},
+}
+
+// textByPort decides between text protocols that begin alike, and takes text
+// on the port of one for that one: FTP's and SMTP's servers may begin with any
+// reply, Telnet's with any text.
+func textByPort(port uint16, found app, b []byte) app {
+	var p app
+	switch port {
+	case 21:
+		p = appFTP
+	case 25, 26, 587, 2525:
+		p = appSMTP
+	case 110:
+		p = appPOP3
+	case 143:
+		p = appIMAP
+	case 23, 2323:
+		p = appTelnet
+	case 194, 6660, 6661, 6662, 6663, 6664, 6665, 6666, 6667, 6668, 6669, 7000:
+		p = appIRC
+	default:
+		return found
+	}
+	switch {
+	case found == appGreeting, found == appIRC && (p == appFTP || p == appPOP3), found == appDone && plain(b[:min(len(b), 4)]),
+		found == appDone && p == appTelnet:
+		return p
+	}
+	return found
 }
 
 // sniffText needs a whole opening or HTTP method, and waits while the bytes
@@ -348,6 +419,19 @@ func sniffText(b []byte, dir int) app {
 		}
 	}
 	return found
+}
+
+const maxOpaque = 256
+
+// opaque shows what a direction begins with when no parser knows the
+// connection. That the other direction is found to be something later on is
+// not known yet.
+func (t *Tracker) opaque(c *conn, dir int, data []byte, emit func(Event)) {
+	t.stats.Opaque++
+	e := &t.ev.opaque
+	*e = Opaque{Meta: t.here(), ConnID: c.id, FromServer: dir == 1, Data: data[:min(len(data), maxOpaque)]}
+	e.Client, e.Server = c.addrPorts()
+	emit(e)
 }
 
 // dnsStream reads the first message of each direction of DNS over TCP (RFC 1035

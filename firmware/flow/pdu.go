@@ -251,7 +251,7 @@ func (t *Tracker) pduMessage(c *conn, p *pduConn, dir int, b []byte, size int64,
 	}
 	out := &t.pduOut
 	out.reset()
-	m := pduAt{p: p, dir: dir, body: b, size: size, out: out}
+	m := pduAt{p: p, dir: dir, conn: c.id, body: b, size: size, out: out, asks: &t.krbAsks}
 	err := t.guard(pduParser(c.app[dir]), func() *Error { return m.read(c.app[dir]) })
 	if err != nil {
 		t.malformed(err, emit)
@@ -272,6 +272,27 @@ type pduAt struct {
 	body []byte // its beginning
 	size int64  // all of it
 	out  *pduOut
+	conn uint64
+	asks *krbAsks
+}
+
+// pduDatagram reads a message that is a datagram of its own.
+func (t *Tracker) pduDatagram(c *conn, dir int, a app, emit func(Event)) {
+	p := &t.pduUDP
+	p.left, p.shared, p.ldap = 1, &t.pdus, ldapConn{}
+	t.pduOut.reset()
+	m := pduAt{p: p, dir: dir, conn: c.id, body: t.hdr.Payload, out: &t.pduOut, asks: &t.krbAsks}
+	err := t.guard(pduParser(a), func() *Error {
+		if a == appLDAP {
+			return m.ldapMessage(m.body, true)
+		}
+		return m.kerberos(m.body)
+	})
+	if err != nil {
+		t.malformed(err, emit)
+		return
+	}
+	t.pduEmit(c, p, dir, emit)
 }
 
 func (m *pduAt) read(a app) *Error {

@@ -12,7 +12,7 @@ func readPDUs(data []byte) {
 			if size <= 0 || head > len(data) {
 				continue
 			}
-			m := pduAt{p: p, dir: dir, body: data[:head], size: size, out: &pduOut{}}
+			m := pduAt{p: p, dir: dir, body: data[:head], size: size, out: &pduOut{}, asks: &krbAsks{}, conn: 1}
 			m.read(a)
 		}
 	}

@@ -65,6 +65,8 @@ type Stats struct {
 	DNS, DHCP       uint64 // messages decoded
 	TLS, HTTP, SMB  uint64
 	Banners         uint64
+	IRC, SSDP       uint64
+	Opaque          uint64
 	RPC, Logins     uint64
 	Kerberos, LDAP  uint64
 }
@@ -113,10 +115,13 @@ type Tracker struct {
 	dialogues dialogues
 	pdus      pduShared
 	pduOut    pduOut
+	pduUDP    pduConn
+	krbAsks   krbAsks
 
 	hdr   Header
 	frame *capture.Frame // the one at hand, nil between calls
 	ev    events
+	said  said
 	deep  deepDecoders
 }
 
@@ -138,6 +143,9 @@ type events struct {
 	login    Login
 	reply    HTTPReply
 	banner   Banner
+	irc      IRC
+	ssdp     SSDP
+	opaque   Opaque
 }
 
 // New returns a Tracker with an empty table.
