@@ -90,6 +90,8 @@ const (
 	parseMySQL
 	parseMSSQL
 	parsePostgreSQL
+	parseText
+	parseSSDP
 )
 
 var errPanic = [...]*Error{
@@ -109,6 +111,8 @@ var errPanic = [...]*Error{
 	parseMySQL:      {"mysql", "the decoder panicked"},
 	parseMSSQL:      {"mssql", "the decoder panicked"},
 	parsePostgreSQL: {"postgresql", "the decoder panicked"},
+	parseText:       {"text", "the decoder panicked"},
+	parseSSDP:       {"ssdp", "the decoder panicked"},
 }
 
 // errMore says that a head is not complete yet. It is never emitted.

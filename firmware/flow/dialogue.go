@@ -152,6 +152,10 @@ func (t *Tracker) hear(c *conn, d *dialogue, dir int, data []byte, emit func(Eve
 	switch c.app[dir] {
 	case appHTTP:
 		t.http(c, d, dir, data, emit)
+	case appFTP, appSMTP, appPOP3, appIMAP, appIRC, appGreeting:
+		t.text(c, d, dir, data, emit)
+	case appTelnet:
+		t.telnet(c, d, dir, data, emit)
 	case appSSH:
 		t.ssh(c, d, dir, data, emit)
 	case appRDP, appVNC, appMySQL, appMSSQL, appPostgreSQL:

@@ -85,6 +85,8 @@ func (s *script) emit(ev Event) {
 			return
 		}
 		line = "tick"
+	case *Opaque: // these scripts are about connections
+		return
 	case *Conn:
 		line = fmt.Sprintf("conn %d %s", e.ID, e.State)
 		if e.Prev != e.State {

@@ -75,6 +75,7 @@ type conn struct {
 	fin       [2]bool
 	app       [2]app
 	tries     [2]uint8 // payload segments that the deep part looked at
+	known     bool     // a direction was found to carry something that is read
 	part      [2]uint8 // messages of a direction's head that were emitted already
 }
 
