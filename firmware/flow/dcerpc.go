@@ -12,10 +12,10 @@ const (
 	maxStub = 1024
 
 	rpcHeader   = 16
-	rpcContexts = 8  // interfaces of one conversation that are remembered
+	rpcContexts = 32 // interfaces of one conversation that are remembered: attack kits hide theirs among a dozen others
 	rpcCalls    = 8  // requests that wait for their answer
 	maxSMBPipes = 32 // conversations of one SMB connection
-	rpcMaxBind  = 8  // interfaces of one bind that are reported
+	rpcMaxBind  = 32 // interfaces of one bind that are reported
 )
 
 // Packet types (C706 section 12.6.4.1, rpc_auth_3: MS-RPCE section 2.2.2.5).
@@ -38,8 +38,8 @@ const (
 // rpcConn is what is kept of one DCE/RPC conversation: a TCP connection or an
 // open pipe.
 type rpcConn struct {
-	context   [rpcContexts]rpcContext
-	contexts  int // ever bound; the newest take the place of the oldest
+	context   []rpcContext
+	contexts  int // bound after there was no room: they take the place of the oldest
 	call      [rpcCalls]rpcCall
 	calls     int
 	authType  uint8
@@ -60,10 +60,14 @@ type rpcCall struct {
 
 func (r *rpcConn) bind(id uint16, uuid string) {
 	for i := range r.context {
-		if c := &r.context[i]; c.uuid != "" && c.id == id {
+		if c := &r.context[i]; c.id == id {
 			c.uuid = uuid
 			return
 		}
+	}
+	if len(r.context) < rpcContexts {
+		r.context = append(r.context, rpcContext{id, uuid})
+		return
 	}
 	r.context[r.contexts%rpcContexts] = rpcContext{id, uuid}
 	r.contexts++
