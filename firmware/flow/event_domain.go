@@ -16,18 +16,19 @@ const (
 	SMBRead     // Length, Offset
 	SMBWrite    // Length, Offset, Entropy
 	SMBRename   // Path, NewPath
-	SMBDelete   // Path; also "delete on close"
+	SMBDelete   // Path; "delete on close" is an event of its own behind the SMBOpen that asks for it, same MID
 	SMBTruncate // end of file set: Length
 	SMBFind     // directory listing: Path is the pattern
 	SMBPipe     // FSCTL_PIPE_TRANSCEIVE, TransactNmPipe: Path is the pipe
 	SMBIoctl
 	SMBEcho
-	SMBTransaction // SMB1 TRANS2 and NT_TRANSACT with their secondaries; Function tells which
+	SMBTransaction // SMB1 TRANSACTION, TRANS2 and NT_TRANSACT with their secondaries: Function tells which; Length is the total of data bytes announced, Offset the displacement of a secondary
 )
 
-// SMB is one SMB message on TCP 445 or 139, also each of a compound; at most
-// 65,536 for one connection. Requests carry what they ask for, responses
-// repeat Op and Path of the request that they answer.
+// SMB is one SMB message on TCP 445 or 139, also each of a compound or of an
+// AndX chain; for one connection at most 65,536 at a stretch and 32 a second
+// for long. Requests carry what they ask for, responses repeat it and say what
+// came of it; an interim response has Status 0x103.
 type SMB struct {
 	Meta
 	ConnID         uint64
@@ -46,9 +47,9 @@ type SMB struct {
 	Path, NewPath  string // at most 260 bytes of UTF-8, backslashes as sent
 	Access         uint32 // desired access of SMBOpen
 	Disposition    uint32 // of SMBOpen, MS-SMB2 numbering (5: overwrite or create)
-	Length         uint64 // bytes read or written, end of file
+	Length         uint64 // bytes read or written, end of file; of an SMBOpen response the size of the file
 	Offset         uint64
-	Entropy        float64 // of the first bytes written, bits per byte; negative when not measured
+	Entropy        float64 // of the first bytes written, or read from the start of a file (response), bits per byte; negative when not measured
 	Sample         int     // bytes that Entropy rests on
 	Size           int     // of the whole message on the wire, header included
 }
@@ -64,7 +65,8 @@ const (
 	RPCFault
 )
 
-// RPC is a DCE/RPC connection-oriented packet, over TCP or an SMB pipe.
+// RPC is a DCE/RPC connection-oriented packet, over TCP or an SMB pipe; of
+// several fragments the first. A bind is one event for each interface in it.
 type RPC struct {
 	Meta
 	ConnID         uint64
