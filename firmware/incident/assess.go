@@ -73,6 +73,10 @@ func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) A
 	i = i.clone()
 	i.observe(f)
 	sum := odds(i.Findings, now)
+	confirmed, again := d.confirmed(i)
+	if again {
+		sum += confirmedOdds
+	}
 	a := Assessment{
 		Score: probability(sum), Confidence: band(sum), Action: None, Guard: d.policy.guard(i.Asset),
 		Why: detect.Text{EN: bounded(f.Explain.EN), JA: bounded(f.Explain.JA)},
@@ -80,6 +84,12 @@ func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) A
 	because := func(en, ja string) { a.Why.EN += " " + en; a.Why.JA += ja }
 	if len(i.Findings) > 1 {
 		because(fmt.Sprintf("%d detectors agree.", len(i.Findings)), fmt.Sprintf("%d種類の検知が重なっています。", len(i.Findings)))
+	}
+	if again {
+		because(
+			fmt.Sprintf("The same was confirmed on this device on %s.", confirmed.At.Format(time.DateOnly)),
+			fmt.Sprintf("この機器では、%sにも同じ動きが実際の問題と確認されています。", confirmed.At.Format(time.DateOnly)),
+		)
 	}
 	switch {
 	case a.Guard == GuardNever:
@@ -93,8 +103,11 @@ func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) A
 		return a
 	}
 	a.Action = Suggest
-	if m, ok := d.muted[i.Asset.ID]; ok && now.Sub(m.at) <= d.policy.Quiet && m.covers(f.Detector, a.Confidence) {
-		because("A person called this a false alarm before.", "以前、担当者が誤検知と判断しています。")
+	if l, ok := d.harmless(i.Asset.ID, f.Detector, a.Confidence); ok {
+		because(
+			fmt.Sprintf("%s called this harmless on %s.", who(l.By), l.At.Format(time.DateOnly)),
+			fmt.Sprintf("%sに%sが問題なしと判断しています。", l.At.Format(time.DateOnly), who(l.By)),
+		)
 		if a.Confidence != detect.High {
 			a.Action = None
 		}
@@ -133,10 +146,6 @@ const movedLately = 10 * time.Minute
 // forges it must not have policy isolate its owner.
 func twoPorts(now time.Time, a asset.Asset) bool {
 	return a.MovedFrom != "" && a.MovedFrom != a.Port && now.Sub(a.Moved) <= movedLately
-}
-
-func (m mute) covers(detector string, band detect.Confidence) bool {
-	return slices.Contains(m.detectors, detector) && rank(band) <= rank(m.band)
 }
 
 var privateRanges = []netip.Prefix{

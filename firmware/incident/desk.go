@@ -27,6 +27,7 @@ type Policy struct {
 	ProofWithin  time.Duration // from order to proof; 0: 30 s
 	Probation    time.Duration // after release; 0: 72 hours
 	Quiet        time.Duration // an incident that needs nobody ends after this; 0: 24 hours
+	Remember     time.Duration // what a person's word taught holds for this; 0: 90 days
 	ReleaseAfter time.Duration // automatic release of what was held automatically; 0: never
 	Drill        bool          // every incident is part of a drill
 }
@@ -41,6 +42,7 @@ func (p Policy) filled() Policy {
 	p.ProofWithin = cmp.Or(p.ProofWithin, 30*time.Second)
 	p.Probation = cmp.Or(p.Probation, 72*time.Hour)
 	p.Quiet = cmp.Or(p.Quiet, 24*time.Hour)
+	p.Remember = cmp.Or(p.Remember, 90*24*time.Hour)
 	return p
 }
 
@@ -100,7 +102,7 @@ type Desk struct {
 	policy  Policy
 	all     map[string]*Incident
 	live    map[asset.ID]string // device -> its live incident
-	muted   map[asset.ID]mute
+	lessons map[string]lesson   // by incident
 	breaker breaker
 	evicted uint64
 
@@ -112,19 +114,11 @@ type Desk struct {
 	waiting []Incident
 }
 
-// mute remembers a person's word that something was a false alarm.
-type mute struct {
-	at        time.Time
-	band      detect.Confidence
-	detectors []string
-	by        string
-}
-
 // NewDesk returns an empty desk.
 func NewDesk(p Policy) *Desk {
 	p = p.filled()
 	return &Desk{
-		policy: p, all: map[string]*Incident{}, live: map[asset.ID]string{}, muted: map[asset.ID]mute{},
+		policy: p, all: map[string]*Incident{}, live: map[asset.ID]string{}, lessons: map[string]lesson{},
 		breaker: breaker{window: p.Window, hosts: map[asset.ID]time.Time{}},
 	}
 }
@@ -244,21 +238,8 @@ func (d *Desk) Apply(id string, in Input) (Change, error) {
 		return Change{}, &UnknownError{id}
 	}
 	next, commands := Step(*i, in)
-	if next.State == Dismissed && in.Kind == InDismiss && i.State.Live() {
-		d.silence(next, in)
-	}
 	d.put(next)
 	return Change{next, commands}, nil
-}
-
-func (d *Desk) silence(i Incident, in Input) {
-	m := mute{at: in.At, band: i.Confidence, by: in.By}
-	for _, o := range i.Findings {
-		m.detectors = append(m.detectors, o.Detector)
-	}
-	if len(d.muted) < maxIncidents {
-		d.muted[i.Asset.ID] = m
-	}
 }
 
 // resealAfter is how long after a failed seal the next one is ordered: a disk
@@ -269,9 +250,9 @@ const resealAfter = 10 * time.Minute
 // that failed.
 func (d *Desk) Advance(now time.Time) []Change {
 	var out []Change
-	for id, m := range d.muted {
-		if now.Sub(m.at) > d.policy.Quiet {
-			delete(d.muted, id)
+	for id, l := range d.lessons {
+		if now.Sub(l.At) > d.policy.Remember {
+			delete(d.lessons, id)
 		}
 	}
 	for _, i := range slices.Clone(d.order) {
@@ -318,11 +299,12 @@ func (d *Desk) open(now time.Time, a asset.Asset) *Incident {
 }
 
 // put stores a snapshot and makes room when there is none: first what is over,
-// then what needs nobody. What is held never goes; what waits for a person goes
+// of that last what still teaches, then what needs nobody. What is held never goes; what waits for a person goes
 // by makeRoom alone.
 func (d *Desk) put(i Incident) {
 	d.forget(i.ID)
 	d.all[i.ID] = &i
+	d.learn(i)
 	at, _ := slices.BinarySearchFunc(d.order, &i, byAge)
 	d.order = slices.Insert(d.order, at, &i)
 	if i.State.Live() {
@@ -338,7 +320,7 @@ func (d *Desk) put(i Incident) {
 		if c.ID == i.ID || c.State.Live() && (c.State != Open || c.Action != None) {
 			continue
 		}
-		if victim == nil || cmp.Or(b2i(c.State.Live())-b2i(victim.State.Live()),
+		if victim == nil || cmp.Or(b2i(c.State.Live())-b2i(victim.State.Live()), b2i(c.Lesson.Holds())-b2i(victim.Lesson.Holds()),
 			c.Updated.Compare(victim.Updated), cmp.Compare(c.ID, victim.ID)) < 0 {
 			victim = c
 		}

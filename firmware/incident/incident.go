@@ -200,6 +200,7 @@ type Incident struct {
 	Since          time.Time         `json:"since"`     // of State
 	Contained      time.Time         `json:"contained"` // first proven
 	Closed         time.Time         `json:"closed"`
+	Lesson         Lesson            `json:"lesson,omitzero"` // what a person's word about it teaches
 	History        []Transition      `json:"history"`
 	HistoryDropped int               `json:"history_dropped,omitempty"`
 }

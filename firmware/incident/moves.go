@@ -288,6 +288,7 @@ func (m *move) release() {
 		m.refuse("only a person on the web page releases a device")
 	case m.i.State.Held():
 		m.free()
+		m.teach(Confirmed)
 	default:
 		m.refuse("the device is not held")
 	}
@@ -335,6 +336,7 @@ func (m *move) dismiss() {
 		m.refuse("the incident is over")
 	default:
 		m.drop()
+		m.teach(Harmless)
 		m.do(Notify{NoticeDismissed})
 	}
 }

@@ -29,6 +29,7 @@ const (
 	InEradicated   Kind = "eradicated"    // one cleaning step is done; Note names it
 	InExpired      Kind = "expired"       // probation is over
 	InDismiss      Kind = "dismiss"       // a person calls it a false alarm; Note is the reason
+	InUnteach      Kind = "unteach"       // a person takes back what a dismissal or a release taught; Note is the reason
 	InDeadline     Kind = "deadline"      // the state lasted longer than policy allows
 	InRestart      Kind = "restart"       // the gateway has booted; kernel state is unknown
 )
@@ -37,7 +38,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		InFinding, InPress, InRequest, InAuto, InApplied, InApplyFailed, InProven, InLeaked, InFrozen,
-		InFreezeFailed, InSealed, InSealFailed, InRelease, InEradicated, InExpired, InDismiss, InDeadline, InRestart,
+		InFreezeFailed, InSealed, InSealFailed, InRelease, InEradicated, InExpired, InDismiss, InUnteach, InDeadline, InRestart,
 	}
 }
 
@@ -202,6 +203,8 @@ func (m *move) handle() {
 		m.expired()
 	case InDismiss:
 		m.dismiss()
+	case InUnteach:
+		m.unteach()
 	case InDeadline:
 		m.deadline()
 	case InRestart:

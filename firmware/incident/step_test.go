@@ -74,6 +74,7 @@ var steps = map[Kind]string{
 	InEradicated:   "x | x | eradicating | = | x | x | eradicating | x",
 	InExpired:      "x | x | x | x | closed: notify closed | x | x | x",
 	InDismiss:      "dismissed: notify dismissed | dismissed: release, notify dismissed | dismissed: release, notify dismissed | dismissed: release, notify dismissed | dismissed: notify dismissed | x | dismissed: release, notify dismissed | x",
+	InUnteach:      "x | x | x | x | = | = | x | =",
 	InDeadline:     "x | contain_failed: notify contain_failed | x | x | x | x | x | x",
 	InRestart:      "=: freeze_evidence | =: set_level isolate, freeze_evidence | =: set_level isolate, freeze_evidence, seal_bundle | =: set_level isolate, freeze_evidence, seal_bundle | =: release, freeze_evidence, seal_bundle | =: seal_bundle | =: set_level isolate, freeze_evidence | =",
 }

@@ -1,0 +1,146 @@
+package incident
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"sekisho/firmware/detect"
+)
+
+// lesson tests use medium findings: a high one would be ordered at once.
+func suspicion(at time.Time, detector string, c detect.Confidence) detect.Finding {
+	score := map[detect.Confidence]float64{detect.Low: 0.6, detect.Medium: 0.85, detect.High: 0.99}[c]
+	return detect.Finding{Time: at, First: at, Last: at, Detector: detector, Score: score, Confidence: c, Host: detect.Host{MAC: device(1).MAC}}
+}
+
+func say(t *testing.T, d *Desk, at time.Time, detector string, c detect.Confidence) Incident {
+	t.Helper()
+	return d.Observe(at, suspicion(at, detector, c), device(1), 50)[0].Incident
+}
+
+func deed(t *testing.T, d *Desk, id string, k Kind, at time.Time) Incident {
+	t.Helper()
+	c, err := d.Apply(id, Input{Kind: k, At: at, By: "web:sato", Note: "checked", Level: Isolate, Proof: Proof{Grade: Proven}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(c.Incident.History); c.Incident.History[n-1].Refused {
+		t.Fatalf("%s refused: %s", k, c.Incident.History[n-1].Note)
+	}
+	return c.Incident
+}
+
+func TestADismissedPatternStaysQuietOnThatDeviceAlone(t *testing.T) {
+	d := NewDesk(DefaultPolicy())
+	i := say(t, d, noon, "host_scan", detect.Medium)
+	if !i.Waiting() {
+		t.Fatalf("action %s", i.Action)
+	}
+	deed(t, d, i.ID, InDismiss, noon.Add(time.Minute))
+	later := noon.Add(30 * 24 * time.Hour)
+	d.Advance(later)
+	again := say(t, d, later, "host_scan", detect.Medium)
+	if again.Waiting() || !strings.Contains(again.Why.EN, "sato called this harmless on 2026-") {
+		t.Errorf("a month later: action %s, %q", again.Action, again.Why.EN)
+	}
+	if other := say(t, d, later, "port_scan", detect.Medium); !other.Waiting() {
+		t.Error("another pattern on the device is quiet too")
+	}
+	f := suspicion(later, "host_scan", detect.Medium)
+	f.Host.MAC = device(2).MAC
+	if c := d.Observe(later, f, device(2), 50); !c[0].Incident.Waiting() {
+		t.Error("the same pattern on another device is quiet too")
+	}
+}
+
+func TestWhatIsMuchWorseThanWhatWasDismissedIsAskedAboutAndNeverActedOn(t *testing.T) {
+	d := NewDesk(DefaultPolicy())
+	i := say(t, d, noon, "worm", detect.Medium)
+	deed(t, d, i.ID, InDismiss, noon)
+	if i = say(t, d, noon.Add(time.Hour), "worm", detect.High); i.State != Containing {
+		t.Errorf("dismissed at medium, now high: %s %s", i.State, i.Action)
+	}
+	d = NewDesk(DefaultPolicy())
+	p := d.policy
+	p.AutoIsolate = false
+	d.policy = p
+	i = say(t, d, noon, "worm", detect.High)
+	deed(t, d, i.ID, InDismiss, noon)
+	d.policy.AutoIsolate = true
+	if i = say(t, d, noon.Add(time.Hour), "worm", detect.High); i.State != Open || !i.Waiting() {
+		t.Errorf("dismissed at high, and again: %s %s; a person has to be asked", i.State, i.Action)
+	}
+}
+
+func TestALessonIsTakenBackInOneStep(t *testing.T) {
+	d := NewDesk(DefaultPolicy())
+	first := say(t, d, noon, "host_scan", detect.Medium)
+	deed(t, d, first.ID, InDismiss, noon)
+	got := deed(t, d, first.ID, InUnteach, noon.Add(time.Hour))
+	if got.State != Dismissed || got.Lesson.Holds() || got.Lesson.UndoneBy != "web:sato" {
+		t.Errorf("%s, lesson %+v", got.State, got.Lesson)
+	}
+	if i := say(t, d, noon.Add(2*time.Hour), "host_scan", detect.Medium); !i.Waiting() {
+		t.Error("still quiet")
+	}
+}
+
+func TestLessonsOutliveARestartAndEndWhenTheyAreOld(t *testing.T) {
+	d := NewDesk(DefaultPolicy())
+	i := say(t, d, noon, "host_scan", detect.Medium)
+	kept := deed(t, d, i.ID, InDismiss, noon)
+	d = NewDesk(DefaultPolicy())
+	d.Restore(noon.Add(time.Hour), []Incident{kept})
+	if i := say(t, d, noon.Add(2*time.Hour), "host_scan", detect.Medium); i.Waiting() {
+		t.Error("forgotten by the restart")
+	}
+	old := noon.Add(91 * 24 * time.Hour)
+	d.Advance(old)
+	d = NewDesk(DefaultPolicy())
+	d.Restore(old, []Incident{kept})
+	d.Advance(old)
+	if i := say(t, d, old, "host_scan", detect.Medium); !i.Waiting() {
+		t.Error("quiet for ever")
+	}
+}
+
+func TestAConfirmedPatternWeighsMoreTheNextTime(t *testing.T) {
+	d := NewDesk(Policy{})
+	i := say(t, d, noon, "beacon", detect.Medium)
+	plain := i.Score
+	for _, k := range []Kind{InRequest, InApplied, InProven, InRelease} {
+		i = deed(t, d, i.ID, k, noon.Add(time.Minute))
+	}
+	if i.Lesson.Kind != Confirmed {
+		t.Fatalf("lesson %+v", i.Lesson)
+	}
+	deed(t, d, i.ID, InExpired, noon.Add(80*time.Hour))
+	i = say(t, d, noon.Add(100*time.Hour), "beacon", detect.Medium)
+	if i.Score <= plain || i.Confidence != detect.Medium || !strings.Contains(i.Why.EN, "was confirmed on this device") {
+		t.Errorf("score %.3f after %.3f, %s, %q", i.Score, plain, i.Confidence, i.Why.EN)
+	}
+}
+
+func TestWhatPolicyEndsTeachesNothing(t *testing.T) {
+	d := NewDesk(DefaultPolicy())
+	i := say(t, d, noon, "host_scan", detect.Medium)
+	next, _ := Step(i, Input{Kind: InDeadline, At: noon, By: ByPolicy, crowded: true})
+	if next.State != Dismissed || next.Lesson.Holds() {
+		t.Errorf("%s, lesson %+v", next.State, next.Lesson)
+	}
+	if refused, _ := Step(next, Input{Kind: InUnteach, At: noon, By: "web:sato"}); !refused.History[len(refused.History)-1].Refused {
+		t.Error("there was nothing to take back")
+	}
+}
+
+func TestLessonsAreBounded(t *testing.T) {
+	d := NewDesk(DefaultPolicy())
+	for n := range maxLessons + 50 {
+		d.learn(Incident{ID: fmt.Sprintf("%04d", n), Asset: device(byte(n)), Lesson: Lesson{Kind: Harmless, At: noon.Add(time.Duration(n) * time.Second)}})
+	}
+	if _, there := d.lessons["0000"]; there || len(d.lessons) != maxLessons {
+		t.Errorf("%d lessons, the oldest there: %t", len(d.lessons), there)
+	}
+}
