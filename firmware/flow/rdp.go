@@ -34,7 +34,7 @@ func (k *talk) rdp(dir int, b []byte) (int, act) {
 		return 0, talkOn
 	}
 	size := be16(b[2:])
-	if b[0] != 3 || size < 7 {
+	if b[0] != 3 || size < 11 { // RFC 905 section 13.3: the fixed part of a request
 		return size, talkEnd
 	}
 	if !arrived(b, size) {
