@@ -16,13 +16,13 @@ const (
 	SMBRead     // Length, Offset
 	SMBWrite    // Length, Offset, Entropy
 	SMBRename   // Path, NewPath
-	SMBDelete   // Path; "delete on close" is an event of its own behind the SMBOpen that asks for it, same MID
+	SMBDelete   // Path; "delete on close" comes behind its SMBOpen, with the same MID
 	SMBTruncate // end of file set: Length
 	SMBFind     // directory listing: Path is the pattern
 	SMBPipe     // FSCTL_PIPE_TRANSCEIVE, TransactNmPipe: Path is the pipe
 	SMBIoctl
 	SMBEcho
-	SMBTransaction // SMB1 TRANSACTION, TRANS2 and NT_TRANSACT with their secondaries: Function tells which; Length is the total of data bytes announced, Offset the displacement of a secondary
+	SMBTransaction // SMB1 TRANSACTION, TRANS2, NT_TRANSACT and secondaries: Function, Length (data announced in all), Offset of a secondary
 )
 
 // SMB is one SMB message on TCP 445 or 139, also each of a compound or of an
