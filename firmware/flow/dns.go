@@ -121,6 +121,7 @@ func (d *deepDecoders) record(e *DNS, h *dnsmessage.ResourceHeader, skip func(*d
 		var raw dnsmessage.UnknownResource
 		raw, err = d.dns.UnknownResource()
 		r.Data = nbData(r.Type, raw.Data)
+		r.Group = r.Type == typeNB && len(raw.Data) > 0 && raw.Data[0]&0x80 != 0
 	} else {
 		r.Data, err = d.data(h.Type, skip)
 	}

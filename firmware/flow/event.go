@@ -232,6 +232,8 @@ type DNSRecord struct {
 	TTL  uint32
 	Data string
 	Size int
+	// Group: an NB record of a name that many hosts hold (RFC 1002 section 4.2.1.3).
+	Group bool
 }
 
 // DNS is a DNS, mDNS, LLMNR or NBNS message. Names are lower case without the
