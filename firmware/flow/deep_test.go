@@ -46,6 +46,12 @@ func (k *talker) emit(ev Event) {
 		k.seen = append(k.seen, fmt.Sprintf("reply %d status=%d %s [%s] auth=%s body=%q", e.Number, e.Status, e.ContentType, e.Product, e.Authenticate, e.Body))
 	case *Login:
 		k.seen = append(k.seen, fmt.Sprintf("login %s %s user=%q result=%d clear=%v server=%v", e.Service, e.Mechanism, e.User, e.Result, e.Cleartext, e.FromServer))
+	case *IRC:
+		k.seen = append(k.seen, fmt.Sprintf("irc server=%v %s %s %q", e.FromServer, e.Command, e.Target, e.Text))
+	case *Opaque:
+		k.seen = append(k.seen, fmt.Sprintf("opaque server=%v %q", e.FromServer, e.Data))
+	case *SSDP:
+		k.seen = append(k.seen, fmt.Sprintf("ssdp %s %s %s %s", e.Method, e.Target, e.Location, e.Product))
 	case *SMB:
 		k.seen = append(k.seen, fmt.Sprintf("smb%d command=%d response=%v status=%x", e.Version, e.Command, e.Response, e.Status))
 	case *DNS:
