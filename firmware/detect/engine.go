@@ -88,6 +88,7 @@ func New(c Config) *Engine {
 		newIOCMatch(n),
 		newDNSTunnel(n),
 		newDGA(n),
+		newNameSpoof(n),
 		newBeacon(n, places, past),
 		newC2Channel(n, places, past),
 		newExfiltration(n, places, past),
