@@ -1,0 +1,75 @@
+package detect
+
+import (
+	"bytes"
+	"time"
+
+	"sekisho/firmware/flow"
+)
+
+// callbackTime: code that was just started connects back at once. Stagers do
+// within two or three seconds; a process needs some to start.
+const callbackTime = 10 * time.Second
+
+// conn notices when a server calls its client back on a port where the client
+// never served anything, right after the client used remote operations on it.
+// Windows calls back for some services by itself: RPC, its dynamic ports
+// (RFC 6335 section 6) and SMB, which are left out.
+func (d *lateral) conn(e *flow.Conn) {
+	if e.Proto != protoTCP || e.MidStream || e.State != flow.ConnEstablished {
+		return
+	}
+	port := e.Server.Port()
+	if port == 3389 {
+		d.fan(&e.Meta, e.Client, e.Server, e.SrcMAC == e.ServerMAC && !e.ServerMAC.IsZero(), fanRDP)
+	}
+	if !d.net.onLAN(e.Server.Addr()) {
+		return
+	}
+	before := d.served.peek(e.Server) != nil
+	d.served.get(e.Server)
+	if before || port >= 49152 {
+		return
+	}
+	switch port {
+	case 53, 88, 113, 135, 137, 139, 389, 445, 5357, 5985:
+		return
+	}
+	p := d.pairs.peek(tradeKey{e.Server.Addr(), e.Client.Addr()})
+	if p == nil || p.touched == 0 || e.Time.UnixNano()-p.touched > int64(callbackTime) {
+		return
+	}
+	d.did(&e.Meta, e.Server, e.Client, e.SrcMAC == e.ClientMAC && !e.ClientMAC.IsZero(), actCallback)
+}
+
+// shellSays are first words of command interpreters whose input and output are
+// a bare connection.
+var shellSays = [...][]byte{
+	[]byte("Microsoft Windows [Version"),
+	[]byte("Microsoft Windows XP [Version"),
+	[]byte("Windows PowerShell\r\nCopyright"),
+	[]byte("bash: no job control in this shell"),
+	[]byte("bash: cannot set terminal process group"),
+	[]byte("can't access tty; job control turned off"),
+}
+
+// opaque finds command shells on connections of no known protocol. Who opened
+// the connection is not who commands: whoever gets the shell's greeting is.
+func (d *lateral) opaque(e *flow.Opaque) {
+	if e.Server.Port() == 23 { // a Windows telnet server greets so too
+		return
+	}
+	found := bytes.HasPrefix(e.Data, []byte(`PS C:\`))
+	for _, s := range shellSays {
+		found = found || bytes.Contains(e.Data, s)
+	}
+	switch {
+	case !found:
+	case e.FromServer:
+		d.did(&e.Meta, e.Client, e.Server, true, actShell)
+	case d.net.onLAN(e.Server.Addr()):
+		d.did(&e.Meta, e.Server, e.Client, true, actShell)
+	default:
+		d.did(&e.Meta, e.Client, e.Server, false, actShellOut)
+	}
+}
