@@ -90,8 +90,10 @@ const (
 	oddService   = 2.3  // unknown protocol, or a known one on a port not its own
 	oddDatagrams = 1.2  // the same over UDP, where games, calls and cameras do it
 	reconnects   = 1.2  // a connection each time, within a minute: keep-alive exists to avoid that
+	hasty        = 2.3  // the same within ten seconds, when opening costs more than asking
 	sameSize     = 0.7  // nothing to say, said in equal words
 	gaveProgram  = 4.6  // the device fetched a program there
+	gaveBinary   = 2.3  // or something that may be one
 	neighbour    = -1.5 // inside the office: monitoring, displays, storage
 	noAnswer     = -1.5 // a dead service retried
 	someDoubt    = 0.05
@@ -143,7 +145,7 @@ func (d *beacon) Observe(ev flow.Event) []Finding {
 		d.mark(&e.Meta, e.Client, e.Server, e.FromServer, appOpaque)
 	case *flow.Banner:
 		d.mark(&e.Meta, e.Client, e.Server, e.FromServer, appBanner)
-	case *flow.HTTPReply, *flow.DNS, *flow.SSDP:
+	case *flow.DNS, *flow.SSDP:
 		d.places.observe(ev)
 	}
 	return d.out
@@ -260,8 +262,12 @@ func (d *beacon) hello(e *flow.TLSHello) {
 	if e.SNI == "" {
 		a |= appNoName
 	}
-	src, _ := d.net.client(&e.Meta, e.Client.Addr(), false)
-	d.see(serviceSeries{src: src, to: e.Server, proto: proto}, a)
+	src, mac := d.net.client(&e.Meta, e.Client.Addr(), false)
+	k := serviceSeries{src: src, to: e.Server, proto: proto}
+	if e.QUIC && d.watched(mac, e.Client.Addr(), e.DstMAC, e.Server, proto) { // it says hello in its first packet
+		d.begin(d.live, k, mac, e.Client.Addr())
+	}
+	d.see(k, a)
 	d.name(&e.Meta, e.Client, e.Server, e.SNI)
 }
 
@@ -374,13 +380,17 @@ func (d *beacon) weigh(k serviceSeries, b *beat, c cadence) reasons {
 		r.add(oddService, "no known service speaks like this on that port", "そのポートで通常使われる通信方式ではありません")
 	}
 	if k.proto == protoTCP && c.period <= 60 && 2*b.fresh > b.n {
-		r.add(reconnects, "it connects anew each time", "毎回新しく接続し直しています")
+		nats := reconnects
+		if c.period <= 10 {
+			nats = hasty
+		}
+		r.add(nats, "it connects anew each time", "毎回新しく接続し直しています")
 	}
 	if c.alike >= timerHolds && c.size > 0 {
 		r.add(sameSize, "it sends the same amount each time", "毎回ほぼ同じ量を送っています")
 	}
-	if kind := d.places.loadedBy(k.src, to); kind != "" {
-		r.add(gaveProgram, "it fetched a program for "+kind+" from there", "そこから "+kind+" 用のプログラムを取得しました")
+	if kind, nats := d.places.loadedBy(k.src, to); kind != "" {
+		r.add(nats, "it fetched a program ("+kind+") from there", "そこからプログラム（"+kind+"）を取得しました")
 	}
 	if k.proto == protoTCP && !b.answered {
 		r.add(noAnswer, "nobody answered", "応答は一度もありませんでした")

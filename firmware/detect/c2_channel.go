@@ -31,6 +31,7 @@ type c2Channel struct {
 	talks  *table[talkKey, talk]
 	jndi   *table[source, lookup]
 	irc    *table[talkKey, chat]
+	coin   *table[coinKey, peerSet]
 	told   *table[causeKey, told]
 	out    []Finding
 }
@@ -55,16 +56,17 @@ func newC2Channel(n *network, p *places, h *history) *c2Channel {
 		talks: newTable[talkKey, talk](8192, 0),
 		jndi:  newTable[source, lookup](n.MaxHosts, 0),
 		irc:   newTable[talkKey, chat](1024, 0),
+		coin:  newTable[coinKey, peerSet](1024, 1<<14),
 		told:  newTable[causeKey, told](8192, 0),
 	}
 }
 
 func (d *c2Channel) Name() string { return "c2_channel" }
 func (d *c2Channel) size() int {
-	return d.talks.size() + d.jndi.size() + d.irc.size() + d.told.size()
+	return d.talks.size() + d.jndi.size() + d.irc.size() + d.coin.size() + d.told.size()
 }
 func (d *c2Channel) evictions() uint64 {
-	return d.talks.evicted + d.jndi.evicted + d.irc.evicted + d.told.evicted
+	return d.talks.evicted + d.jndi.evicted + d.irc.evicted + d.coin.evicted + d.told.evicted
 }
 
 func (d *c2Channel) Observe(ev flow.Event) []Finding {
@@ -79,12 +81,14 @@ func (d *c2Channel) Observe(ev flow.Event) []Finding {
 	case *flow.TLSHello:
 		if !e.FromServer && e.SNI == "" && !e.QUIC {
 			src, mac := d.net.client(&e.Meta, e.Client.Addr(), false)
-			d.callsBack(src, mac, e.Client.Addr(), e.Server, e.Time)
+			d.callsBack(src, mac, e.Client.Addr(), e.Server, calledTLS, e.Time)
 		}
 	case *flow.LDAP:
 		if e.Op == 0 && !e.Connectionless {
 			d.directory(&e.Meta, e.Client, e.Server)
 		}
+	case *flow.Conn:
+		d.coins(e)
 	case *flow.IRC:
 		d.chat(e)
 	}
@@ -94,6 +98,7 @@ func (d *c2Channel) Observe(ev flow.Event) []Finding {
 // accusation is what say makes a finding of.
 type accusation struct {
 	cause    string // constant, one finding for each
+	once     bool   // whatever the destinations
 	tech     string
 	src      source
 	mac      flow.MAC
@@ -120,7 +125,11 @@ func (d *c2Channel) say(a accusation) {
 	if !d.net.onLAN(a.from) {
 		a.conf = atMost(a.conf, Medium) // not ours to isolate
 	}
-	if t := d.told.get(causeKey{a.src, a.to.Addr(), a.cause}); t.peers > 0 && rank(a.conf) <= rank(t.conf) || !t.more(1, a.conf) {
+	k := causeKey{src: a.src, cause: a.cause}
+	if !a.once {
+		k.to = a.to.Addr()
+	}
+	if t := d.told.get(k); t.peers > 0 && rank(a.conf) <= rank(t.conf) || !t.more(1, a.conf) {
 		return
 	}
 	h := d.net.host(a.src.mac, a.from)

@@ -50,7 +50,8 @@ type nameKind uint8
 
 const (
 	namePlain    nameKind = iota
-	nameProgram           // .exe, .msi, .class …
+	nameProgram           // .exe, .msi …
+	nameClass             // .class, .jar
 	nameFolder            // ends with a slash or has no extension
 	nameChecksum          // sums up to what a stager asks for
 )
@@ -60,10 +61,10 @@ const (
 	pollsSpan   = 20 * time.Second
 
 	notLooking   = 2.3 // a browser that never loads a part of a page
-	sameAnswer   = 1.6 // all but a tenth of the answers have one size
+	sameAnswer   = 0.7 // all but a fifth of the answers have one size; so it is with devices that report
 	manyNames    = 2.3 // under different names
 	postsResults = 2.3 // what differs is followed by a POST
-	alwaysPosts  = 1.6 // nothing is fetched, all is handed in
+	alwaysPosts  = 0.7 // nothing is fetched, all is handed in
 	scripted     = -2.3
 	bareServer   = 1.6
 )
@@ -85,7 +86,7 @@ func (d *c2Channel) request(e *flow.HTTP) {
 // server is no infrastructure.
 func (d *c2Channel) outward(client, server netip.Addr) bool {
 	if !d.net.onLAN(server) {
-		return true
+		return !server.IsLoopback()
 	}
 	if server.IsMulticast() || !d.net.onLAN(client) || d.net.own(flow.MAC{}, server) {
 		return false
@@ -160,8 +161,10 @@ func extension(p string) string {
 // of other names.
 func pathName(p string) nameKind {
 	switch extension(p) {
-	case "exe", "msi", "dll", "scr", "com", "sys", "jar", "class", "apk", "bin", "cab", "msu", "msp", "deb", "rpm", "dmg", "pkg", "sh", "elf", "so", "run", "img", "fw":
+	case "exe", "msi", "dll", "scr", "com", "sys", "apk", "bin", "cab", "msu", "msp", "deb", "rpm", "dmg", "pkg", "sh", "elf", "so", "run", "img", "fw":
 		return nameProgram
+	case "class", "jar":
+		return nameClass
 	case "":
 	default:
 		return namePlain
@@ -250,8 +253,8 @@ func (d *c2Channel) polls(t *talk, src source, mac flow.MAC, e *flow.HTTP) {
 	if 2*t.data > t.answers {
 		r.add(scripted, "", "")
 	}
-	if d.places.loadedBy(src, e.Server.Addr()) != "" {
-		r.add(gaveProgram, "it had fetched a program from there", "そこからプログラムを取得しています")
+	if kind, nats := d.places.loadedBy(src, e.Server.Addr()); kind != "" {
+		r.add(nats, "it had fetched a program from there", "そこからプログラムを取得しています")
 	}
 	p, conf := weigh(r.sum)
 	if conf == "" {
@@ -296,19 +299,19 @@ const (
 	hiddenType = 2.3 // declared as text or picture
 	stagerName = 4.2 // ln 64, see pathName
 	oddWebPort = 1.2
-	calledBack = 4.6 // and then speaks an unknown protocol with the same host
-	bigBinary  = 48 << 10
+	calledBack = 4.6      // and then speaks an unknown protocol with the same host
+	calledTLS  = 2.3      // or TLS without a name: its web pages may do that
+	perhaps    = -1.6     // a binary that may be none
+	bigBinary  = 48 << 10 // no stage is smaller, most answers are
 )
 
 // program weighs a fetched program.
 func (d *c2Channel) program(t *talk, src source, mac flow.MAC, e *flow.HTTPReply, size int64) {
-	kind := program(e.Body)
-	if t.name == nameChecksum && kind == "" && size >= bigBinary && !strings.HasPrefix(e.ContentType, "text/html") && !isData(e.ContentType) {
-		kind = "memory"
-	}
+	kind, sure := t.programKind(e, size)
 	if kind == "" {
 		return
 	}
+	d.places.load(src, e.Server, kind, sure, e.Time)
 	if kind == "Java" && !t.agent {
 		if l := d.jndi.peek(src); l != nil && l.asked.IsValid() && e.Time.Sub(l.askedAt) <= lookupWithin {
 			d.loaded(src, mac, e.Client.Addr(), l, High, e.Time, e.Server)
@@ -316,6 +319,9 @@ func (d *c2Channel) program(t *talk, src source, mac flow.MAC, e *flow.HTTPReply
 		}
 	}
 	r := reasons{sum: priorC2}
+	if !sure {
+		r.add(perhaps, "", "")
+	}
 	if d.net.onLAN(e.Server.Addr()) {
 		r.add(neighbour, "", "")
 	}
@@ -340,6 +346,32 @@ func (d *c2Channel) program(t *talk, src source, mac flow.MAC, e *flow.HTTPReply
 	d.fetched(src, mac, e.Client.Addr(), e.Server, r, kind, e.Time)
 }
 
+// programKind says what an answer is: by its first bytes when they came with
+// the head, else by what it is declared as or called. Of what is only binary,
+// that which a stager or a tool asks a nameless server for may be one.
+func (t *talk) programKind(e *flow.HTTPReply, size int64) (kind string, sure bool) {
+	kind = program(e.Body)
+	binary := strings.HasPrefix(e.ContentType, "application/octet-stream") || e.ContentType == ""
+	switch {
+	case kind != "":
+		return kind, true
+	case len(e.Body) >= 8:
+		kind = "" // it can be read, and is none that we know
+	case strings.HasPrefix(e.ContentType, "application/") && (strings.Contains(e.ContentType, "ms-program") ||
+		strings.Contains(e.ContentType, "msdos-program") || strings.Contains(e.ContentType, "msdownload") ||
+		strings.Contains(e.ContentType, "portable-executable")):
+		return "Windows", true
+	case t.name == nameClass && !strings.HasPrefix(e.ContentType, "text/html"):
+		return "Java", true
+	case t.name == nameProgram && (binary || strings.HasPrefix(e.ContentType, "application/x-")):
+		return "by its name", true
+	}
+	if binary && t.bare && size >= bigBinary && (t.name == nameChecksum || !t.agent) {
+		return "of unknown kind", false
+	}
+	return "", false
+}
+
 func (d *c2Channel) fetched(src source, mac flow.MAC, from netip.Addr, to netip.AddrPort, r reasons, kind string, now time.Time) {
 	p, conf := weigh(r.sum)
 	if conf == "" {
@@ -361,12 +393,15 @@ func (d *c2Channel) fetched(src source, mac flow.MAC, from netip.Addr, to netip.
 // magnitude: people start what they fetch at once or on another day.
 const callBackWithin = 30 * time.Minute
 
-func (d *c2Channel) callsBack(src source, mac flow.MAC, from netip.Addr, to netip.AddrPort, now time.Time) {
+func (d *c2Channel) callsBack(src source, mac flow.MAC, from netip.Addr, to netip.AddrPort, nats float64, now time.Time) {
 	v := d.places.used.peek(to.Addr())
 	if v == nil || v.loaded == "" || v.by != src || v.port == to.Port() || now.Sub(v.when) > callBackWithin {
 		return
 	}
-	r := reasons{sum: priorC2 + calledBack}
+	r := reasons{sum: priorC2 + nats}
+	if !v.sure {
+		r.add(perhaps, "", "")
+	}
 	if d.net.onLAN(to.Addr()) {
 		r.add(neighbour, "", "")
 	}
@@ -375,7 +410,7 @@ func (d *c2Channel) callsBack(src source, mac flow.MAC, from netip.Addr, to neti
 	}
 	tEN, tJA := span(now.Sub(v.when))
 	r.add(0, "and "+tEN+" later the device called the same host on port "+fmt.Sprint(to.Port()), tJA+" 後に同じ相手のポート "+fmt.Sprint(to.Port())+" へ接続しました")
-	d.fetched(src, mac, from, to, r, v.loaded, now)
+	d.fetched(src, mac, from, netip.AddrPortFrom(to.Addr(), v.port), r, v.loaded, now)
 }
 
 // injected remembers who sent a look-up to whom, and reports a device of the

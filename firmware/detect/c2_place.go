@@ -26,6 +26,7 @@ type place struct {
 	name   string    // SNI or Host by which it was called
 	bare   bool      // HTTP named it by its address
 	loaded string    // kind of program that it handed to a device, "" for none
+	sure   bool      // it is one, by its first bytes or its name
 	when   time.Time // when it did
 	by     source    // to whom
 	port   uint16    // on which port
@@ -87,8 +88,6 @@ func (p *places) observe(ev flow.Event) {
 		}
 	case *flow.HTTP:
 		p.http(e)
-	case *flow.HTTPReply:
-		p.reply(e)
 	}
 }
 
@@ -134,14 +133,13 @@ func (p *places) http(e *flow.HTTP) {
 	}
 }
 
-func (p *places) reply(e *flow.HTTPReply) {
-	kind := program(e.Body)
-	if kind == "" || e.Status >= 300 {
+// load remembers that a device fetched what is, or looks like, a program.
+func (p *places) load(src source, from netip.AddrPort, kind string, sure bool, now time.Time) {
+	v := p.used.get(from.Addr())
+	if v.by == src && v.sure && !sure {
 		return
 	}
-	v := p.used.get(e.Server.Addr())
-	v.loaded, v.when, v.port = kind, e.Time, e.Server.Port()
-	v.by, _ = p.net.client(&e.Meta, e.Client.Addr(), true)
+	v.loaded, v.sure, v.when, v.port, v.by = kind, sure, now, from.Port(), src
 }
 
 // asks says that a device uses names.
@@ -189,12 +187,17 @@ func (p *places) alone(src source, a netip.Addr) bool {
 	return true
 }
 
-// loadedBy says what program src fetched from the address, if any.
-func (p *places) loadedBy(src source, a netip.Addr) string {
-	if v := p.used.peek(a); v != nil && v.by == src {
-		return v.loaded
+// loadedBy says what program src fetched from the address, "" for none, and
+// what that is worth as evidence.
+func (p *places) loadedBy(src source, a netip.Addr) (kind string, nats float64) {
+	v := p.used.peek(a)
+	switch {
+	case v == nil || v.by != src || v.loaded == "":
+		return "", 0
+	case v.sure:
+		return v.loaded, gaveProgram
 	}
-	return ""
+	return v.loaded, gaveBinary
 }
 
 // domain is the last two labels: near enough to count who else goes there.

@@ -19,7 +19,7 @@ func (d *c2Channel) opaque(e *flow.Opaque) {
 		d.answered(a, e)
 		return
 	}
-	d.callsBack(src, mac, e.Client.Addr(), e.Server, e.Time)
+	d.callsBack(src, mac, e.Client.Addr(), e.Server, calledBack, e.Time)
 	switch kind := shellText(e.Data); {
 	case kind != "":
 		d.shell(a, kind)
@@ -27,8 +27,8 @@ func (d *c2Channel) opaque(e *flow.Opaque) {
 		d.directory(&e.Meta, e.Client, e.Server)
 	case minerText(e.Data):
 		d.miner(a, Medium, "a mining pool", "マイニングプール")
-	case coinPeer(e.Data) != "":
-		coin := coinPeer(e.Data)
+	case coinPeer(e.Data, e.Server.Port()) != "":
+		coin := coinPeer(e.Data, e.Server.Port())
 		d.miner(a, Low, "the network of "+coin, coin+" のネットワーク")
 	case isMirai(e.Data) && !d.net.onLAN(e.Server.Addr()):
 		a.cause, a.tech, a.conf, a.score = "mirai", "T1071", Medium, 0.8
@@ -169,7 +169,10 @@ func isMirai(data []byte) bool {
 
 func (d *c2Channel) miner(a accusation, conf Confidence, en, ja string) {
 	a.cause, a.tech, a.conf, a.score = "miner", "T1496", conf, 0.9
-	a.familiar = "miner"
+	a.once, a.familiar = true, "miner"
+	if conf == Low {
+		a.score = 0.3
+	}
 	a.title = Text{EN: "%s takes part in coin mining", JA: "%s が暗号資産のマイニングに参加しています"}
 	a.explain = Text{
 		EN: fmt.Sprintf("%%s speaks to %s in the language of %s.", a.to, en),
@@ -196,15 +199,66 @@ func minerText(data []byte) bool {
 // coinPeer recognises peers of coin networks: Bitcoin and its kin by network
 // magic and the command "version" (Bitcoin developer reference, message
 // headers), Monero by the signature of Levin (levin_base.h), Ethereum by the
-// size prefix of an RLPx handshake (EIP-8) of 300 to 600 bytes.
-func coinPeer(data []byte) string {
+// size prefix of an RLPx handshake (EIP-8: 300 bytes and some padding, all
+// else is cipher text) on its own port.
+func coinPeer(data []byte, port uint16) string {
 	switch {
 	case len(data) >= 24 && bytes.HasPrefix(data[4:], []byte("version\x00\x00\x00\x00\x00")):
 		return "Bitcoin"
 	case len(data) >= 8 && binary.LittleEndian.Uint64(data) == 0x0101010101012101:
 		return "Monero"
+	case port == 30303 && len(data) >= 256:
+		if n := binary.BigEndian.Uint16(data); n >= 300 && n < 1024 {
+			return "Ethereum"
+		}
 	}
 	return ""
+}
+
+// coinPort names the ports on which nodes of coin networks wait for each
+// other, as their sources set them: Bitcoin, Litecoin, Dogecoin, Monero,
+// Ethereum.
+func coinPort(port uint16) string {
+	switch port {
+	case 8333:
+		return "Bitcoin"
+	case 9333:
+		return "Litecoin"
+	case 22556:
+		return "Dogecoin"
+	case 18080:
+		return "Monero"
+	case 30303:
+		return "Ethereum"
+	}
+	return ""
+}
+
+// coinPeers: one stranger on such a port is chance, three are a network. The
+// handshake itself is often not seen: nodes stay connected for days.
+const coinPeers = 3
+
+func (d *c2Channel) coins(e *flow.Conn) {
+	coin := coinPort(e.Server.Port())
+	if coin == "" || e.State != flow.ConnEstablished || e.Proto != protoTCP || d.net.onLAN(e.Server.Addr()) || !d.net.onLAN(e.Client.Addr()) {
+		return
+	}
+	src := d.net.source(e.ClientMAC, e.Client.Addr())
+	k := coinKey{src, e.Server.Port()}
+	peers := d.coin.get(k)
+	if !peers.add(e.Server.Addr()) {
+		return
+	}
+	d.coin.grow(k, 1)
+	if peers.len() >= coinPeers {
+		a := accusation{src: src, mac: e.ClientMAC, from: e.Client.Addr(), to: e.Server, first: e.Start, now: e.Time}
+		d.miner(a, Low, "the network of "+coin, coin+" のネットワーク")
+	}
+}
+
+type coinKey struct {
+	src  source
+	port uint16
 }
 
 // lookup is what was seen of code loading by look-up at one device.
