@@ -17,8 +17,16 @@
 // DNS, mDNS, LLMNR and NBNS by x/net/dns/dnsmessage; TLS hellos by
 // x/crypto/cryptobyte. gopacket's decoders are not total (its DHCP panics on
 // a hardware length above 227), so every deep parser runs inside one guard
-// that turns a panic into a counted, malformed message. The first line of
-// HTTP and the SMB header have a fixed place and are read directly.
+// that turns a panic into a counted, malformed message. Protocols whose
+// messages have a fixed place or end with their line are read directly.
+//
+// A TCP connection is recognised by the first bytes of each direction, on
+// whatever port; only what begins alike (FTP and SMTP) or with a length (DNS,
+// SMB) is believed by its port. Some are read at their head (TLS), some
+// message by message (pdu.go: SMB, DCE/RPC, LDAP, Kerberos), the others as a
+// dialogue (dialogue.go): HTTP, log-ins, IRC. A new protocol is one constant,
+// a line in sniff and a case in hear. Secrets end in the parser that reads
+// them.
 //
 // # Time
 //
@@ -30,9 +38,11 @@
 //
 // # What it does not do
 //
-// Fragments and streams are not put together beyond the first 8 KiB of a TCP
-// direction. Byte counts are payload as seen on the wire, retransmissions
-// included. VLAN ids are no part of a connection's key, since the gateway sees
-// routed packets on both sides. A capture of one direction only shows every
-// attempt as unanswered.
+// Fragments are not put together, and TCP streams only up to 8 KiB from their
+// start (32 KiB for the certificates of a TLS server); behind that, messages
+// that fill several segments are read when those arrive in order. Compressed
+// or encrypted content is not looked into. Byte counts are payload as seen on
+// the wire, retransmissions included. VLAN ids are no part of a connection's
+// key, since the gateway sees routed packets on both sides. A capture of one
+// direction only shows every attempt as unanswered.
 package flow
