@@ -79,11 +79,11 @@ const smb1Dialect = 1
 
 // stranger says that an address is of the internet. A device on our wire may
 // have a public IPv6 address: then it is a stranger only behind a router.
-func (d *policy) stranger(a netip.Addr, mac flow.MAC) bool {
-	if d.net.onLAN(a) || !a.IsGlobalUnicast() || a.IsPrivate() {
+func (n *network) stranger(a netip.Addr, mac flow.MAC) bool {
+	if n.onLAN(a) || !a.IsGlobalUnicast() || a.IsPrivate() {
 		return false
 	}
-	return a.Is4() || mac.IsZero() || d.net.role(mac, a).Router
+	return a.Is4() || mac.IsZero() || n.role(mac, a).Router
 }
 
 // openTo names the services by which a device is controlled from afar.
@@ -101,7 +101,7 @@ func (d *policy) conn(c *flow.Conn) {
 	}
 	port := c.Server.Port()
 	switch {
-	case c.State == flow.ConnEstablished && openTo(port) && d.net.onLAN(c.Server.Addr()) && d.stranger(c.Client.Addr(), c.ClientMAC):
+	case c.State == flow.ConnEstablished && openTo(port) && d.net.onLAN(c.Server.Addr()) && d.net.stranger(c.Client.Addr(), c.ClientMAC):
 		d.entrance(c)
 	case c.State == flow.ConnClosed && port == 23 && c.Received > 0:
 		d.telnet(c.Client, c.Server, c.ClientMAC, c.ServerMAC, c)
@@ -176,7 +176,7 @@ func (d *policy) smb1(e *flow.SMB) {
 const resolvedDomains = 3
 
 func (d *policy) resolver(e *flow.DNS) {
-	if e.Src.Port() != 53 || e.RCode != 0 || !d.net.onLAN(e.Src.Addr()) || !d.stranger(e.Dst.Addr(), e.DstMAC) {
+	if e.Src.Port() != 53 || e.RCode != 0 || !d.net.onLAN(e.Src.Addr()) || !d.net.stranger(e.Dst.Addr(), e.DstMAC) {
 		return
 	}
 	domain, _ := domainOf(e.QName)
