@@ -73,6 +73,7 @@ func New(c Config) *Engine {
 	n.asks = newAsks(n)
 	n.forwarders = newForwarders(n)
 	places, past := newPlaces(n), newHistory(n)
+	devices := newNewAsset(n)
 	return &Engine{net: n, list: []Detector{
 		newDecoyTouch(n),
 		newSMBRansom(n),
@@ -95,6 +96,8 @@ func New(c Config) *Engine {
 		newBruteForce(n),
 		newCleartext(n),
 		newPolicy(n),
+		devices,
+		newNewService(n, devices),
 	}}
 }
 
