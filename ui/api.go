@@ -123,7 +123,7 @@ func (s *site) apiIncident(w http.ResponseWriter, r *http.Request) {
 	s.fail(w, r, http.StatusNotFound, "unknown")
 }
 
-// deed handles release, dismiss and isolate.
+// deed handles release, dismiss, isolate and unteach.
 func (s *site) deed(w http.ResponseWriter, r *http.Request) {
 	var in struct {
 		By   string `json:"by"`
@@ -154,6 +154,8 @@ func (s *site) deed(w http.ResponseWriter, r *http.Request) {
 		i, err = s.cfg.Gateway.Dismiss(ctx, id, by, in.Note)
 	case "isolate":
 		i, err = s.cfg.Gateway.Isolate(ctx, id, by)
+	case "unteach":
+		i, err = s.cfg.Gateway.Unteach(ctx, id, by, in.Note)
 	default:
 		s.fail(w, r, http.StatusNotFound, "unknown")
 		return

@@ -30,11 +30,13 @@ type Gateway interface {
 	Incidents() []incident.Incident
 	Devices() []asset.Asset
 	Health() health.Report
-	// Isolate, Release and Dismiss return ErrUnknown for an id that is not
+	// Isolate, Release, Dismiss and Unteach return ErrUnknown for an id that is not
 	// there and ErrRefused (wrapped, with the reason) when the state forbids it.
 	Isolate(ctx context.Context, id, by string) (incident.Incident, error)
 	Release(ctx context.Context, id, by, note string) (incident.Incident, error)
 	Dismiss(ctx context.Context, id, by, note string) (incident.Incident, error)
+	// Unteach takes back what the end of an incident taught.
+	Unteach(ctx context.Context, id, by, note string) (incident.Incident, error)
 	// Lockdown says whether the whole office is cut off; SetLockdown begins or
 	// ends that. Its error means that the kernel did not take it.
 	Lockdown() bool

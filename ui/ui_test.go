@@ -170,6 +170,10 @@ func (o *office) Isolate(_ context.Context, id, by string) (incident.Incident, e
 func (o *office) Release(_ context.Context, id, by, note string) (incident.Incident, error) {
 	return o.did("release", id, by, note)
 }
+func (o *office) Unteach(_ context.Context, id, by, note string) (incident.Incident, error) {
+	return o.did("unteach", id, by, note)
+}
+
 func (o *office) Dismiss(_ context.Context, id, by, note string) (incident.Incident, error) {
 	return o.did("dismiss", id, by, note)
 }
@@ -253,6 +257,8 @@ func TestAPIAnswersAndRefusals(t *testing.T) {
 		{"release without a name", "POST", in + "/release", `{"by":"  ","note":"x"}`, 422, "name", ""},
 		{"name with a line break", "POST", in + "/release", `{"by":"a\nb"}`, 422, "name", ""},
 		{"dismiss", "POST", in + "/dismiss", `{"by":"A","note":"test"}`, 200, inID, "dismiss|" + inID + "|web:A|test"},
+		{"unteach", "POST", in + "/unteach", `{"by":"A"}`, 200, inID, "unteach|" + inID + "|web:A|"},
+		{"unteach without a name", "POST", in + "/unteach", `{}`, 422, "name", ""},
 		{"dismiss without a reason", "POST", in + "/dismiss", `{"by":"A"}`, 422, "note", ""},
 		{"isolate", "POST", in + "/isolate", `{"by":"A"}`, 200, inID, "isolate|" + inID + "|web:A|"},
 		{"release what is not there", "POST", "/api/incidents/none/release", `{"by":"A"}`, 404, "unknown", ""},
@@ -476,7 +482,7 @@ func TestOpenAPIIsTrue(t *testing.T) {
 	if err := json.Unmarshal(do(h, request("GET", "/openapi.json", "")).Body.Bytes(), &doc); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/isolate", "/api/lockdown", "/api/devices", "/api/devices/{id}", "/api/health", "/api/events", "/openapi.json"}
+	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/unteach", "/api/incidents/{id}/isolate", "/api/lockdown", "/api/devices", "/api/devices/{id}", "/api/health", "/api/events", "/openapi.json"}
 	for _, p := range want {
 		if doc.Paths[p] == nil {
 			t.Errorf("%s is not described", p)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +32,8 @@ type view struct {
 	Lockdown  bool
 	Incidents []incidentView
 	Older     int
+	Lessons   []lessonView
+	Kept      string // what Lessons are, for people
 	Devices   []deviceView
 	Health    []warningView
 	Vendor    string
@@ -51,6 +54,9 @@ type incidentView struct {
 	Findings                                                []findingView
 	History                                                 []line
 }
+
+// lessonView is a pattern that a person called harmless, and that is kept quiet.
+type lessonView struct{ ID, Name, What, By, At string }
 
 type findingView struct{ Title, Explain, Technique, Span string }
 
@@ -82,6 +88,8 @@ func (s *site) data(r *http.Request) view {
 		v.Incidents = append(v.Incidents, s.incident(i, l))
 	}
 	v.Older = len(all) - len(v.Incidents)
+	v.Lessons = s.lessons(all, l)
+	v.Kept = strings.ReplaceAll(w["lessons_hint"], "{days}", strconv.Itoa(int(incident.DefaultPolicy().Remember.Hours()/24)))
 	now := "normal"
 	if i, ok := focus(all, f.Status); ok {
 		iv := s.incident(i, l)
@@ -110,6 +118,22 @@ func splitSteps(text string) []string {
 		return nil
 	}
 	return strings.Split(text, "|")
+}
+
+// lessons lists what is kept quiet because a person said so, the newest first.
+func (s *site) lessons(all []incident.Incident, l string) (out []lessonView) {
+	w := wordsIn(l)
+	for _, i := range newestFirst(all, len(all)) {
+		if !i.Lesson.Holds() || i.Lesson.Kind != incident.Harmless || len(out) == maxIncidents {
+			continue
+		}
+		var what []string
+		for _, o := range i.Findings {
+			what = append(what, o.Title.In(l))
+		}
+		out = append(out, lessonView{i.ID, deviceName(i.Asset, w), strings.Join(what, w["and"]), who(i.Lesson.By, w), s.when(i.Lesson.At, l)})
+	}
+	return out
 }
 
 // focus is the incident that the screen names, else the most urgent one.
@@ -279,7 +303,7 @@ func told(t incident.Transition, w map[string]string) string {
 	if who := who(t.By, w); who != "" {
 		text += w["("] + who + w[")"]
 	}
-	if t.Note != "" && !t.Refused && (t.Input == incident.InRelease || t.Input == incident.InDismiss || t.Input == incident.InEradicated) {
+	if t.Note != "" && !t.Refused && (t.Input == incident.InRelease || t.Input == incident.InDismiss || t.Input == incident.InUnteach || t.Input == incident.InEradicated) {
 		text += w[":"] + t.Note
 	}
 	return text

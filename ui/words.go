@@ -21,7 +21,8 @@ var japanese = map[string]string{
 	"incidents": "これまでの出来事", "none": "まだありません。", "devices": "つながっている機器", "health": "点検が必要な項目", "history": "経過", "older": "これより前の出来事もあります。",
 	"name": "名前", "vendor": "メーカー", "kind": "種類", "address": "アドレス", "port": "ポート", "seen": "最後の通信", "protected": "自動では隔離しない", "held": "隔離中",
 	"your_name": "あなたのお名前", "note": "確認した内容・理由", "release": "隔離を解除する", "dismiss": "問題なしとして終える", "isolate": "隔離する", "more": "詳しく見る・操作する",
-	"release_hint": "ウイルス対策ソフトの検査が済み、業者または管理者が確認した後に解除してください。", "dismiss_hint": "終えると隔離も解除されます。理由は記録に残ります。",
+	"release_hint": "ウイルス対策ソフトの検査が済み、業者または管理者が確認した後に解除してください。", "dismiss_hint": "終えると隔離も解除され、この機器の同じ動きは報告を控えます（あとで戻せます）。理由は記録に残ります。",
+	"lessons": "報告を控えている動き", "lessons_hint": "「問題なし」と判断された動きです。{days}日間、この機器では報告を控えます。はっきりした異常のときは報告します。", "lesson_by": "判断した人：", "unteach": "報告を再開する", "and": "・",
 	"drill": "訓練", "unnamed": "名前のない機器", "save": "保存", "call": "困ったときの連絡先", "offline": "本体とつながっていません。再接続しています…", "noscript": "この画面の操作には JavaScript が必要です。本体のボタンはそのまま使えます。",
 	"sent": "受け付けました。", "sent_once": "まだ隔離していません。大切な機器のため、2分以内にもう一度行うと隔離します。",
 	"lock_title": "全社の通信を止めています", "lock_what": "インターネットにも、社内の機器どうしにもつながらない状態です。この装置が故障したわけではありません。",
@@ -52,7 +53,7 @@ var japanese = map[string]string{
 	"by_auto": "自動", "by_button": "本体のボタン", "by_policy": "設定による",
 	"did_finding": "不審な動きを見つけました", "did_press": "ボタンが押されました", "did_request": "隔離が求められました", "did_auto": "自動で隔離を始めました", "did_applied": "通信を止めました", "did_apply_failed": "通信を止められませんでした",
 	"did_proven": "通信が止まったことを確かめました", "did_leaked": "まだ通信が漏れています", "did_frozen": "証拠を確保しました", "did_freeze_failed": "証拠の一部を確保できませんでした", "did_sealed": "証拠を封印しました", "did_seal_failed": "証拠を封印できませんでした",
-	"did_release": "隔離を解除しました", "did_eradicated": "根絶の作業を記録しました", "did_expired": "見守りを終えました", "did_dismiss": "問題なしとして終えました", "did_deadline": "期限になりました", "did_restart": "装置が再起動しました",
+	"did_release": "隔離を解除しました", "did_eradicated": "根絶の作業を記録しました", "did_expired": "見守りを終えました", "did_dismiss": "問題なしとして終えました", "did_unteach": "ふたたび報告するように戻しました", "did_deadline": "期限になりました", "did_restart": "装置が再起動しました",
 }
 
 var english = map[string]string{
@@ -65,7 +66,8 @@ var english = map[string]string{
 	"incidents": "What has happened", "none": "Nothing yet.", "devices": "Connected devices", "health": "Needs a check", "history": "Timeline", "older": "There are older ones too.",
 	"name": "Name", "vendor": "Maker", "kind": "Kind", "address": "Address", "port": "Port", "seen": "Last seen", "protected": "Never isolate by itself", "held": "Isolated",
 	"your_name": "Your name", "note": "What you checked, or why", "release": "End the isolation", "dismiss": "Close as harmless", "isolate": "Isolate", "more": "Details and actions",
-	"release_hint": "Do this only after the virus scan is done and your vendor or manager has checked the device.", "dismiss_hint": "This also ends an isolation. The reason stays on record.",
+	"release_hint": "Do this only after the virus scan is done and your vendor or manager has checked the device.", "dismiss_hint": "This also ends an isolation, and the same behaviour of this device is kept quiet (you can undo that). The reason stays on record.",
+	"lessons": "Kept quiet", "lessons_hint": "Somebody called these harmless. For {days} days they are not reported on that device, unless it becomes much worse.", "lesson_by": "Decided by", "unteach": "Report it again", "and": ", ",
 	"drill": "Drill", "unnamed": "Unnamed device", "save": "Save", "call": "Who helps", "offline": "Not connected to the box. Trying again…", "noscript": "Using this page needs JavaScript. The button on the box works without it.",
 	"sent": "Accepted.", "sent_once": "Not isolated yet. This device matters to others: do it once more within two minutes to isolate it.",
 	"lock_title": "The whole office is cut off", "lock_what": "Nothing reaches the internet, nor one device another. The box is not broken.",
@@ -96,7 +98,7 @@ var english = map[string]string{
 	"by_auto": "by itself", "by_button": "button on the box", "by_policy": "by the settings",
 	"did_finding": "Something suspicious was seen", "did_press": "The button was pressed", "did_request": "Isolation was asked for", "did_auto": "Isolation began by itself", "did_applied": "Its traffic was stopped", "did_apply_failed": "Its traffic could not be stopped",
 	"did_proven": "Checked: its traffic has stopped", "did_leaked": "Some traffic still gets through", "did_frozen": "Evidence was secured", "did_freeze_failed": "Some evidence could not be secured", "did_sealed": "Evidence was sealed", "did_seal_failed": "Evidence could not be sealed",
-	"did_release": "The isolation was ended", "did_eradicated": "A cleaning step was recorded", "did_expired": "The watch is over", "did_dismiss": "Closed as harmless", "did_deadline": "A deadline passed", "did_restart": "The box was restarted",
+	"did_release": "The isolation was ended", "did_eradicated": "A cleaning step was recorded", "did_expired": "The watch is over", "did_dismiss": "Closed as harmless", "did_unteach": "Is reported again", "did_deadline": "A deadline passed", "did_restart": "The box was restarted",
 }
 
 // failures says what happened and what to do.

@@ -117,6 +117,10 @@ func (w web) Dismiss(ctx context.Context, id, by, note string) (incident.Inciden
 	return w.step(ctx, id, incident.Input{Kind: incident.InDismiss, By: by, Note: note})
 }
 
+func (w web) Unteach(ctx context.Context, id, by, note string) (incident.Incident, error) {
+	return w.step(ctx, id, incident.Input{Kind: incident.InUnteach, By: by, Note: note})
+}
+
 func (w web) SetDevice(ctx context.Context, id asset.ID, change ui.DeviceChange, by string) (asset.Asset, error) {
 	inventory := w.parts.Pipeline.inventory
 	known := true
