@@ -1,3 +1,56 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sekisho/firmware/capture"
+	"sekisho/firmware/detect"
+	"sekisho/firmware/flow"
+	"sekisho/firmware/flow/flowtest"
+	"sekisho/firmware/ioc"
+)
+
+// TestListedAddressIsFoundInTheWholePipeline goes from a list file to a finding.
+func TestListedAddressIsFoundInTheWholePipeline(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "own.txt")
+	text := "203.0.113.7\n"
+	for i := range 100 {
+		text += fmt.Sprintf("host%d.bad.example\n", i)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keeper, err := ioc.NewKeeper(ioc.Config{Dir: t.TempDir(), Sources: []ioc.Source{{Name: "own", File: path}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewPipeline(PipelineConfig{Indicators: indicators(keeper)})
+	call := func(to string) (found []detect.Finding) {
+		frames := callFrames(netip.MustParseAddr(to))
+		for i := range frames {
+			found = append(found, p.Frame(&frames[i])...)
+		}
+		return found
+	}
+	if found := call("203.0.113.7"); len(found) != 0 {
+		t.Fatalf("found before the list was read: %v", found)
+	}
+	keeper.Refresh(t.Context())
+	if found := call("203.0.113.8"); len(found) != 0 {
+		t.Errorf("another address: %+v", found)
+	}
+	p = NewPipeline(PipelineConfig{Indicators: indicators(keeper)})
+	found := call("203.0.113.7")
+	if len(found) == 0 || found[0].Detector != "ioc_match" || !strings.Contains(found[0].Explain.EN, "own") {
+		t.Fatalf("findings %+v", found)
+	}
+}
 
 // callFrames is one connection of the infected host that is answered.
 func callFrames(to netip.Addr) []capture.Frame {
