@@ -309,11 +309,11 @@ func (d *beacon) name(m *flow.Meta, client, server netip.AddrPort, name string) 
 
 // judge decides about a series that has just grown.
 func (d *beacon) judge(k serviceSeries, b *beat, now time.Time) {
-	if !b.due() {
+	if now.Sub(b.first) < retrying || !b.due() {
 		return
 	}
 	c := b.read()
-	if c.odds < sureOdds || now.Sub(b.first) < retrying || b.unread() || !d.places.alone(k.src, k.to.Addr()) {
+	if c.odds < sureOdds || b.unread() || !d.places.alone(k.src, k.to.Addr()) {
 		return
 	}
 	label := d.places.name(k.to.Addr())

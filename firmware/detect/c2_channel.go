@@ -32,6 +32,7 @@ type c2Channel struct {
 	jndi   *table[source, lookup]
 	irc    *table[talkKey, chat]
 	coin   *table[coinKey, peerSet]
+	stages *table[uint64, stage]
 	told   *table[causeKey, told]
 	out    []Finding
 }
@@ -53,20 +54,21 @@ const priorC2 = -4.6
 func newC2Channel(n *network, p *places, h *history) *c2Channel {
 	return &c2Channel{
 		net: n, places: p, past: h,
-		talks: newTable[talkKey, talk](8192, 0),
-		jndi:  newTable[source, lookup](n.MaxHosts, 0),
-		irc:   newTable[talkKey, chat](1024, 0),
-		coin:  newTable[coinKey, peerSet](1024, 1<<14),
-		told:  newTable[causeKey, told](8192, 0),
+		talks:  newTable[talkKey, talk](8192, 0),
+		jndi:   newTable[source, lookup](n.MaxHosts, 0),
+		irc:    newTable[talkKey, chat](1024, 0),
+		coin:   newTable[coinKey, peerSet](1024, 1<<14),
+		stages: newTable[uint64, stage](1024, 0),
+		told:   newTable[causeKey, told](8192, 0),
 	}
 }
 
 func (d *c2Channel) Name() string { return "c2_channel" }
 func (d *c2Channel) size() int {
-	return d.talks.size() + d.jndi.size() + d.irc.size() + d.coin.size() + d.told.size()
+	return d.talks.size() + d.jndi.size() + d.irc.size() + d.coin.size() + d.stages.size() + d.told.size()
 }
 func (d *c2Channel) evictions() uint64 {
-	return d.talks.evicted + d.jndi.evicted + d.irc.evicted + d.coin.evicted + d.told.evicted
+	return d.talks.evicted + d.jndi.evicted + d.irc.evicted + d.coin.evicted + d.stages.evicted + d.told.evicted
 }
 
 func (d *c2Channel) Observe(ev flow.Event) []Finding {
@@ -82,6 +84,7 @@ func (d *c2Channel) Observe(ev flow.Event) []Finding {
 		if !e.FromServer && e.SNI == "" && !e.QUIC {
 			src, mac := d.net.client(&e.Meta, e.Client.Addr(), false)
 			d.callsBack(src, mac, e.Client.Addr(), e.Server, calledTLS, e.Time)
+			d.hello(e, src, mac)
 		}
 	case *flow.LDAP:
 		if e.Op == 0 && !e.Connectionless {
@@ -89,6 +92,14 @@ func (d *c2Channel) Observe(ev flow.Event) []Finding {
 		}
 	case *flow.Conn:
 		d.coins(e)
+		if e.State == flow.ConnClosed {
+			d.delivered(&e.Meta, e.ID, e.Client, e.Server, e.ClientMAC, e.ServerMAC, e.Sent, e.Received, e.Start)
+			d.stages.remove(e.ID)
+		}
+	case *flow.Activity:
+		if d.stages.size() > 0 {
+			d.delivered(&e.Meta, e.ID, e.Client, e.Server, e.ClientMAC, e.ServerMAC, e.Sent, e.Received, e.Start)
+		}
 	case *flow.IRC:
 		d.chat(e)
 	}

@@ -23,7 +23,7 @@ type talk struct {
 	first     time.Time
 	last      time.Time // request before
 	requests  int
-	quick     int // requests within a second of the one before: a page loading
+	quick     int // GET within a second of another: a page loading
 	parts     int // styles, scripts, pictures
 	posts     int
 	results   int // POST right after an answer that differed
@@ -32,7 +32,7 @@ type talk struct {
 	paths     [8]uint64 // hashes of distinct paths
 	pathCount int
 	answers   int
-	size      int64 // the usual answer
+	size      int64 // of the usual answer, or its hash
 	same      int   // answers of that size
 	sameOf    uint8 // which paths gave it, bits
 	data      int   // answers that are data for a script
@@ -43,6 +43,8 @@ type talk struct {
 	get       bool
 	name      nameKind
 	agent     bool // the last request named a browser
+	hellos    int  // TLS connections without a server name
+	together  int  // of them: at once, as browsers open them
 }
 
 // nameKind is what a request's path says about a program.
@@ -98,7 +100,7 @@ func (d *c2Channel) outward(client, server netip.Addr) bool {
 func (t *talk) note(e *flow.HTTP, bare bool) {
 	if t.first.IsZero() {
 		t.first = e.Time
-	} else if e.Time.Sub(t.last) < time.Second && !t.differed {
+	} else if e.Time.Sub(t.last) < time.Second && t.get && e.Method == "GET" {
 		t.quick++
 	}
 	t.last = e.Time
@@ -191,10 +193,22 @@ func pathName(p string) nameKind {
 func (d *c2Channel) reply(e *flow.HTTPReply) {
 	src, mac := d.net.client(&e.Meta, e.Client.Addr(), true)
 	t := d.talks.peek(talkKey{src, e.Server})
-	if t == nil || e.ConnID != t.connID || e.Number != t.number {
+	if t == nil || e.ConnID != t.connID || e.Number != t.number || e.Status < 200 {
 		return
 	}
 	size := max(e.Length, int64(len(e.Body)))
+	t.answer(e, size)
+	if e.Status == 200 {
+		d.program(t, src, mac, e, size)
+	}
+}
+
+// answer counts what comes back. An answer in chunks has no size that is known
+// at its head; what there is of its text stands for it.
+func (t *talk) answer(e *flow.HTTPReply, size int64) {
+	if e.Length < 0 && len(e.Body) > 0 {
+		size = -int64(hashOf(string(e.Body)) >> 1)
+	}
 	t.answers++
 	if e.ContentType != "" && isData(e.ContentType) {
 		t.data++
@@ -209,9 +223,6 @@ func (d *c2Channel) reply(e *flow.HTTPReply) {
 		t.size, t.sameOf = size, 1<<t.path
 	default:
 		t.differed = true
-	}
-	if e.Status == 200 {
-		d.program(t, src, mac, e, size)
 	}
 }
 
@@ -240,7 +251,7 @@ func (d *c2Channel) polls(t *talk, src source, mac flow.MAC, e *flow.HTTP) {
 	}
 	if t.answers >= pollsNeeded/2 && 10*t.same >= 8*t.answers {
 		r.add(sameAnswer, fmt.Sprintf("%d of %d answers have the same size", t.same, t.answers), fmt.Sprintf("応答 %d 回のうち %d 回が同じ大きさです", t.answers, t.same))
-		if t.sameOf&(t.sameOf-1) != 0 {
+		if t.browser && t.sameOf&(t.sameOf-1) != 0 { // interfaces of programs say "done" to everything
 			r.add(manyNames, "pages of different names are the same page", "名前の違うページの中身が同じです")
 		}
 	}
@@ -272,6 +283,51 @@ func (d *c2Channel) polls(t *talk, src source, mac flow.MAC, e *flow.HTTP) {
 		},
 	})
 }
+
+// hello counts TLS connections to a server without name: many, short, one
+// after the other, are a shell or a poll over HTTPS. While orders come in it
+// keeps no time, so beacon does not see it. Low at most: home-made clients of
+// honest servers do so too.
+func (d *c2Channel) hello(e *flow.TLSHello, src source, mac flow.MAC) {
+	if !d.outward(e.Client.Addr(), e.Server.Addr()) || d.places.name(e.Server.Addr()) != "" {
+		return
+	}
+	t := d.talks.get(talkKey{src, e.Server})
+	switch {
+	case t.hellos == 0:
+		t.first = e.Time
+	case e.Time.Sub(t.last) < 100*time.Millisecond: // a person's page opens them within one
+		t.together++
+	}
+	t.last = e.Time
+	t.hellos++
+	over := e.Time.Sub(t.first)
+	if t.hellos < hellosNeeded || 10*t.together > t.hellos || over < retrying || over > time.Duration(t.hellos)*10*time.Second ||
+		!d.places.alone(src, e.Server.Addr()) {
+		return
+	}
+	r := reasons{sum: priorC2 + noServerName + hasty}
+	if d.net.onLAN(e.Server.Addr()) {
+		r.add(neighbour, "", "")
+	} else {
+		r.add(noNamesAtAll, "", "")
+	}
+	p, _ := weigh(r.sum)
+	tEN, tJA := span(over)
+	d.say(accusation{
+		cause: "hello", tech: "T1071.001", src: src, mac: mac, from: e.Client.Addr(), to: e.Server, conf: Low, score: p,
+		first: t.first, now: e.Time, familiar: "hello " + e.Server.String(),
+		title: Text{EN: "%s keeps calling a server that has no name", JA: "%s が名前のないサーバーに接続を繰り返しています"},
+		explain: Text{
+			EN: fmt.Sprintf("%%s opened %d TLS connections to %s within %s, one after the other, without the name of a server.", t.hellos, e.Server, tEN),
+			JA: fmt.Sprintf("%%s が %s の間に %s へ、サーバー名のない TLS 接続を 1 本ずつ %d 回開きました。", tJA, e.Server, t.hellos),
+		},
+	})
+}
+
+// hellosNeeded: more than a page with all its parts opens (browsers hold six
+// connections a server), and no library tries as often.
+const hellosNeeded = 20
 
 // handsIn: a program in the guise of a browser hands something to a bare
 // address on an odd port, though it never saw a page there. It is low at most:

@@ -11,10 +11,13 @@ import (
 	"sekisho/firmware/flow"
 )
 
+var stageTitle = Text{EN: "%s was sent a program to run from memory", JA: "%s へ、メモリー上で動くプログラムが送り込まれました"}
+
 // opaque reads the first payload of a protocol that nobody knows.
 func (d *c2Channel) opaque(e *flow.Opaque) {
 	src, mac := d.net.client(&e.Meta, e.Client.Addr(), e.FromServer)
 	a := accusation{src: src, mac: mac, from: e.Client.Addr(), to: e.Server, first: e.Time, now: e.Time}
+	d.announce(e)
 	if e.FromServer {
 		d.answered(a, e)
 		return
@@ -47,7 +50,7 @@ func (d *c2Channel) answered(a accusation, e *flow.Opaque) {
 	switch {
 	case isStage(e.Data):
 		a.cause, a.tech, a.conf, a.score = "stage", "T1105", High, 0.99
-		a.title = Text{EN: "%s was sent a program to run from memory", JA: "%s へ、メモリー上で動くプログラムが送り込まれました"}
+		a.title = stageTitle
 		a.explain = Text{
 			EN: fmt.Sprintf("%%s called %s, which began at once with a length and a Windows program of %s. That is how a first stage of an attack loads the second one.",
 				to, bytesText(uint64(binary.LittleEndian.Uint32(e.Data)))),
@@ -131,6 +134,55 @@ func isStage(data []byte) bool {
 	}
 	n := binary.LittleEndian.Uint32(data)
 	return n >= 4<<10 && n < 64<<20
+}
+
+// stage is a length that one side began a connection with, and nothing else.
+type stage struct {
+	size uint32
+	push bool // by the side that opened it: the server is the victim
+}
+
+// Loaders of Metasploit and its kin read four bytes, then as many as these
+// say, before they send anything (lib/msf/core/payload/…/reverse_tcp.rb).
+// Stages that were measured are 100 kB to some MB.
+const (
+	leastStage = 64 << 10
+	mostStage  = 16 << 20
+)
+
+// announce keeps a length that comes alone.
+func (d *c2Channel) announce(e *flow.Opaque) {
+	if len(e.Data) != 4 {
+		return
+	}
+	if n := binary.LittleEndian.Uint32(e.Data); n >= leastStage && n <= mostStage {
+		*d.stages.get(e.ConnID) = stage{n, !e.FromServer}
+	}
+}
+
+// delivered looks whether what was announced came, and hardly anything back.
+func (d *c2Channel) delivered(m *flow.Meta, id uint64, client, server netip.AddrPort, clientMAC, serverMAC flow.MAC, sent, received uint64, start time.Time) {
+	s := d.stages.peek(id)
+	if s == nil {
+		return
+	}
+	a := accusation{src: d.net.source(clientMAC, client.Addr()), mac: clientMAC, from: client.Addr(), to: server, first: start, now: m.Time}
+	if s.push {
+		sent, received = received, sent
+		a.src, a.mac, a.from, a.to = d.net.source(serverMAC, server.Addr()), serverMAC, server.Addr(), client
+	}
+	if received < 4+uint64(s.size) || sent*oneWay > received {
+		return
+	}
+	size := bytesText(uint64(s.size))
+	d.stages.remove(id)
+	a.cause, a.tech, a.conf, a.score = "stage", "T1105", Medium, 0.9
+	a.title = stageTitle
+	a.explain = Text{
+		EN: fmt.Sprintf("%%s said nothing while %s sent it four bytes with a length and then as much (%s). That is how a first stage of an attack loads the second one.", a.to, size),
+		JA: fmt.Sprintf("%%s が何も送らないうちに、%s が長さを示す 4 バイトと、そのとおりの量（%s）を送ってきました。攻撃の最初の段階が次の段階を読み込むときの動きです。", a.to, size),
+	}
+	d.say(a)
 }
 
 // isOrder: whoever waits at a listening netcat types one of these first.
