@@ -106,14 +106,14 @@ func ettercap(ctx context.Context, o *Office) error {
 		"/"+victim.Addr().String()+"//", "/"+gatewayLAN.String()+"//")
 }
 
-// beacon calls the drop point about once a second, a quarter earlier or later,
-// as an implant does that was told to.
+// beacon calls the drop point every three seconds, up to a fifth sooner, as an
+// implant does that was told to ("sleep 3 20" in the words of a common kit).
 func beacon(ctx context.Context, o *Office) error {
 	r := o.rand(0xbeac)
 	return again(ctx, 600, func() error {
 		// Held, it fails; an implant tries on.
 		o.tool(ctx, "curl", "--silent", "--max-time", "2", "--output", "/dev/null", "http://"+addrPort(dropServer, 80)+"/task") //nolint:errcheck
-		return pause(ctx, 750*time.Millisecond+time.Duration(r.IntN(500))*time.Millisecond)
+		return pause(ctx, 2400*time.Millisecond+time.Duration(r.IntN(600))*time.Millisecond)
 	})
 }
 

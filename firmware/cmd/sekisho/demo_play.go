@@ -341,7 +341,7 @@ func (p *play) detectAndIsolate(ctx context.Context, scenario lab.Scenario, atta
 		}
 		return panel.State == "attention" || i.State != "open", nil
 	}); err != nil {
-		return fmt.Errorf("%w; %v spoke, wanted one of %v with the panel asking", err, p.result.Detectors, scenario.Detectors)
+		return fmt.Errorf("%w; %v spoke, wanted one of %v; the panel shows %q", err, p.result.Detectors, scenario.Detectors, panel.State)
 	}
 	p.result.DetectedS = p.since(time.Now())
 	p.say("noticed after %.2f s", p.result.DetectedS)
