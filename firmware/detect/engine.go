@@ -25,6 +25,7 @@ type Config struct {
 	Gateway     []netip.Addr        // the gateway's own addresses; empty in a replay
 	DHCPServers []netip.Addr        // known good besides the gateway; empty and no Gateway: the first one seen
 	Decoys      func() []netip.Addr // addresses that nobody uses, read every second; nil: none
+	DecoyNames  func() []string     // names that no device has, read every second; nil: none
 	MaxHosts    int                 // sources that one detector keeps; 0: 4096
 
 	// Indicators returns the lists in force; nil, or a nil result: none.
@@ -92,6 +93,7 @@ func New(c Config) *Engine {
 		newNameSpoof(n),
 		newBeacon(n, places, past),
 		newC2Channel(n, places, past),
+		newTLSAnomaly(n, places, past),
 		newExfiltration(n, places, past),
 		newBruteForce(n),
 		newCleartext(n),
