@@ -69,6 +69,7 @@ func (g *Gateway) takeUp(ctx context.Context) error {
 		g.faults.set("store", err)
 	}
 	g.lockdown = g.parts.Restored.Lockdown
+	g.began = g.firstStart(ctx)
 	// First the desk knows of everybody who is held, then the first command
 	// runs: it applies the whole policy, and would let go whom it does not know.
 	for _, i := range kept { // recorded before the restart
@@ -81,6 +82,25 @@ func (g *Gateway) takeUp(ctx context.Context) error {
 	g.record(ledger.Entry{Actor: "gateway", Action: "start", Subject: g.cfg.Office, Detail: map[string]any{"incidents": len(kept)}})
 	g.show()
 	return nil
+}
+
+// beganKey is where the database keeps the time of the first start.
+const beganKey = "began"
+
+// firstStart is when the gateway began to know this office. Should the database
+// not tell, nothing is shown.
+func (g *Gateway) firstStart(ctx context.Context) time.Time {
+	text, known, err := g.parts.Store.GetMeta(ctx, beganKey)
+	if err == nil && !known {
+		text = g.now().UTC().Format(time.RFC3339)
+		err = g.parts.Store.SetMeta(ctx, beganKey, text)
+	}
+	at, parseErr := time.Parse(time.RFC3339, text)
+	if err = errors.Join(err, parseErr); err != nil {
+		g.log.Warn("time of the first start", "err", err)
+		return time.Time{}
+	}
+	return at
 }
 
 // adopt opens an incident for every device that was held before the start and

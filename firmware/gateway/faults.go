@@ -75,7 +75,7 @@ func (g *Gateway) checks() []health.Check {
 	}, {
 		Name: "records", Vital: true, Title: health.Text{EN: "Records are written", JA: "記録の保存"},
 		Help:  health.Text{EN: "The internal storage does not take writes. Call the IT vendor.", JA: "内部ストレージに書き込めません。IT事業者に連絡してください。"},
-		Probe: reported("store", "ledger", "assets"),
+		Probe: reported("store", "ledger", "assets", "memory"),
 	}, {
 		Name: "history", Title: health.Text{EN: "Earlier records are whole", JA: "過去の記録"},
 		Help:  health.Text{EN: "A damaged file was set aside. Isolation goes on; tell the IT vendor before the device is restarted.", JA: "破損した記録を退避しました。隔離は続いています。再起動する前にIT事業者へ連絡してください。"},

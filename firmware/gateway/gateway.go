@@ -63,6 +63,7 @@ type Config struct {
 	Before      time.Duration  // packets frozen from before the first sign
 	After       time.Duration  // and after the isolation
 	StateDir    string
+	Learn       time.Duration // the panel says so, from the first start on; 0: it does not
 	LAN         []netip.Prefix
 	Eve         config.Eve // the log of a Suricata beside us; no file: none
 }
@@ -86,6 +87,10 @@ type Parts struct {
 	Heal func([]netcontain.MAC) error
 	Log  *slog.Logger
 	Now  func() time.Time
+
+	// Suspects is told by the core whom the detectors must not learn from; nil:
+	// nobody asks.
+	Suspects *suspects
 
 	// Restored is the policy that was put in force before the start.
 	Restored netcontain.Policy
@@ -133,6 +138,7 @@ type Gateway struct {
 	custody   *custody
 	faults    *faults
 
+	began     time.Time        // first start ever; zero: not known
 	lockdown  bool             // owned by the core goroutine
 	watches   map[string]Watch // by incident, owned by the core goroutine
 	proving   map[string]bool
@@ -176,7 +182,8 @@ func New(c Config, p Parts) (*Gateway, error) {
 		g.faults = newFaults()
 	}
 	g.custody = &custody{cfg: c, parts: p, log: p.Log.With("component", "custody"), now: p.Now, flows: g.flowStats}
-	g.watcher = &watcher{source: p.Source, spool: p.Spool.Write, pipeline: p.Pipeline, now: p.Now, found: g.sightings}
+	g.watcher = &watcher{source: p.Source, spool: p.Spool.Write, pipeline: p.Pipeline, now: p.Now, found: g.sightings,
+		memory: newMemory(c.StateDir), log: p.Log.With("component", "watcher")}
 	g.view.Store(&View{})
 	return g, nil
 }
@@ -200,6 +207,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return g.core(ctx)
 	})
 	group.Go(g.keepLedger)
+	g.attend(ctx, group, "memory", g.keepMemory)
 	group.Go(func() error { return g.parts.Contain.Run(ctx) })
 	// What follows may fail without taking the rest along.
 	g.attend(ctx, group, "panel", g.parts.Panel.Run)
@@ -222,6 +230,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	})
 	err = group.Wait()
 	g.work.Wait()
+	g.lastMemory()
 	for _, w := range g.watches {
 		w.Close()
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
+	"sekisho/firmware/config"
 	"sekisho/firmware/detect"
 	"sekisho/firmware/eve"
 	"sekisho/firmware/health"
@@ -24,6 +26,37 @@ func indicators(k *ioc.Keeper) func() detect.Indicators {
 		}
 		return nil
 	}
+}
+
+// ReadLists reads list files for a replay. Lists from elsewhere are left out:
+// a replay asks nobody, and says the same tomorrow.
+func ReadLists(list []config.IndicatorList) (func() detect.Indicators, error) {
+	var read []ioc.List
+	for _, l := range list {
+		if l.File == "" {
+			continue
+		}
+		entries, err := readList(l)
+		if err != nil {
+			return nil, fmt.Errorf("indicator list %s: %w", l.File, err)
+		}
+		read = append(read, ioc.List{Name: l.Name, Trust: l.Trust, Entries: entries})
+	}
+	if len(read) == 0 {
+		return nil, nil
+	}
+	set := ioc.NewSet(read)
+	return func() detect.Indicators { return lists{set} }, nil
+}
+
+func readList(l config.IndicatorList) ([]ioc.Entry, error) {
+	f, err := os.Open(l.File)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, _, err := ioc.Parse(f, ioc.Format(l.Format))
+	return entries, err
 }
 
 // lists says in the detectors' words what a set of indicators answers.

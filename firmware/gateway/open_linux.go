@@ -105,7 +105,7 @@ func (o *opening) open(ctx context.Context) (*Gateway, error) {
 	parts := Parts{
 		Contain: contain, Restored: policy, Prover: o.wire, Listener: o.around.Listener,
 		Heal:     func(macs []netcontain.MAC) error { return neigh.Heal(o.network.Bridge, macs) },
-		Services: map[string]Service{}, Log: o.log, Now: time.Now, faults: o.faults,
+		Services: map[string]Service{}, Log: o.log, Now: time.Now, faults: o.faults, Suspects: &suspects{},
 	}
 	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.lists, o.decoys, o.refuge, o.panel} {
 		if err := step(&parts); err != nil {
@@ -359,6 +359,7 @@ func (o *opening) decoys(p *Parts) error {
 		DecoyNames:  func() []string { return o.config.Detect.DecoyNames },
 		Indicators:  indicators(o.known),
 		Learn:       time.Duration(o.config.Detect.Learn),
+		Suspect:     p.Suspects.has,
 	}
 	if lan, ok := firstIPv4(n.LAN); ok && o.config.Decoy.Count > 0 {
 		exclude := []decoy.Range{}
@@ -379,6 +380,7 @@ func (o *opening) decoys(p *Parts) error {
 		p.Services["decoy"] = keeper
 	}
 	p.Pipeline = NewPipeline(pc)
+	o.recall(p.Pipeline)
 	o.wire.devices = p.Pipeline.inventory.All
 	known, err := p.Store.Assets(context.Background())
 	if err != nil {
@@ -486,6 +488,7 @@ func (o *opening) gatewayConfig() Config {
 		Allow:  c.Network.Allow,
 		LAN:    c.Network.LAN,
 		Eve:    c.Eve,
+		Learn:  time.Duration(c.Detect.Learn),
 		Before: time.Duration(c.Evidence.Before), After: time.Duration(c.Evidence.After), StateDir: c.Storage.State,
 	}
 }

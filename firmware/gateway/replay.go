@@ -17,6 +17,8 @@ import (
 type ReplayConfig struct {
 	LAN    []netip.Prefix  // the office's networks; nil: private ranges
 	Policy incident.Policy // what the gateway would have been allowed to do
+	// Indicators are the lists in force; nil: none.
+	Indicators func() detect.Indicators
 }
 
 // Summary is the last line of a replay. Seconds is packet time, so that two
@@ -41,7 +43,7 @@ type Summary struct {
 // the summary. A *capture.DamageError comes with everything readable done.
 func Replay(src capture.Source, c ReplayConfig, found func(detect.Finding) error) ([]incident.Incident, Summary, error) {
 	r := replay{
-		pipeline: NewPipeline(PipelineConfig{LAN: c.LAN}),
+		pipeline: NewPipeline(PipelineConfig{LAN: c.LAN, Indicators: c.Indicators}),
 		desk:     incident.NewDesk(c.Policy),
 		found:    found, undecoded: map[string]uint64{},
 	}

@@ -18,6 +18,9 @@ import (
 // show publishes what everybody who looks sees: panel, web page, API.
 func (g *Gateway) show() {
 	all := g.desk.Incidents()
+	if g.parts.Suspects != nil {
+		g.parts.Suspects.publish(all)
+	}
 	v := &View{Incidents: all, Lockdown: g.lockdown, Status: g.status(all)}
 	if s, ok := g.desk.Suspect(); ok {
 		v.Suspect = s.ID
@@ -43,6 +46,9 @@ func (g *Gateway) status(all []incident.Incident) hal.Status {
 	s := hal.Status{
 		State: hal.Normal, Lang: g.cfg.Lang, Now: now, Vendor: g.cfg.Vendor, VendorPhone: g.cfg.VendorPhone,
 		Devices: active(g.Devices(), now), PacketDays: spool.Days, Lockdown: g.lockdown,
+	}
+	if left := g.began.Add(g.cfg.Learn).Sub(now); !g.began.IsZero() && left > 0 && left <= g.cfg.Learn {
+		s.State, s.LearnLeft = hal.Learning, left
 	}
 	if w, bad := onPanel(g.Health()); bad {
 		s.State, s.FaultText, s.FaultCall = hal.Fault, faultText(w.Name).In(g.cfg.Lang), g.cfg.Vendor

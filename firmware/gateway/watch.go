@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -29,13 +30,28 @@ type watcher struct {
 	now      func() time.Time
 	found    chan<- sighting
 	flows    atomic.Pointer[flow.Stats] // for others to read
+	memory   *memory
+	log      *slog.Logger
 }
 
 // published is how often the counters are shown to the rest of the program.
 const published = time.Second
 
-// run reads until ctx ends or the source does.
+// run reads until ctx ends or the source does, and leaves a last snapshot of
+// what the detectors learnt.
 func (w *watcher) run(ctx context.Context) error {
+	err := w.read(ctx)
+	w.remember(w.memory.snapshot(w.pipeline))
+	return err
+}
+
+func (w *watcher) remember(err error) {
+	if err != nil {
+		w.log.Error("snapshot of what was learnt", "err", err)
+	}
+}
+
+func (w *watcher) read(ctx context.Context) error {
 	var f capture.Frame
 	next := w.now()
 	for n := 0; ; n++ {
@@ -67,6 +83,7 @@ func (w *watcher) run(ctx context.Context) error {
 			stats := w.pipeline.Flows()
 			w.flows.Store(&stats)
 			next = now.Add(published)
+			w.remember(w.memory.take(w.pipeline, now))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -19,7 +20,8 @@ import (
 type replayCmd struct {
 	JSON   bool           `name:"json" help:"One JSON object a line, for scripts."`
 	LAN    []netip.Prefix `name:"lan" placeholder:"CIDR" help:"The office's network; may be repeated. Without it: private addresses."`
-	Config string         `type:"path" placeholder:"FILE" help:"Take networks and policy from this settings file."`
+	Config string         `type:"path" placeholder:"FILE" help:"Take networks, policy and list files from this settings file."`
+	Lists  []string       `name:"indicators" type:"path" placeholder:"FILE" help:"A list of known bad names, addresses or fingerprints; may be repeated."`
 	Lang   string         `enum:"en,ja" default:"en" help:"Language of the text output: en or ja."`
 	Files  []string       `arg:"" name:"capture" type:"path" help:"Capture files (pcap, pcapng), read as one in time order."`
 }
@@ -27,6 +29,10 @@ type replayCmd struct {
 // Run reads the captures to the end, or as far as they are readable.
 func (c *replayCmd) Run(s streams) error {
 	rc := gateway.ReplayConfig{LAN: c.LAN, Policy: incident.DefaultPolicy()}
+	var lists []config.IndicatorList
+	for _, path := range c.Lists {
+		lists = append(lists, config.IndicatorList{Name: filepath.Base(path), File: path})
+	}
 	if c.Config != "" {
 		settings, err := config.Load(c.Config)
 		if err != nil {
@@ -38,7 +44,13 @@ func (c *replayCmd) Run(s streams) error {
 		if len(rc.LAN) == 0 {
 			rc.LAN = settings.Network.LAN
 		}
+		lists = append(lists, settings.Indicators...)
 	}
+	known, err := gateway.ReadLists(lists)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	rc.Indicators = known
 	rc.Policy.LAN = rc.LAN
 	src, err := capture.OpenFiles(c.Files...)
 	if err != nil {
