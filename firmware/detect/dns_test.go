@@ -272,3 +272,20 @@ func TestInventedDomainsAreForgottenNotKept(t *testing.T) {
 }
 
 func addrPort(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) }
+
+func BenchmarkOrdinaryLookups(b *testing.B) {
+	o := newOffice(b, detect.Config{})
+	var list []flow.Event
+	for i := range 400 {
+		name := fmt.Sprintf("host%d.service%d.example%d.com", i, i%7, i%40)
+		q := &flow.DNS{Meta: o.meta(mac(i % 50)), Src: addrPort(ip(i%50), 40000), Dst: addrPort(resolver, 53), QName: name, QType: qA}
+		a := &flow.DNS{Meta: o.meta(gatewayMAC), Src: addrPort(resolver, 53), Dst: addrPort(ip(i%50), 40000), Response: true, QName: name, QType: qA,
+			Answers: []flow.DNSRecord{{Name: name, Type: qA, Data: "203.0.113.9", Size: 4}}}
+		a.DstMAC = mac(i % 50)
+		list = append(list, q, a)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		o.eng.Observe(list[i%len(list)])
+	}
+}

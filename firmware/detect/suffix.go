@@ -24,9 +24,9 @@ func domainOf(name string) (domain string, public bool) {
 // appended says that a name is one of the internet with a search list's domain
 // put behind it, as resolvers try it (RFC 1123 section 6.1.4.3):
 // www.example.com.office.lan. prefix is what stands before the domain that was
-// registered; the search domain may have two labels more.
+// registered; the search domain may have three labels more.
 func appended(prefix string) bool {
-	for range 3 {
+	for range 4 {
 		suffix, icann := publicsuffix.PublicSuffix(prefix)
 		if icann && len(prefix) > len(suffix) {
 			return true
@@ -68,7 +68,7 @@ var lookupServices = map[string]bool{
 	"mailcleaner.net": true, "invaluement.com": true, "abusix.zone": true, "dnsbl.info": true,
 	"s5h.net": true, "0spam.org": true, "interserver.net": true, "gbudb.net": true, "rfc-clueless.org": true,
 	// Who owns an address or a file, by name.
-	"cymru.com": true, "routeviews.org": true, "countries.nerd.dk": true, "nerd.dk": true, "asn.rspamd.com": true,
+	"cymru.com": true, "routeviews.org": true, "nerd.dk": true,
 	// Antivirus and web filters.
 	"mcafee.com": true, "trellix.com": true, "sophosxl.net": true, "sophosxl.com": true, "sophos.com": true,
 	"e5.sk": true, "eset.com": true, "trendmicro.com": true, "trendmicro.co.jp": true, "kaspersky.com": true, "kaspersky-labs.com": true,
@@ -78,7 +78,7 @@ var lookupServices = map[string]bool{
 	"fortiguard.net": true, "pandasecurity.com": true, "mailshell.net": true, "commtouch.com": true, "cyren.com": true,
 	"opendns.com": true, "umbrella.com": true, "zvelo.com": true, "lavasoft.com": true, "gdata.de": true, "alyac.com": true,
 	"ikarus.at": true, "drweb.com": true, "malwarebytes.com": true, "sonicwall.com": true, "checkpoint.com": true,
-	"zscaler.net": true, "paloaltonetworks.com": true, "urlcloud.paloaltonetworks.com": true, "digitalarts.co.jp": true,
+	"zscaler.net": true, "paloaltonetworks.com": true, "digitalarts.co.jp": true,
 }
 
 // icannDomain is domainOf by the suffixes of registries only: under those of
