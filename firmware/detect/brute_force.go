@@ -43,8 +43,8 @@ type bruteForce struct {
 	tab     *table[guessKey, guesses]
 	servers *table[doorKey, door]
 	fans    *table[fanKey, fan]
-	known   *table[netip.AddrPort, *shape] // by banner, on whatever port
-	posted  *table[uint64, int64]          // by connection: length of the last request, which a form's log-in follows
+	known   *table[netip.AddrPort, lock]
+	posted  *table[uint64, int64] // by connection: length of the last request, which a form's log-in follows
 	out     []Finding
 }
 
@@ -59,9 +59,8 @@ type guesses struct {
 	tries
 	shape  *shape
 	told   told
-	broken bool   // said that it got in
-	asked  string // Kerberos: the name that the next answer is about
-	hinted bool   // counted at its door or fan
+	broken bool // said that it got in
+	hinted bool // counted at its door or fan
 }
 
 const nameBudget = 1 << 17
@@ -71,7 +70,7 @@ func newBruteForce(n *network) *bruteForce {
 		tab:     newTable[guessKey, guesses](4*n.MaxHosts, nameBudget),
 		servers: newTable[doorKey, door](1024, sweepBudget),
 		fans:    newTable[fanKey, fan](n.MaxHosts, sweepBudget),
-		known:   newTable[netip.AddrPort, *shape](4096, 0),
+		known:   newTable[netip.AddrPort, lock](4096, 0),
 		posted:  newTable[uint64, int64](1024, 0),
 	}
 }
@@ -90,8 +89,12 @@ func (d *bruteForce) Observe(ev flow.Event) []Finding {
 	d.out = d.out[:0]
 	switch e := ev.(type) {
 	case *flow.Conn:
-		if e.State == flow.ConnClosed && e.Proto == protoTCP {
+		switch {
+		case e.Proto != protoTCP || e.MidStream || e.Multicast:
+		case e.State == flow.ConnClosed:
 			d.closed(e)
+		case e.State == flow.ConnEstablished && shapeOf(e.Server.Port()) != nil:
+			d.known.get(e.Server).far(e.Time.Sub(e.Start))
 		}
 	case *flow.Login:
 		d.login(e)
@@ -101,11 +104,9 @@ func (d *bruteForce) Observe(ev flow.Event) []Finding {
 		} else if strings.IndexByte(e.Path, '?') >= 0 {
 			*d.posted.get(e.ConnID) = int64(len(e.Path))
 		}
-	case *flow.Kerberos:
-		d.kerberos(e)
 	case *flow.Banner:
 		if s := bannerShape(e.Service); s != nil && shapeOf(e.Server.Port()) != s {
-			*d.known.get(e.Server) = s
+			d.known.get(e.Server).shape = s
 		}
 	}
 	return d.out
@@ -119,7 +120,16 @@ type attempt struct {
 	at   time.Time
 }
 
+// nobody says that a log-in names no account, and so tries no password: guests
+// of a share, anonymous binds. Kerberos inside SMB hides the name.
+func nobody(e *flow.Login) bool {
+	return e.User == "" && e.Mechanism != "kerberos" && (e.Service == "smb" || e.Service == "ldap")
+}
+
 func (d *bruteForce) login(e *flow.Login) {
+	if nobody(e) {
+		return
+	}
 	src, mac := d.net.client(&e.Meta, e.Client.Addr(), e.FromServer)
 	if d.net.own(mac, e.Client.Addr()) {
 		return
@@ -149,38 +159,6 @@ func (d *bruteForce) form(a attempt, e *flow.Login) {
 	}
 }
 
-// Errors of RFC 4120 section 7.5.9 that a guesser meets: unknown name, locked
-// account, wrong password. 25, "pre-authentication required", comes before
-// every log-in.
-const (
-	krbUnknownClient = 6
-	krbRevoked       = 18
-	krbPreAuthFailed = 24
-)
-
-func (d *bruteForce) kerberos(e *flow.Kerberos) {
-	src, mac := d.net.client(&e.Meta, e.Client.Addr(), e.Type != 10)
-	if d.net.own(mac, e.Client.Addr()) {
-		return
-	}
-	a := attempt{key: guessKey{src, e.Server, "kerberos"}, mac: mac, from: e.Client.Addr(), at: e.Time}
-	switch {
-	case e.Type == 10:
-		d.tab.get(a.key).asked = keep(d.tab.get(a.key).asked, e.User)
-	case e.Type == 11:
-		d.answer(a, d.about(a, e), flow.LoginOK)
-	case e.Type == 30 && (e.Error == krbUnknownClient || e.Error == krbRevoked || e.Error == krbPreAuthFailed):
-		d.answer(a, d.about(a, e), flow.LoginFailed)
-	}
-}
-
-func (d *bruteForce) about(a attempt, e *flow.Kerberos) string {
-	if e.User != "" {
-		return e.User
-	}
-	return d.tab.get(a.key).asked
-}
-
 func (d *bruteForce) answer(a attempt, user string, result flow.LoginResult) {
 	if result == flow.LoginTried {
 		if g := d.tab.peek(a.key); g != nil {
@@ -205,10 +183,14 @@ func (d *bruteForce) answer(a attempt, user string, result flow.LoginResult) {
 
 func (d *bruteForce) closed(c *flow.Conn) {
 	s := shapeOf(c.Server.Port())
-	if b := d.known.peek(c.Server); b != nil {
-		s = *b
+	var trip time.Duration
+	if v := d.known.peek(c.Server); v != nil {
+		trip = v.trip
+		if v.shape != nil {
+			s = v.shape
+		}
 	}
-	if s == nil || c.MidStream || c.Multicast || c.Received == 0 || d.net.own(c.ClientMAC, c.Client.Addr()) {
+	if s == nil || c.Received == 0 || d.net.own(c.ClientMAC, c.Client.Addr()) {
 		return
 	}
 	kind := s.kind(c)
@@ -227,7 +209,7 @@ func (d *bruteForce) closed(c *flow.Conn) {
 	}
 	g = d.tab.get(a.key)
 	g.shape = s
-	if g.tries.add(s, c) {
+	if g.tries.add(s, c, trip) {
 		d.judge(a, g)
 	}
 	if kind == aTry {
@@ -298,12 +280,4 @@ func (d *bruteForce) judge(a attempt, g *guesses) {
 	if news {
 		d.out = append(d.out, d.finding(a, g, conf))
 	}
-}
-
-// keep returns next, or the string that is held already when they are equal.
-func keep(held, next string) string {
-	if held == next {
-		return held
-	}
-	return string(append([]byte(nil), next...))
 }

@@ -66,6 +66,18 @@ func bannerShape(service string) *shape {
 	return nil
 }
 
+// lock is what is known of a service that is reached under some port.
+type lock struct {
+	shape *shape        // by its banner; nil: by its port
+	trip  time.Duration // round trip of its handshakes, the shortest seen
+}
+
+func (v *lock) far(trip time.Duration) {
+	if v.trip == 0 || trip < v.trip {
+		v.trip = max(trip, 1)
+	}
+}
+
 // tries is the evidence of connections that cannot be read.
 type tries struct {
 	n          int // connections that got no further than a log-in
@@ -103,13 +115,16 @@ var (
 	// three in ten last that long (both our assumption, on the safe side).
 	weightQuick = math.Log(0.1 / 0.7)
 	failDelay   = 1500 * time.Millisecond
+	// Round trips before the first password is answered: TCP, identification,
+	// KEXINIT, key exchange, new keys, service, "none", password (RFC 4252, 4253).
+	roundTrips = time.Duration(8)
 	// A guesser gets in once in fifty tries at best, an ordinary client every
 	// second time (our assumption: commands too short to tell are the rest).
 	weightSession = math.Log(0.02 / 0.5)
 )
 
 // add counts one closed connection and says whether the tries are decided.
-func (t *tries) add(s *shape, c *flow.Conn) bool {
+func (t *tries) add(s *shape, c *flow.Conn, trip time.Duration) bool {
 	if s.kind(c) == aSession {
 		t.sessions++
 		t.after = t.after || t.decided()
@@ -118,7 +133,7 @@ func (t *tries) add(s *shape, c *flow.Conn) bool {
 		return false
 	}
 	weight := 0.0
-	if s.delayed && c.Time.Sub(c.Start) < failDelay {
+	if s.delayed && c.Time.Sub(c.Start) < failDelay+roundTrips*trip {
 		weight = weightQuick
 	}
 	return t.count(weight, c.Sent+c.Received, c.Start, c.Time)

@@ -164,29 +164,19 @@ func TestBruteForceIsNotSureOfWhoeverLogsInForMany(t *testing.T) {
 	o.quiet()
 }
 
-func TestBruteForceReadsKerberosRefusals(t *testing.T) {
+// Shares are tried as a guest before a name is asked for: that neither speaks
+// for a guesser nor pays for one.
+func TestBruteForceLeavesGuestsOut(t *testing.T) {
 	o := newOffice(t, detect.Config{})
-	ask := func(user string, code int32) {
-		k := flow.Kerberos{Meta: o.meta(mac(10)), Client: netip.AddrPortFrom(ip(10), 40000),
-			Server: netip.AddrPortFrom(ip(20), 88), Type: 10, User: user, PreAuth: true}
-		o.play(&k)
-		r := k
-		r.Meta = flow.Meta{Time: o.now, SrcMAC: mac(20), DstMAC: mac(10)}
-		r.Type, r.User, r.Error = 30, "", code
-		o.play(&r)
-		o.now = o.now.Add(30 * time.Millisecond)
-	}
-	for i := range 50 {
-		ask(fmt.Sprintf("user%d", i), 25) // pre-authentication required: everybody's first step
+	for range 50 {
+		o.login(ip(11), ip(20), "smb", 445, "", refused, 5*time.Millisecond)
 	}
 	o.quiet()
-	for i := range 20 {
-		ask(fmt.Sprintf("user%d", i), 24)
+	for i := range 40 {
+		o.login(ip(10), ip(20), "smb", 445, "", let, 5*time.Millisecond)
+		o.login(ip(10), ip(20), "smb", 445, fmt.Sprintf("user%d", i), refused, 5*time.Millisecond)
 	}
 	o.want("brute_force", detect.High)
-	if f := o.last("brute_force"); f.Host.IP != ip(10) {
-		t.Errorf("host %v", f.Host.IP)
-	}
 }
 
 func TestBruteForceSeesOneClientTryManyServers(t *testing.T) {
@@ -283,6 +273,24 @@ func TestBruteForceIsQuietAboutOrdinarySSH(t *testing.T) {
 				t.Errorf("%s\n%s", b, o.dump())
 			}
 		})
+	}
+}
+
+// A far server makes short commands long: submodules fetched one by one.
+func TestBruteForceAllowsForDistance(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for range 40 {
+		from, to := netip.AddrPortFrom(ip(10), 40000), netip.AddrPortFrom(net4(1), 22)
+		c := flow.Conn{Meta: o.meta(mac(10)), Proto: 6, Client: from, Server: to, ClientMAC: mac(10), ServerMAC: gatewayMAC, Start: o.now}
+		o.play(&c)
+		c.State, c.RecvPackets, c.Time = flow.ConnEstablished, 1, o.now.Add(150*time.Millisecond)
+		o.play(&c)
+		o.now = o.now.Add(2500 * time.Millisecond)
+		c.State, c.Prev, c.Time, c.Sent, c.Received = flow.ConnClosed, flow.ConnEstablished, o.now, 3000, 5500
+		o.play(&c)
+	}
+	if b := o.best("brute_force"); b != "" {
+		t.Errorf("%s\n%s", b, o.dump())
 	}
 }
 

@@ -97,7 +97,7 @@ func (g *guesses) explainAnswers(conf Confidence) Text {
 		t.EN += "."
 		t.JA += "。"
 	}
-	if conf == Low && g.dead.len() < firstSay {
+	if conf == Low && g.dead.len() <= 1 {
 		t.EN += " A stored password that is out of date looks like this too."
 		t.JA += "保存された古いパスワードが使われている場合にも、このように見えます。"
 	} else if g.streak >= strikes {

@@ -79,7 +79,7 @@ func (f *failures) succeed(user string) (broke bool) {
 	if f.n >= strikes && f.w.decided() {
 		f.inside, broke = strings.Clone(user), true
 	} else {
-		f.n, f.hurry, f.streak = 0, 0, 0
+		f.n, f.hurry, f.streak, f.inside = 0, 0, 0, ""
 	}
 	f.begun = true
 	f.w.step(true)
@@ -151,7 +151,7 @@ var riseDecided = math.Log(30 * 24 * 60)
 
 func (r *rise) add(rate, weight float64, at time.Time) {
 	if !r.last.IsZero() {
-		r.s = max(0, r.s-(rate-1)*at.Sub(r.last).Minutes())
+		r.s = max(0, r.s-(rate-1)*max(0, at.Sub(r.last).Minutes()))
 	}
 	r.last = at
 	r.s = max(0, r.s+math.Log(rate)+weight)
