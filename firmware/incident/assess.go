@@ -72,7 +72,13 @@ func (d *Desk) autoHeld(now time.Time, id asset.ID) int {
 func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) Assessment {
 	i = i.clone()
 	i.observe(f)
-	sum := odds(i.Findings, now)
+	// As of the finding's own time: live, it has waited in a queue, and a moment's
+	// decay would put the weakest of each band below that band.
+	at := now
+	if f.Time.Before(now) {
+		at = f.Time
+	}
+	sum := odds(i.Findings, at)
 	confirmed, again := d.confirmed(i)
 	if again {
 		sum += confirmedOdds

@@ -32,6 +32,18 @@ func TestOnlyHighActsByItself(t *testing.T) {
 	}
 }
 
+// Live, findings reach the desk after their packet.
+func TestAFindingIsWorthItsBandHoweverLongItWaited(t *testing.T) {
+	for c, want := range map[detect.Confidence]Action{detect.Low: None, detect.Medium: Suggest, detect.High: AutoIsolate} {
+		d := NewDesk(DefaultPolicy())
+		f := found(noon, "worm", c)
+		f.Score = .5 // the weakest of each band
+		if i := last(d.Observe(noon.Add(time.Second), f, device(1), 50)); i.Action != want || i.Confidence != c {
+			t.Errorf("%s: %s %s, want %s", c, i.Confidence, i.Action, want)
+		}
+	}
+}
+
 func TestIsolationComesBeforeEverythingElse(t *testing.T) {
 	d := NewDesk(DefaultPolicy())
 	c := d.Observe(noon, found(noon, "worm", detect.High), device(1), 50)[0]
