@@ -306,8 +306,8 @@ func (t *Tracker) head(c *conn, dir int, data []byte, emit func(Event)) bool {
 func sniff(c *conn, dir int, b []byte) app {
 	_, _, _, port := c.ends()
 	switch {
-	case port == 53:
-		return appDNS
+	case port == 53 && b[0] < ' ' && b[0] != 0x16:
+		return sniffDNS(b)
 	case b[0] == 0x16:
 		if len(b) < 3 {
 			return appUnknown
@@ -324,7 +324,7 @@ func sniff(c *conn, dir int, b []byte) app {
 	case port == 88 && b[0] == 0:
 		return appKerberos
 	}
-	found := textByPort(port, sniffText(b, dir), b)
+	found := textByPort(port, sniffText(c, b, dir), b)
 	if found == appDone {
 		found = sniffTalk(b, dir, port)
 	}
@@ -345,7 +345,8 @@ func appInTheMiddle(port uint16) app {
 }
 
 // openings are texts with which a direction begins. from says who sends it: 0
-// the client, 1 the server, 2 either.
+// the client, 1 the server, 2 either, 3 the server before the client has spoken:
+// what the answer to something unknown would look like too.
 var openings = [...]struct {
 	text string
 	from int
@@ -354,25 +355,39 @@ var openings = [...]struct {
 	{"SSH-", 2, appSSH},
 	{"RFB 00", 1, appVNC},
 	{"HTTP/1.", 1, appHTTP},
-	{"220 ", 1, appGreeting},
-	{"220-", 1, appGreeting},
-	{"+OK", 1, appPOP3},
-	{"* OK", 1, appIMAP},
-	{"* PREAUTH", 1, appIMAP},
+	{"220 ", 3, appGreeting},
+	{"220-", 3, appGreeting},
+	{"+OK", 3, appPOP3},
+	{"* OK", 3, appIMAP},
+	{"* PREAUTH", 3, appIMAP},
 	{"EHLO ", 0, appSMTP},
 	{"HELO ", 0, appSMTP},
 	{"NICK ", 0, appIRC},
 	{"USER ", 0, appIRC},
 	{"PASS ", 0, appIRC},
 	{"CAP LS", 0, appIRC},
-	{"NOTICE AUTH", 1, appIRC},
-	{"NOTICE *", 1, appIRC},
-	{":", 1, appIRC},
+	{"NOTICE AUTH", 3, appIRC},
+	{"NOTICE *", 3, appIRC},
+	{":", 3, appIRC},
 	{"\xff\xfa", 2, appTelnet}, // RFC 854: IAC SB, WILL, WON'T, DO, DON'T
 	{"\xff\xfb", 2, appTelnet},
 	{"\xff\xfc", 2, appTelnet},
 	{"\xff\xfd", 2, appTelnet},
 	{"\xff\xfe", 2, appTelnet},
+}
+
+// sniffDNS looks for a header behind the length (RFC 1035 sections 4.1.1 and
+// 4.2.2): a known kind of query, one question at most. Port 53 is open in many
+// an office, and not only names pass there.
+func sniffDNS(b []byte) app {
+	if len(b) < 8 {
+		return appUnknown
+	}
+	n, opcode, questions := int(b[0])<<8|int(b[1]), b[4]>>3&15, int(b[6])<<8|int(b[7])
+	if n < 12 || opcode > 6 || questions > 1 {
+		return appDone
+	}
+	return appDNS
 }
 
 // textByPort decides between text protocols that begin alike, and takes text
@@ -406,8 +421,9 @@ func textByPort(port uint16, found app, b []byte) app {
 
 // sniffText needs a whole opening or HTTP method, and waits while the bytes
 // may become one.
-func sniffText(b []byte, dir int) app {
+func sniffText(c *conn, b []byte, dir int) app {
 	found := appDone
+	greets := dir == 1 && c.app[0] == appUnknown && c.tries[0] == 0
 	if dir == 0 && b[0] >= 'A' && b[0] <= 'Z' {
 		if found = sniffHTTP(b); found == appHTTP {
 			return found
@@ -415,7 +431,7 @@ func sniffText(b []byte, dir int) app {
 	}
 	for i := range openings {
 		o := &openings[i]
-		if n := min(len(o.text), len(b)); (o.from == dir || o.from == 2) && string(b[:n]) == o.text[:n] {
+		if n := min(len(o.text), len(b)); (o.from == dir || o.from == 2 || o.from == 3 && greets) && string(b[:n]) == o.text[:n] {
 			if n == len(o.text) {
 				return o.app
 			}

@@ -286,16 +286,20 @@ func readHTTP(b []byte, e *HTTP, m *httpMessage) *Error {
 	if !whole {
 		return errMore
 	}
-	method, target, ok := bytes.Cut(bytes.TrimRight(line, "\r"), []byte{' '})
-	target, version, ok2 := bytes.Cut(target, []byte{' '})
+	method, target, _ := bytes.Cut(bytes.TrimRight(line, "\r "), []byte{' '})
+	at := bytes.LastIndexByte(target, ' ') // targets with a blank are met (RFC 9112 section 3)
+	if at < 0 {
+		return errHTTP
+	}
+	target, version := target[:at], target[at+1:]
 	switch {
 	case bytes.HasPrefix(version, []byte("RTSP/")), bytes.HasPrefix(version, []byte("SIP/")):
 		return errNoHTTP
-	case !ok || !ok2 || len(target) == 0 || !bytes.HasPrefix(version, []byte("HTTP/1.")):
+	case len(target) == 0 || !bytes.HasPrefix(version, []byte("HTTP/1.")):
 		return errHTTP
 	}
 	e.Method = printable(method)
-	e.Path = printableN(target, maxPath)
+	e.Path = printableN(withoutUser(target), maxPath)
 	e.CleartextProxy = e.Method == "CONNECT" || bytes.Contains(target[:min(len(target), 8)], []byte("://"))
 	return httpFields(b, rest, m, &e.Length, &e.ContentType, func(name string, value []byte) {
 		switch name {
@@ -312,6 +316,18 @@ func readHTTP(b []byte, e *HTTP, m *httpMessage) *Error {
 			m.auth = value
 		}
 	})
+}
+
+// withoutUser takes a name and password out of an absolute target (RFC 3986
+// section 3.2.1).
+func withoutUser(target []byte) []byte {
+	scheme, rest, ok := bytes.Cut(target, []byte("://"))
+	host, _, _ := bytes.Cut(rest, []byte{'/'})
+	at := bytes.LastIndexByte(host, '@')
+	if !ok || len(scheme) > 8 || at < 0 {
+		return target
+	}
+	return append(append([]byte{}, target[:len(scheme)+3]...), rest[at+1:]...)
 }
 
 // readHTTPReply reads a status line (RFC 9112 section 4) and header fields.

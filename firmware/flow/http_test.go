@@ -53,6 +53,18 @@ func TestAConnectionThatWasMetInTheMiddleIsReadFromItsNextRequest(t *testing.T) 
 	k.want(t, "http GET a /2 []", `reply 1 status=200  [] auth= body=""`)
 }
 
+func TestRequestTargets(t *testing.T) {
+	k := newTalker(3128)
+	web(k, ">CONNECT mail.example:25 / HTTP/1.0\r\n\r\n")
+	k.want(t, "http CONNECT  mail.example:25 / []")
+	k = newTalker(3128)
+	web(k, ">GET ftp://amy:"+secret+"@files.example/a@b HTTP/1.1\r\n\r\n")
+	k.want(t, "http GET  ftp://files.example/a@b []")
+	k = newTalker(554)
+	web(k, ">OPTIONS rtsp://camera/ RTSP/1.0\r\n\r\n")
+	k.want(t)
+}
+
 func TestTheRequestsOfOneConnectionAreBounded(t *testing.T) {
 	k := newTalker(80)
 	var lines []string

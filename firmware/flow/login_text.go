@@ -293,7 +293,7 @@ func (s *textState) smtp(dir int, line []byte, out *said) {
 			s.saslBegin("smtp", arg, out)
 		case "STARTTLS":
 			s.tls = true
-		case "DATA", "BDAT":
+		case "MAIL", "DATA", "BDAT": // no log-in after that (RFC 4954 section 4)
 			out.end = stop
 		}
 		return

@@ -132,6 +132,15 @@ func TestWhatNoParserKnowsIsShown(t *testing.T) {
 	k := newTalker(4444)
 	web(k, ">\x00\x01magic", "<whoami\n", ">root\n")
 	k.want(t, `opaque server=false "\x00\x01magic"`, `opaque server=true "whoami\n"`)
+	k = newTalker(6379) // Redis answers as POP3 greets
+	web(k, ">*1\r\n$4\r\nPING\r\n", "<+OK\r\n")
+	k.want(t, `opaque server=false "*1\r\n$4\r\nPING\r\n"`, `opaque server=true "+OK\r\n"`)
+	k = newTalker(53) // no DNS
+	web(k, "<\x00\x10\x05\x00", "<MZ\x90\x00\x03\x00")
+	k.want(t, `opaque server=true "\x00\x10\x05\x00MZ\x90\x00\x03\x00"`)
+	k = newTalker(53)
+	web(k, "<SSH-2.0-x\r\n")
+	k.want(t, "banner ssh server=true SSH-2.0-x")
 	k = newTalker(443)
 	web(k, ">"+string(flowtest.ClientHello("shop.example", 600)), "<\x15\x03\x03\x00\x02\x02\x28")
 	k.want(t, helloSeen)
