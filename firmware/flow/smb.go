@@ -45,6 +45,7 @@ type smbAsk struct {
 	tree          uint32
 	file          uint64
 	path, newPath string
+	share         string // SMB1: of a tree connect in the same chain
 	length        uint64
 	offset        uint64
 	access        uint32

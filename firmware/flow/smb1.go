@@ -309,10 +309,10 @@ func (m *pduAt) smb1Request(s *smb1Message, e *SMB, a *smbAsk) {
 }
 
 // chain keeps of a further command of a chain what its answer needs: the tree
-// behind a session set-up, the access behind an open.
+// behind a session set-up.
 func (a *smbAsk) chain(b *smbAsk) {
 	if a.op == SMBSetup && b.op == SMBTree {
-		a.newPath = b.path
+		a.share = b.path
 	}
 }
 
@@ -438,7 +438,8 @@ func (m *pduAt) smb1Answer(s *smb1Message, e *SMB) {
 	a, known := c.answered(smb1MID(s.b)), true
 	if a == nil || a.command != e.Command {
 		if a != nil && a.op == SMBSetup && e.Op == SMBTree { // the second of a chain
-			none.path = a.newPath
+			none.path = a.share
+			c.settle(a, m.p.shared)
 		}
 		a, known = &none, false
 	}
@@ -458,7 +459,7 @@ func (m *pduAt) smb1Answer(s *smb1Message, e *SMB) {
 	if a.doomed {
 		m.doomed(*e)
 	}
-	if known && (a.op != SMBSetup || a.newPath == "" || len(w) < 4 || w[0] != smb1TreeX) {
+	if known && (a.op != SMBSetup || a.share == "" || len(w) < 4 || w[0] != smb1TreeX) {
 		c.settle(a, m.p.shared)
 	}
 }
