@@ -44,13 +44,14 @@ type tradeKey struct{ client, server netip.Addr }
 
 // trade is what one client did to one server.
 type trade struct {
-	mac                flow.MAC
-	first              time.Time
-	last               [actCount]int64 // Unix nanoseconds; 0: never
-	kinds              int             // different acts so far
-	touched            int64           // the last remote operation of any kind
-	oversized, groomed int64
-	told               told
+	mac       flow.MAC
+	first     time.Time
+	last      [actCount]int64 // Unix nanoseconds; 0: never
+	touched   int64           // the last remote operation of any kind
+	oversized int64           // since when negotiate requests are absurdly long, and how many were
+	groomed   int
+	said      time.Time // when it was told
+	told      told
 }
 
 // tradeTime is how long acts belong together: interactive work on one host.
@@ -129,16 +130,17 @@ func (d *lateral) did(m *flow.Meta, client, server netip.AddrPort, fromServer bo
 	if p.first.IsZero() || m.Time.Sub(p.first) > tradeTime && p.recent(now) == 0 {
 		p.first = m.Time
 	}
-	if p.last[a] == 0 {
-		p.kinds++
-	}
 	p.last[a], p.touched = now, now
 	usual := d.usual(client.Addr(), server.Addr(), p.mac, a, m.Time)
 	conf := d.combine(p, a, usual, m.Time)
 	if a.exploit() && d.spreads(m, client.Addr(), server.Addr(), p) {
 		return // told as a worm
 	}
-	if conf != "" && p.told.more(p.kinds, conf) {
+	if m.Time.Sub(p.said) > d.net.Learn {
+		p.told = told{}
+	}
+	if conf != "" && p.told.more(1, conf) { // again only in a higher band
+		p.said = m.Time
 		d.out = append(d.out, d.finding(m, client.Addr(), server.Addr(), p, a, conf))
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // ticketing is what one client asks the domain for.
 type ticketing struct {
-	rc4       [roastMany]uint64 // services asked with RC4, hashed
+	rc4       [roastMany]uint64 // services with RC4 tickets, hashed
 	services  int
 	firstRC4  time.Time
 	user      uint64 // of the last AS-REQ without pre-authentication that offers RC4 first
@@ -20,9 +20,9 @@ type ticketing struct {
 
 const (
 	etypeRC4 = 23 // rc4-hmac, RFC 4757
-	// Windows offers AES first since 2008 (MS-KILE 3.1.5.2); an old service
-	// without it makes one such request, a tool one for each account that it
-	// found. Five in a minute is more than any office has left.
+	// Windows uses AES since 2008 (MS-KILE 3.1.5.2); a program asks for the one
+	// old service that it needs, a tool for each account that it found. Five in
+	// a minute is more than an office has left.
 	roastMany   = 5
 	roastWindow = time.Minute
 )
@@ -37,9 +37,10 @@ func (d *lateral) kerberos(e *flow.Kerberos) {
 			t.user = 0
 			d.did(&e.Meta, e.Client, e.Server, true, actNoPreAuth)
 		}
-	case 12:
+	case 13:
+		d.dcs.get(e.Server.Addr())
 		d.ticket(e)
-	case 13, 30:
+	case 30:
 		d.dcs.get(e.Server.Addr())
 	}
 }
@@ -64,10 +65,10 @@ func (d *lateral) asRequest(e *flow.Kerberos) {
 	d.kerb.get(e.Client.Addr()).user = splitPath(e.User).hash
 }
 
-// ticket counts services that a client asks RC4 tickets for, which can be
-// cracked at home (Medin, "Attacking Kerberos", DerbyCon 2014).
+// ticket counts services whose tickets a client was given with RC4: those can
+// be cracked at home (Medin, "Attacking Kerberos", DerbyCon 2014).
 func (d *lateral) ticket(e *flow.Kerberos) {
-	if len(e.ETypes) == 0 || e.ETypes[0] != etypeRC4 || hasPrefixFold(e.Service, "krbtgt") {
+	if e.EType != etypeRC4 || machineService(e.Service) {
 		return
 	}
 	t := d.kerb.get(e.Client.Addr())
@@ -85,8 +86,19 @@ func (d *lateral) ticket(e *flow.Kerberos) {
 	}
 	t.rc4[t.services] = h
 	if t.services++; t.services == roastMany {
-		d.did(&e.Meta, e.Client, e.Server, false, actRoast)
+		d.did(&e.Meta, e.Client, e.Server, true, actRoast)
 	}
+}
+
+// machineService says that a service runs under the computer's own account,
+// whose random password nobody cracks.
+func machineService(name string) bool {
+	class, _, _ := strings.Cut(name, "/")
+	switch strings.ToLower(class) {
+	case "krbtgt", "host", "cifs", "ldap", "gc", "dns", "rpcss", "rpc", "termsrv", "wsman", "restrictedkrbhost", "protectedstorage", "kadmin":
+		return true
+	}
+	return strings.HasSuffix(name, "$")
 }
 
 // Kinds of searches that reveal whom to attack.

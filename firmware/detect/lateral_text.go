@@ -19,7 +19,7 @@ func (d *lateral) finding(m *flow.Meta, client, server netip.Addr, p *trade, a a
 		Time: m.Time, Detector: d.Name(), Technique: deeds[a].technique, Host: h, Peers: []Host{peer}, PeerCount: 1,
 		Score: lateralScore[conf], Confidence: conf, First: p.first, Last: m.Time,
 		Title:   title(h, peer, a, conf),
-		Explain: p.explain(h, peer, m),
+		Explain: p.explain(h, peer, m, a),
 	}
 }
 
@@ -43,21 +43,30 @@ func title(h, peer Host, a act, conf Confidence) Text {
 }
 
 // explain lists the acts of tradeTime, in the order of the table.
-func (p *trade) explain(h, peer Host, m *flow.Meta) Text {
+func (p *trade) explain(h, peer Host, m *flow.Meta, a act) Text {
 	var en, ja []string
 	now := m.Time.UnixNano()
-	for a := range p.last {
-		if p.within(act(a), now) {
-			en, ja = append(en, deeds[a].en), append(ja, deeds[a].ja)
+	for i := range p.last {
+		if p.within(act(i), now) {
+			en, ja = append(en, deeds[i].en), append(ja, deeds[i].ja)
 		}
 	}
-	tEN, tJA := span(m.Time.Sub(p.first))
 	t := Text{
-		EN: fmt.Sprintf("Within %s, %s did this to %s: it %s.", tEN, h.label(), peer.label(), strings.Join(en, "; it ")),
-		JA: fmt.Sprintf("%s が %s の間に、%s に対して次の操作をしました：%s。", h.label(), tJA, peer.label(), strings.Join(ja, "、")),
+		EN: fmt.Sprintf("%s did this to %s: it %s.", h.label(), peer.label(), strings.Join(en, "; it ")),
+		JA: fmt.Sprintf("%s が %s に対して次の操作をしました：%s。", h.label(), peer.label(), strings.Join(ja, "、")),
 	}
-	t.EN += " Only those who look after the computers do this; ask whether somebody did."
-	t.JA += "管理者だけが行う操作です。心当たりがあるか確認してください。"
+	if len(en) > 1 {
+		tEN, tJA := span(m.Time.Sub(p.first))
+		t.EN += fmt.Sprintf(" All of it within %s.", tEN)
+		t.JA += fmt.Sprintf("すべて %s の間の操作です。", tJA)
+	}
+	if deeds[a].band == High {
+		t.EN += " No ordinary program does that."
+		t.JA += "通常のプログラムは、このような操作をしません。"
+	} else {
+		t.EN += " Only those who look after the computers have a reason; ask whether somebody did it."
+		t.JA += "管理者だけが行う操作です。心当たりがあるか確認してください。"
+	}
 	return t
 }
 

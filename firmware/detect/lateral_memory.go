@@ -1,0 +1,56 @@
+package detect
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// The habits of administrators outlive a restart, and so does the time since
+// which the office is watched: without it the first week would begin again.
+
+// lateralMemoryVersion changes when the numbers of acts do.
+const lateralMemoryVersion = 1
+
+type lateralMemory struct {
+	Version int           `json:"version"`
+	Start   time.Time     `json:"start"`
+	Habits  []habitMemory `json:"habits"` // the oldest first
+}
+
+type habitMemory struct {
+	Client netip.Addr `json:"client"`
+	Server netip.Addr `json:"server"`
+	Act    act        `json:"act"`
+	First  time.Time  `json:"first"`
+	Last   time.Time  `json:"last"`
+	Days   int        `json:"days"`
+}
+
+var _ remembering = (*lateral)(nil)
+
+func (d *lateral) remember() ([]byte, error) {
+	m := lateralMemory{Version: lateralMemoryVersion, Start: d.start, Habits: []habitMemory{}}
+	for n := d.habits.root.prev; n != &d.habits.root; n = n.prev {
+		m.Habits = append(m.Habits, habitMemory{n.key.client, n.key.server, n.key.act, n.val.first, n.val.last, n.val.days})
+	}
+	return json.Marshal(m)
+}
+
+func (d *lateral) recall(data []byte) error {
+	var m lateralMemory
+	if err := json.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("read habits: %w", err)
+	}
+	if m.Version != lateralMemoryVersion {
+		return fmt.Errorf("read habits: version %d is not known", m.Version)
+	}
+	d.start = m.Start
+	for _, h := range m.Habits {
+		if h.Client.IsValid() && h.Server.IsValid() && h.Act < actCount+act(fanCount) && h.Days > 0 {
+			*d.habits.get(habitKey{tradeKey{h.Client, h.Server}, h.Act}) = habit{h.First, h.Last, h.Days}
+		}
+	}
+	return nil
+}
