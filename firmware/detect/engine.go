@@ -78,6 +78,7 @@ func New(c Config) *Engine {
 	return &Engine{net: n, list: []Detector{
 		newDecoyTouch(n),
 		newSMBRansom(n),
+		newLateral(n),
 		newARPSpoof(n),
 		newRogueDHCP(n),
 		newWorm(n),
