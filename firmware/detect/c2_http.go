@@ -472,7 +472,7 @@ func (d *c2Channel) callsBack(src source, mac flow.MAC, from netip.Addr, to neti
 // injected remembers who sent a look-up to whom, and reports a device of the
 // office that does. From outside it is the noise of the internet.
 func (d *c2Channel) injected(src source, mac flow.MAC, e *flow.HTTP) {
-	if !jndiText(e.Path) && !jndiText(e.UserAgent) && !jndiText(e.Cookie) && !jndiText(e.Host) && !jndiText(e.ContentType) && !jndiText(string(e.Body)) {
+	if !jndiText(e.Path) && !jndiText(e.UserAgent) && !jndiText(e.Cookie) && !jndiText(e.Host) && !jndiText(e.ContentType) && !jndiText(e.Lookup) && !jndiText(string(e.Body)) {
 		return
 	}
 	_, serverMAC := d.net.client(&flow.Meta{SrcMAC: e.DstMAC}, e.Server.Addr(), false)

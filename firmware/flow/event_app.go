@@ -54,6 +54,7 @@ type HTTP struct {
 	Cookie         string // at most 256 bytes
 	Body           []byte // what of the body came in the same segment, at most 512 bytes
 	CleartextProxy bool   // the request target is an absolute URL or CONNECT
+	Lookup         string // value of the first header field of another name that holds "${", at most 256 bytes
 }
 
 // HTTPReply is the head of the answer to a request (RFC 9112 section 4).

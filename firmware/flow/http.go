@@ -309,6 +309,8 @@ func readHTTP(b []byte, e *HTTP, m *httpMessage) *Error {
 			first(&e.UserAgent, value, 255)
 		case "soapaction":
 			first(&e.SOAPAction, value, 255)
+		case "": // no browser sends it; log4j resolves it in whatever is logged
+			first(&e.Lookup, value, 256)
 		case "cookie":
 			first(&e.Cookie, value, maxCookie)
 		case "authorization", "proxy-authorization":
@@ -368,9 +370,7 @@ func httpFields(b, rest []byte, m *httpMessage, length *int64, kind *string, fie
 			return nil
 		}
 		name, value, _ := bytes.Cut(line, []byte{':'})
-		if len(name) > len(lower) {
-			continue
-		}
+		name = name[:min(len(name), len(lower))] // none that is wanted is longer
 		value = bytes.TrimSpace(value)
 		n := lowerASCII(lower[:], name)
 		switch string(n) {
@@ -385,6 +385,8 @@ func httpFields(b, rest []byte, m *httpMessage, length *int64, kind *string, fie
 		default:
 			if name := wanted(n); name != "" {
 				field(name, value)
+			} else if bytes.Contains(value, []byte("${")) {
+				field("", value)
 			}
 		}
 	}

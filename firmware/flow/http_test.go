@@ -65,6 +65,20 @@ func TestRequestTargets(t *testing.T) {
 	k.want(t)
 }
 
+func TestLookupsInAnyHeaderFieldAreShown(t *testing.T) {
+	k := newTalker(8080)
+	var seen []string
+	k.hook = func(ev Event) {
+		if e, ok := ev.(*HTTP); ok {
+			seen = append(seen, e.Lookup)
+		}
+	}
+	web(k, ">GET / HTTP/1.1\r\nX-Api-Version: ${jndi:ldap://x/a}\r\nX-B: ${b}\r\n\r\n", ">GET / HTTP/1.1\r\nX-Price: 3 $\r\n\r\n")
+	if len(seen) != 2 || seen[0] != "${jndi:ldap://x/a}" || seen[1] != "" {
+		t.Errorf("saw %q", seen)
+	}
+}
+
 func TestTheRequestsOfOneConnectionAreBounded(t *testing.T) {
 	k := newTalker(80)
 	var lines []string
