@@ -123,7 +123,7 @@ func (d *decoyTouch) ask(e *flow.DNS) {
 		return
 	}
 	from := e.Src.Addr()
-	if _, public := domainOf(e.QName); public && strings.Contains(e.QName, ".") && e.Proto == flow.NameDNS ||
+	if e.Proto == flow.NameDNS && strings.Contains(e.QName, ".") && d.net.names.split(e.QName).public ||
 		!d.net.onLAN(from) && !from.IsLinkLocalUnicast() {
 		return
 	}

@@ -86,39 +86,31 @@ func (d *dga) Observe(ev flow.Event) []Finding {
 		}
 		return nil
 	}
-	label := guessed(e.QName)
-	if label == "" {
+	p := d.net.names.split(e.QName)
+	if !guessed(p) {
 		return nil
 	}
 	d.out = d.out[:0]
-	d.answer(e)
+	d.answer(e, p.domain)
 	return d.out
 }
 
-// guessed is the registered label of a name that looks random, "" for none. A
-// generator asks for the domain itself or one label below.
-func guessed(name string) string {
-	if len(name) < dgaMinLabel || strings.Count(name, ".") > 3 || reverse(name) {
-		return ""
+// guessed says that a name's registered label looks random, and that it is
+// asked as a generator does: for the domain itself or one label below.
+func guessed(p *nameParts) bool {
+	if !p.icann || len(p.domain) < dgaMinLabel || strings.IndexByte(p.prefix, '.') >= 0 || reverse(p.name) {
+		return false
 	}
-	domain, icann := icannDomain(name)
-	if !icann || len(name) > len(domain) && strings.IndexByte(name[:len(name)-len(domain)-1], '.') >= 0 {
-		return ""
-	}
-	label, _, _ := strings.Cut(domain, ".")
-	if len(label) < dgaMinLabel || strings.HasPrefix(label, "xn--") || randomness(label) < randomBits {
-		return ""
-	}
-	return label
+	label, _, _ := strings.Cut(p.domain, ".")
+	return len(label) >= dgaMinLabel && !strings.HasPrefix(label, "xn--") && randomness(label) >= randomBits
 }
 
-func (d *dga) answer(e *flow.DNS) {
+func (d *dga) answer(e *flow.DNS, domain string) {
 	src := d.net.answerTo(e)
 	forwards, seen := d.net.forwarders.cause(src, e.QName, e.Time)
 	if seen || e.Out || d.net.own(e.DstMAC, e.Dst.Addr()) {
 		return
 	}
-	domain, _ := icannDomain(e.QName)
 	g := d.tab.get(src)
 	if !d.note(src, g, hash64(domain)) {
 		return

@@ -74,7 +74,7 @@ func (f *forwarders) observe(ev flow.Event) {
 		return
 	}
 	if !e.Response {
-		if src, ok := f.net.asker(e); ok && f.serves.peek(src) == nil {
+		if src, ok := f.net.asker(e); ok && !f.forwards(src) {
 			h := hash64(e.QName)
 			f.recent[h%uint64(len(f.recent))] = asked{h, src, e.Time}
 		}
@@ -85,10 +85,15 @@ func (f *forwarders) observe(ev flow.Event) {
 	}
 }
 
+// forwards says that a device answers questions of others.
+func (f *forwarders) forwards(src source) bool {
+	return f.serves.size() > 0 && f.serves.peek(src) != nil
+}
+
 // cause says whether src asks for others, and whether a client of it was just
 // seen to ask for the name.
 func (f *forwarders) cause(src source, name string, at time.Time) (forwards, seen bool) {
-	if f.serves.peek(src) == nil {
+	if !f.forwards(src) {
 		return false, false
 	}
 	h := hash64(name)

@@ -135,32 +135,28 @@ func (d *dnsTunnel) ask(e *flow.DNS, src source) {
 	if seen {
 		return
 	}
-	k, prefix := keyOf(e, src, e.Dst.Addr())
-	if prefix == "" || lookupServices[k.domain] {
+	p := d.net.names.split(e.QName)
+	if p.prefix == "" || lookupServices[p.domain] {
 		return
 	}
-	if kind := fileIn(prefix); kind != "" {
-		d.file(e, src, prefix, kind)
+	if kind := fileIn(p.prefix); kind != "" {
+		d.file(e, src, p.prefix, kind)
 	}
-	if appended(prefix) {
+	if p.appended {
 		return
 	}
-	if z := d.question(e, k, prefix, e.Src.Addr()); z != nil {
+	k := keyOf(p, src, e.Dst.Addr())
+	if z := d.question(e, k, p.prefix, e.Src.Addr()); z != nil {
 		d.judge(e, k, z, e.SrcMAC, forwards)
 	}
 }
 
-// keyOf finds the channel that a name would belong to, and what of the name is
-// the sender's to choose.
-func keyOf(e *flow.DNS, src source, server netip.Addr) (k zoneKey, prefix string) {
-	domain, public := domainOf(e.QName)
-	if !public {
-		return zoneKey{src: src, server: server}, e.QName
+// keyOf finds the channel that a name would belong to.
+func keyOf(p *nameParts, src source, server netip.Addr) zoneKey {
+	if !p.public {
+		return zoneKey{src: src, server: server}
 	}
-	if domain == "" || len(domain) == len(e.QName) {
-		return k, ""
-	}
-	return zoneKey{src: src, domain: domain}, e.QName[:len(e.QName)-len(domain)-1]
+	return zoneKey{src: src, domain: p.domain}
 }
 
 // question counts what a question tells; nil when it was asked before.
@@ -250,18 +246,17 @@ func (z *zone) typeBits(t uint16) float64 {
 
 // answer counts what came back, once for each question.
 func (d *dnsTunnel) answer(e *flow.DNS) {
-	if e.RCode == nxDomain {
+	if e.RCode != noError || len(e.Answers) == 0 {
+		return
+	}
+	p := d.net.names.split(e.QName)
+	if !carries(e.QType) && !p.appended || p.prefix == "" || lookupServices[p.domain] || d.net.own(e.DstMAC, e.Dst.Addr()) {
 		return
 	}
 	src := d.net.answerTo(e)
-	k, prefix := keyOf(e, src, e.Src.Addr())
-	if prefix == "" || lookupServices[k.domain] || d.net.own(e.DstMAC, e.Dst.Addr()) {
+	k := keyOf(p, src, e.Src.Addr())
+	if p.appended && d.question(e, k, p.prefix, e.Dst.Addr()) == nil {
 		return
-	}
-	if appended(prefix) && e.RCode == 0 && len(e.Answers) > 0 {
-		if d.question(e, k, prefix, e.Dst.Addr()) == nil {
-			return
-		}
 	}
 	z := d.tab.peek(k)
 	if z == nil || !carries(e.QType) {
@@ -278,7 +273,7 @@ func (d *dnsTunnel) answer(e *flow.DNS) {
 	}
 	z.down.add(float64(size), e.Time, dayBound, day)
 	z.received += float64(size)
-	d.judge(e, k, z, e.DstMAC, d.net.forwarders.serves.peek(src) != nil)
+	d.judge(e, k, z, e.DstMAC, d.net.forwarders.forwards(src))
 }
 
 func (d *dnsTunnel) judge(e *flow.DNS, k zoneKey, z *zone, mac flow.MAC, forwards bool) {

@@ -134,6 +134,7 @@ type network struct {
 	Config
 	asks       *asks
 	forwarders *forwarders
+	names      nameCache
 	contact    contact // when isContact
 	isContact  bool
 	asked      []ask // ARP questions whose time is over

@@ -3,6 +3,7 @@ package detect
 import (
 	"math"
 	"math/rand"
+	"strings"
 	"testing"
 )
 
@@ -55,11 +56,14 @@ func FuzzNames(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		if domain, _ := domainOf(name); !under(name, domain) && domain != "" {
-			t.Errorf("domain %q of %q", domain, name)
+		p := splitName(name)
+		if p.domain != "" && !under(name, p.domain) {
+			t.Errorf("domain %q of %q", p.domain, name)
 		}
-		appended(name)
-		guessed(name)
+		if !strings.HasPrefix(name, p.prefix) {
+			t.Errorf("prefix %q of %q", p.prefix, name)
+		}
+		guessed(&p)
 		fileIn(name)
 		var m nameCode
 		if bits := m.bits(name, 3, func(string) bool { return false }); !(bits > 0) {

@@ -6,19 +6,42 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// domainOf is what one party registered and may delegate: the public suffix
-// and one label more, by the list that golang.org/x/net carries (Mozilla's,
-// embedded, with the suffixes under which providers hand out names, as
-// cloudfront.net). It is a part of name, "" for a suffix itself. public is
-// false when the last label is none of the internet's: an office's own zone.
-func domainOf(name string) (domain string, public bool) {
-	suffix, icann := publicsuffix.PublicSuffix(name)
-	public = icann || strings.IndexByte(suffix, '.') >= 0
-	if len(name) <= len(suffix)+1 {
-		return "", public
+// nameParts is what the public suffix list says of a name, by the copy of
+// Mozilla's that golang.org/x/net embeds. domain is what one party registered
+// and may delegate, the suffix and one label more, as a part of name; "" for a
+// suffix itself. prefix is what stands before it.
+type nameParts struct {
+	name, domain, prefix string
+	icann                bool // by a registry's suffix
+	public               bool // or one under which a provider hands out names, as cloudfront.net; else an office's own zone
+	appended             bool // see appended
+}
+
+// nameCache keeps the parts of recent names: a question is asked for two types
+// and answered, and looked at by several detectors.
+type nameCache [256]nameParts
+
+// split is valid until the next call.
+func (c *nameCache) split(name string) *nameParts {
+	p := &c[hash64(name)%uint64(len(c))]
+	if p.name != name || name == "" {
+		*p = splitName(name)
 	}
-	rest := name[:len(name)-len(suffix)-1]
-	return name[strings.LastIndexByte(rest, '.')+1:], public
+	return p
+}
+
+func splitName(name string) nameParts {
+	suffix, icann := publicsuffix.PublicSuffix(name)
+	p := nameParts{name: name, prefix: name, icann: icann, public: icann || strings.IndexByte(suffix, '.') >= 0}
+	if p.public {
+		p.prefix = ""
+		if len(name) > len(suffix)+1 {
+			p.domain = name[strings.LastIndexByte(name[:len(name)-len(suffix)-1], '.')+1:]
+			p.prefix = strings.TrimSuffix(name[:len(name)-len(p.domain)], ".")
+		}
+	}
+	p.appended = appended(p.prefix)
+	return p
 }
 
 // appended says that a name is one of the internet with a search list's domain
@@ -27,15 +50,14 @@ func domainOf(name string) (domain string, public bool) {
 // registered; the search domain may have three labels more.
 func appended(prefix string) bool {
 	for range 4 {
+		if strings.IndexByte(prefix, '.') < 0 {
+			return false
+		}
 		suffix, icann := publicsuffix.PublicSuffix(prefix)
 		if icann && len(prefix) > len(suffix) {
 			return true
 		}
-		cut := strings.LastIndexByte(prefix, '.')
-		if cut < 0 {
-			return false
-		}
-		prefix = prefix[:cut]
+		prefix = prefix[:strings.LastIndexByte(prefix, '.')]
 	}
 	return false
 }
@@ -81,13 +103,8 @@ var lookupServices = map[string]bool{
 	"zscaler.net": true, "paloaltonetworks.com": true, "digitalarts.co.jp": true,
 }
 
-// icannDomain is domainOf by the suffixes of registries only: under those of
-// providers, names are random by design.
-func icannDomain(name string) (domain string, ok bool) {
-	suffix, icann := publicsuffix.PublicSuffix(name)
-	if !icann || len(name) <= len(suffix)+1 {
-		return "", false
-	}
-	rest := name[:len(name)-len(suffix)-1]
-	return name[strings.LastIndexByte(rest, '.')+1:], true
+// domainOf is the domain of a name and whether it is public, see nameParts.
+func domainOf(name string) (domain string, public bool) {
+	p := splitName(name)
+	return p.domain, p.public
 }
