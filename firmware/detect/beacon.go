@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -168,7 +169,7 @@ func (d *beacon) watched(mac flow.MAC, client netip.Addr, serverMAC flow.MAC, se
 
 // infrastructure is what all devices of an office call by the clock.
 func (d *beacon) infrastructure(mac flow.MAC, a netip.Addr) bool {
-	if r := d.net.role(mac, a); r.Holds && (r.Gateway || r.Router) || d.net.own(mac, a) {
+	if r := d.net.role(mac, a); r.Holds && (r.Gateway || r.Router) || slices.Contains(d.net.Gateway, a) {
 		return true
 	}
 	dev, ok := d.net.byAddr(a)
@@ -245,6 +246,13 @@ func (d *beacon) activity(e *flow.Activity) {
 	}
 	b := d.begin(t, k, e.ClientMAC, e.Client.Addr())
 	b.answered = e.RecvPackets > 0
+	if b.n == 0 && e.FromServer { // what was spoken was seen when the client began
+		k.fromServer = false
+		if other := d.live.peek(k); other != nil {
+			b.app = other.app
+		}
+		k.fromServer = true
+	}
 	sent := e.Sent
 	if e.FromServer {
 		sent = e.Received

@@ -18,6 +18,7 @@ type office struct {
 	eng   *detect.Engine
 	now   time.Time
 	found []detect.Finding
+	ids   uint64 // connections so far
 }
 
 func newOffice(t testing.TB, c detect.Config) *office {
