@@ -1,0 +1,160 @@
+package detect_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"sekisho/firmware/detect"
+	"sekisho/firmware/flow"
+)
+
+const mega = 1 << 20
+
+// upload sends size bytes within a minute, told at every look.
+func (o *office) upload(from int, to netip.AddrPort, size, back uint64) {
+	o.ids++
+	a := flow.Activity{ID: o.ids, Proto: 6, Client: port(ip(from), 40000), Server: to, ClientMAC: mac(from), ServerMAC: gatewayMAC, Start: o.now, RecvPackets: 1}
+	for i := range uint64(10) {
+		a.Meta = o.meta(mac(from))
+		a.Sent, a.Received = size*(i+1)/10, back*(i+1)/10
+		o.play(&a)
+		o.now = o.now.Add(6 * time.Second)
+	}
+	o.play(&flow.Conn{Meta: o.meta(mac(from)), ID: a.ID, State: flow.ConnClosed, Proto: 6, Client: a.Client, Server: to, ClientMAC: mac(from), Sent: size, Received: back, Start: a.Start})
+}
+
+func TestUploadWithoutAPastNeedsMuch(t *testing.T) {
+	to := port(net4(1), 443)
+	for _, c := range []struct {
+		name       string
+		sent, back uint64
+		named      bool
+		want       detect.Confidence
+	}{
+		{"documents to a bare address", 100 * mega, mega, false, detect.Low},
+		{"an archive to a bare address", 600 * mega, mega, false, detect.Medium},
+		{"a few files", 20 * mega, 0, false, ""},
+		{"a video call", 900 * mega, 800 * mega, false, ""},
+		{"photos to a named cloud", 700 * mega, mega, true, ""},
+		{"a disk to a named cloud", 2000 * mega, mega, true, detect.Low},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := newOffice(t, detect.Config{})
+			if c.named {
+				o.resolve(10, "up.example.com", to.Addr())
+			}
+			o.upload(10, to, c.sent, c.back)
+			o.want("exfiltration", c.want)
+		})
+	}
+}
+
+func TestUploadInsideTheOfficeAndDownloadAreNone(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	o.upload(10, port(ip(20), 445), 5000*mega, mega)
+	o.upload(10, port(net4(1), 443), mega, 5000*mega)
+	o.want("exfiltration", "")
+}
+
+func TestAServerThatIsEmptiedFromOutside(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	o.play(&flow.Conn{Meta: o.meta(gatewayMAC), ID: 9, State: flow.ConnClosed, Proto: 6, Client: port(net4(1), 4000), Server: port(ip(20), 8080),
+		ClientMAC: gatewayMAC, ServerMAC: mac(20), Sent: mega, Received: 900 * mega})
+	o.want("exfiltration", detect.Medium)
+	if f := o.last("exfiltration"); f.Host.MAC != mac(20) {
+		t.Errorf("host %v, want the server", f.Host.MAC)
+	}
+}
+
+// liveAWeek lets a device live: some megabytes an hour by day to one cloud, a
+// backup each night.
+func liveAWeek(o *office, cloud, backup netip.AddrPort) {
+	for hour := range 7 * 24 {
+		end := o.now.Add(time.Hour)
+		if h := hour % 24; h < 9 {
+			o.upload(10, cloud, uint64(3+h)*mega, mega)
+		} else if h == 14 {
+			o.upload(10, backup, 400*mega, mega)
+		}
+		o.now = end
+	}
+}
+
+func TestUploadAgainstTheDevicesOwnPast(t *testing.T) {
+	cloud, backup, strange := port(net4(1), 443), port(net4(2), 443), port(net4(3), 443)
+	for _, c := range []struct {
+		name string
+		to   netip.AddrPort
+		size uint64
+		want detect.Confidence
+	}{
+		{"far more than ever, to a new place", strange, 3000 * mega, detect.Medium},
+		{"twice a usual hour", strange, 80 * mega, ""},
+		{"the backup has grown", backup, 1500 * mega, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := newOffice(t, detect.Config{})
+			for i, a := range []netip.AddrPort{cloud, backup, strange} {
+				o.resolve(10, []string{"a.example.com", "b.example.net", "c.example.org"}[i], a.Addr())
+			}
+			liveAWeek(o, cloud, backup)
+			before := len(o.found)
+			o.now = o.now.Add(time.Hour)
+			o.upload(10, c.to, c.size, mega)
+			o.found = o.found[before:]
+			o.want("exfiltration", c.want)
+		})
+	}
+}
+
+func (o *office) echo(from int, to netip.Addr, reply bool, seq uint16, size int, sum uint32) {
+	e := flow.ICMP{Meta: o.meta(mac(from)), Src: ip(from), Dst: to, Type: 8, ID: 7, Seq: seq, Length: size, Sum: sum}
+	if reply {
+		e.Src, e.Dst, e.Type, e.SrcMAC, e.DstMAC = to, ip(from), 0, gatewayMAC, mac(from)
+	}
+	o.play(&e)
+	o.now = o.now.Add(20 * time.Millisecond)
+}
+
+func TestDataInsidePing(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		want detect.Confidence
+		play func(o *office, i int)
+	}{
+		{"replies that answer instead of repeating", detect.High, func(o *office, i int) {
+			o.echo(10, net4(1), false, uint16(i), 200+i, uint32(i))
+			o.echo(10, net4(1), true, uint16(i), 300+i, uint32(1000+i))
+		}},
+		{"one way, nobody answers", detect.Medium, func(o *office, i int) {
+			o.echo(10, net4(1), false, uint16(i), 200+i%50, uint32(i))
+		}},
+		{"ordinary ping", "", func(o *office, i int) {
+			o.echo(10, net4(1), false, uint16(i), 56, 42)
+			o.echo(10, net4(1), true, uint16(i), 56, 42)
+		}},
+		{"ping that fills in random data", "", func(o *office, i int) {
+			o.echo(10, net4(1), false, uint16(i), 56, uint32(i*i))
+			o.echo(10, net4(1), true, uint16(i), 56, uint32(i*i))
+		}},
+		{"ping that tries sizes", "", func(o *office, i int) {
+			o.echo(10, net4(1), false, uint16(i), 100+i, 42)
+			o.echo(10, net4(1), true, uint16(i), 100+i, 42)
+		}},
+		{"flood whose replies come late", "", func(o *office, i int) {
+			o.echo(10, net4(1), false, uint16(i), 56, 42)
+			if i >= 40 {
+				o.echo(10, net4(1), true, uint16(i-40), 56, 42)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := newOffice(t, detect.Config{})
+			for i := range 200 {
+				c.play(o, i)
+			}
+			o.want("exfiltration", c.want)
+		})
+	}
+}
