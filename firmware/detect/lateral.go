@@ -64,7 +64,7 @@ func newLateral(n *network) *lateral {
 		pairs:  newTable[tradeKey, trade](n.MaxHosts, 0),
 		habits: newTable[habitKey, habit](4*n.MaxHosts, 0),
 		trees:  newTable[treeKey, shareKind](4096, 0),
-		fans:   newTable[source, fanning](n.MaxHosts, 0),
+		fans:   newTable[source, fanning](n.MaxHosts, fanBudget),
 		kerb:   newTable[netip.Addr, ticketing](n.MaxHosts, 0),
 		dcs:    newTable[netip.Addr, struct{}](256, 0),
 		served: newTable[netip.AddrPort, struct{}](8192, 0),
@@ -133,6 +133,9 @@ func (d *lateral) did(m *flow.Meta, client, server netip.AddrPort, fromServer bo
 	p.last[a], p.touched = now, now
 	usual := d.usual(client.Addr(), server.Addr(), p.mac, a, m.Time)
 	conf := d.combine(p, a, usual, m.Time)
+	if !d.net.onLAN(client.Addr()) {
+		conf = atMost(conf, Medium) // cannot be isolated
+	}
 	if a.exploit() && d.spreads(m, client.Addr(), server.Addr(), p) {
 		return // told as a worm
 	}

@@ -42,6 +42,7 @@ const (
 	fanWindow = 10 * time.Minute
 	fanLow    = 3
 	fanMedium = 5
+	fanBudget = 1 << 16 // hosts remembered of all devices, about 64 bytes each
 )
 
 // fan counts a host to which something was done. Who does it as a matter of
@@ -57,11 +58,13 @@ func (d *lateral) fan(m *flow.Meta, client, server netip.AddrPort, fromServer bo
 	f := d.fans.get(src)
 	s := &f.sets[k]
 	if m.Time.Sub(s.first) > fanWindow {
+		d.fans.grow(src, -s.peers.len())
 		*s = fanSet{first: m.Time, told: s.told}
 	}
 	if !s.peers.add(server.Addr()) {
 		return
 	}
+	d.fans.grow(src, 1)
 	conf := Confidence("")
 	switch n := s.peers.len(); {
 	case n >= fanMedium:
@@ -87,6 +90,7 @@ func (d *lateral) login(e *flow.Login) {
 	src, _ := d.net.client(&e.Meta, e.Client.Addr(), e.FromServer)
 	f := d.fans.get(src)
 	if u := splitPath(e.User).hash; u != f.user {
+		d.fans.grow(src, -f.sets[fanNTLM].peers.len())
 		f.user, f.sets[fanNTLM] = u, fanSet{told: f.sets[fanNTLM].told}
 	}
 	d.fan(&e.Meta, e.Client, e.Server, e.FromServer, fanNTLM)

@@ -99,14 +99,14 @@ func (d *lateral) fanFinding(m *flow.Meta, client netip.Addr, mac flow.MAC, s *f
 	}
 }
 
-func (d *lateral) wormFinding(m *flow.Meta, client netip.Addr, p *trade, f *fanning) Finding {
+func (d *lateral) wormFinding(m *flow.Meta, client netip.Addr, p *trade, f *fanning, conf Confidence) Finding {
 	h := d.net.host(p.mac, client)
 	s := &f.exploited
 	nEN, nJA := count(s.peers.len(), s.peers.full)
 	tEN, tJA := span(m.Time.Sub(s.first))
 	return Finding{
 		Time: m.Time, Detector: "worm", Technique: "T1210", Host: h, Peers: d.net.peers(s.peers.first), PeerCount: s.peers.len(),
-		Score: 0.99, Confidence: High, First: s.first, Last: m.Time,
+		Score: 0.99, Confidence: conf, First: s.first, Last: m.Time,
 		Title: Text{
 			EN: fmt.Sprintf("%s is spreading to other devices by an exploit", h.label()),
 			JA: fmt.Sprintf("%s が攻撃コードでほかの機器へ広がろうとしています", h.label()),

@@ -15,7 +15,10 @@ type pathParts struct {
 	end    string // without the dot
 }
 
-func (p *pathParts) ending() string { return strings.Clone(strings.ToLower(p.end)) }
+// ending returns a copy in lower case; what is longer than any ending is cut.
+func (p *pathParts) ending() string {
+	return strings.Clone(strings.ToLower(p.end[:min(len(p.end), 32)]))
+}
 
 // splitPath reads a path as SMB sends it. A stream name ("file:stream", MS-FSCC
 // 2.1.5) belongs to its file. Windows names are not case sensitive; folding

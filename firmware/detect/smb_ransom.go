@@ -132,6 +132,7 @@ const (
 	maxNote      = 64 << 10
 	// Bounds of what is remembered of one client.
 	maxEndings = 64
+	maxNotes   = 16
 )
 
 func newSMBRansom(n *network) *smbRansom {
@@ -317,7 +318,9 @@ func (d *smbRansom) judge(e *flow.SMB, k fileKey, f, g *sharedFile, mac flow.MAC
 		*c = rewriter{told: told, newest: c.newest, newestOK: c.newestOK, notes: c.notes}
 		return
 	}
-	c.servers.add(k.server)
+	if c.servers.len() < maxPeers {
+		c.servers.add(k.server)
+	}
 	if conf := c.confidence(); conf != "" && c.told.more(c.lost, conf) {
 		d.out = append(d.out, d.finding(e, c, conf, mac))
 	}
@@ -398,7 +401,7 @@ func (c *rewriter) sawNote(p pathParts) {
 	if c.note != "" {
 		return
 	}
-	name := strings.ToLower(p.base)
+	name := strings.ToLower(p.base[:min(len(p.base), 64)])
 	if !noteName(name) {
 		return
 	}
@@ -406,7 +409,7 @@ func (c *rewriter) sawNote(p pathParts) {
 		c.notes = make(map[string]noteDrop, 4)
 	}
 	n, ok := c.notes[name]
-	if !ok && len(c.notes) >= maxEndings || ok && n.folder == p.folder {
+	if !ok && len(c.notes) >= maxNotes || ok && n.folder == p.folder {
 		return
 	}
 	if n = (noteDrop{p.folder, n.folders + 1}); n.folders >= noteFolders {
