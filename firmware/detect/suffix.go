@@ -103,8 +103,12 @@ var lookupServices = map[string]bool{
 	"zscaler.net": true, "paloaltonetworks.com": true, "digitalarts.co.jp": true,
 }
 
-// domainOf is the domain of a name and whether it is public, see nameParts.
+// domainOf is the domain of a name, and whether it is public, see nameParts; of
+// an office's own zone the last two labels.
 func domainOf(name string) (domain string, public bool) {
 	p := splitName(name)
+	if last := strings.LastIndexByte(name, '.'); !p.public && last > 0 {
+		return name[strings.LastIndexByte(name[:last], '.')+1:], false
+	}
 	return p.domain, p.public
 }
