@@ -67,7 +67,7 @@ const (
 	tlsExpired               // or not valid yet
 	tlsPlaceholder           // names that tools fill in
 	tlsMadeUp                // an organisation of random letters
-	tlsNoName                // the client names no server
+	tlsNoName                // the client names no server, and asked for none
 	tlsOtherName             // the certificate is for another one
 	tlsClearPort             // port of a protocol without encryption
 	tlsOddPort               // port that nobody registered for TLS
@@ -84,7 +84,7 @@ var tlsShare = [tlsOddities][3]float64{
 	tlsTooLong:     {100, 3, 2},     // makers' own authorities sign for decades
 	tlsExpired:     {500, 10, 5},
 	tlsPlaceholder: {1000, 10, 5},
-	tlsNoName:      {50, 5, 3}, // older and embedded clients
+	tlsNoName:      {50, 5, 3}, // old clients, and servers that a program carries as addresses
 	tlsOtherName:   {200, 2, 2},
 	tlsClearPort:   {300, 30, 30},
 	tlsOddPort:     {30, 5, 5},
@@ -182,7 +182,7 @@ func (d *tlsAnomaly) clientHello(e *flow.TLSHello) {
 	}
 	s.connections++
 	s.quic = s.quic || e.QUIC
-	s.odd[tlsNoName] = e.SNI == "" && (s.connections == 1 || s.odd[tlsNoName])
+	s.odd[tlsNoName] = e.SNI == "" && (s.connections == 1 || s.odd[tlsNoName]) && d.places.names.peek(e.Server.Addr()) == nil
 	if e.SNI != s.sni {
 		s.sni = strings.Clone(e.SNI)
 	}

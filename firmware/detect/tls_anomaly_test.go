@@ -168,6 +168,25 @@ func TestTheSameServerIsReportedOnce(t *testing.T) {
 	}
 }
 
+// Embedded clients name no server, and use ports of their maker's; but they
+// asked for it.
+func TestAServerThatWasAskedForHasAName(t *testing.T) {
+	for asked, want := range map[bool]detect.Confidence{true: "", false: detect.Low} {
+		o := newOffice(t, detect.Config{})
+		if asked {
+			o.resolves(7, "use.maker.com", net4(9))
+		}
+		o.tls(tlsCall{from: 7, to: net4(9), port: 50443, cert: issued("*.maker.com")})
+		o.want("tls_anomaly", want)
+	}
+}
+
+// resolves lets the gateway tell a device an address.
+func (o *office) resolves(to int, name string, a netip.Addr) {
+	o.play(&flow.DNS{Meta: flow.Meta{Time: o.now, SrcMAC: gatewayMAC, DstMAC: mac(to)}, Src: netip.AddrPortFrom(gatewayIP, 53), Dst: netip.AddrPortFrom(ip(to), 5000),
+		Response: true, QName: name, QType: 1, Answers: []flow.DNSRecord{{Name: name, Type: 1, Data: a.String()}}})
+}
+
 // An address that came by no answer and a program that is new to the device
 // count only once the office is known.
 func TestWhatIsNewCountsAfterTheOfficeIsKnown(t *testing.T) {
@@ -176,11 +195,8 @@ func TestWhatIsNewCountsAfterTheOfficeIsKnown(t *testing.T) {
 	o.tls(strange)
 	o.quiet()
 	o = newOffice(t, detect.Config{Learn: 2 * time.Hour})
-	answer := &flow.DNS{Meta: flow.Meta{SrcMAC: gatewayMAC, DstMAC: mac(7)}, Src: netip.AddrPortFrom(gatewayIP, 53), Dst: netip.AddrPortFrom(ip(7), 5000),
-		Response: true, QName: "www.shop.jp", QType: 1, Answers: []flow.DNSRecord{{Name: "www.shop.jp", Type: 1, Data: net4(5).String()}}}
 	for range 25 {
-		answer.Time = o.now
-		o.play(answer)
+		o.resolves(7, "www.shop.jp", net4(5))
 		o.tls(tlsCall{from: 7, to: net4(5), sni: "www.shop.jp", ja4: "t13d1", version: 0x0304})
 		o.now = o.now.Add(6 * time.Minute)
 	}
