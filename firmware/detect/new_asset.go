@@ -12,7 +12,8 @@ import (
 // newAsset tells when a device joins that the office has never seen (T1200):
 // a MAC whose first answered connection comes after the office has been
 // watched for Config.Learn. Nothing is new before that, and in a replay,
-// which begins without a past, not until that much of it has gone by.
+// which begins without a past, not until that much of it has gone by. Watched
+// is time with packets in it: a gap of a year is no year of watching.
 //
 // Where many join, they are one event: each day the first few are told one by
 // one, then when their number doubles. A random MAC (the U/L bit, IEEE 802c) is
@@ -24,12 +25,17 @@ import (
 // that hides behind a router. Answered connections, since frames cost nothing:
 // a flood of invented addresses opens none.
 type newAsset struct {
-	net   *network
-	begun time.Time
-	known *table[flow.MAC, time.Time] // first seen
-	today [2]arrivals                 // by random
-	out   []Finding
+	net     *network
+	last    time.Time                       // tick
+	watched time.Duration                   // in all
+	known   *table[flow.MAC, time.Duration] // watched when it was first seen
+	today   [2]arrivals                     // by random
+	out     []Finding
 }
+
+// watchedGap: an office is silent for an hour at night, hardly for longer;
+// what goes beyond is an outage, or a capture that was joined from pieces.
+const watchedGap = time.Hour
 
 type arrivals struct {
 	day  int64
@@ -38,7 +44,7 @@ type arrivals struct {
 }
 
 func newNewAsset(n *network) *newAsset {
-	return &newAsset{net: n, known: newTable[flow.MAC, time.Time](4*n.MaxHosts, 0)}
+	return &newAsset{net: n, known: newTable[flow.MAC, time.Duration](4*n.MaxHosts, 0)}
 }
 
 func (d *newAsset) Name() string      { return "new_asset" }
@@ -47,40 +53,44 @@ func (d *newAsset) evictions() uint64 { return d.known.evicted }
 
 func (d *newAsset) Observe(ev flow.Event) []Finding {
 	d.out = d.out[:0]
-	c, ok := ev.(*flow.Conn)
-	if !ok || c.State != flow.ConnEstablished || c.Multicast {
-		return d.out
+	switch e := ev.(type) {
+	case *flow.Tick:
+		if !d.last.IsZero() {
+			d.watched += min(max(e.Time.Sub(d.last), 0), watchedGap)
+		}
+		d.last = e.Time
+	case *flow.Conn:
+		if e.State == flow.ConnEstablished && !e.Multicast {
+			d.see(d.net.source(e.ClientMAC, e.Client.Addr()), e)
+			d.see(d.net.source(e.ServerMAC, e.Server.Addr()), e)
+		}
 	}
-	if d.begun.IsZero() {
-		d.begun = c.Time
-	}
-	d.see(d.net.source(c.ClientMAC, c.Client.Addr()), c)
-	d.see(d.net.source(c.ServerMAC, c.Server.Addr()), c)
 	return d.out
 }
 
-// since is when a device was first seen; zero for one that is not known.
-func (d *newAsset) since(m flow.MAC) time.Time {
+// age is for how long a device has been watched, less than nothing for one
+// that is not known.
+func (d *newAsset) age(m flow.MAC) time.Duration {
 	if t := d.known.peek(m); t != nil {
-		return *t
+		return d.watched - *t
 	}
-	return time.Time{}
+	return -1
 }
 
 func (d *newAsset) see(s source, c *flow.Conn) {
 	if s.mac.IsZero() || s.mac.IsGroup() {
 		return
 	}
-	first := d.known.get(s.mac)
-	if !first.IsZero() {
+	if d.known.peek(s.mac) != nil {
+		d.known.get(s.mac) // most recent again
 		return
 	}
-	*first = c.Time
+	*d.known.get(s.mac) = d.watched
 	addr := c.Client.Addr()
 	if s.mac == c.ServerMAC {
 		addr = c.Server.Addr()
 	}
-	if c.Time.Sub(d.begun) < d.net.Learn || d.net.own(s.mac, addr) {
+	if d.watched < d.net.Learn || d.net.own(s.mac, addr) {
 		return
 	}
 	h := d.net.host(s.mac, addr)
@@ -100,7 +110,7 @@ func (d *newAsset) see(s source, c *flow.Conn) {
 }
 
 func (d *newAsset) finding(h Host, m flow.MAC, n int, at time.Time) Finding {
-	tEN, tJA := span(at.Sub(d.begun))
+	tEN, tJA := span(d.watched)
 	f := Finding{Time: at, Detector: d.Name(), Technique: "T1200", Host: h, Score: 0.6, Confidence: Low, First: at, Last: at,
 		Title: Text{
 			EN: fmt.Sprintf("A device joined that was never seen before: %s", h.label()),
@@ -133,22 +143,19 @@ const newcomerVersion = 1
 
 type newcomerFile struct {
 	Version int        `json:"version"`
-	Begun   int64      `json:"begun"`
-	Known   []seenFile `json:"known"` // least recently seen first
+	Watched int64      `json:"watched"` // seconds
+	Known   []seenFile `json:"known"`   // least recently seen first
 }
 
 type seenFile struct {
 	MAC   flow.MAC `json:"mac"`
-	Since int64    `json:"since"`
+	Since int64    `json:"since"` // seconds watched by then
 }
 
 func (d *newAsset) remember() ([]byte, error) {
-	f := newcomerFile{Version: newcomerVersion, Known: make([]seenFile, 0, d.known.size())}
-	if !d.begun.IsZero() {
-		f.Begun = d.begun.Unix()
-	}
+	f := newcomerFile{Version: newcomerVersion, Watched: int64(d.watched / time.Second), Known: make([]seenFile, 0, d.known.size())}
 	for n := d.known.root.prev; n != &d.known.root; n = n.prev {
-		f.Known = append(f.Known, seenFile{n.key, n.val.Unix()})
+		f.Known = append(f.Known, seenFile{n.key, int64(n.val / time.Second)})
 	}
 	return json.Marshal(f)
 }
@@ -161,15 +168,16 @@ func (d *newAsset) recall(data []byte) error {
 	if f.Version != newcomerVersion {
 		return fmt.Errorf("read devices: version %d is not known", f.Version)
 	}
-	if slices.ContainsFunc(f.Known, func(s seenFile) bool { return s.MAC.IsZero() || s.MAC.IsGroup() || s.Since <= 0 }) {
+	const most = int64(100 * 365 * 24 * time.Hour / time.Second)
+	if f.Watched < 0 || f.Watched > most || slices.ContainsFunc(f.Known, func(s seenFile) bool {
+		return s.MAC.IsZero() || s.MAC.IsGroup() || s.Since < 0 || s.Since > f.Watched
+	}) {
 		return fmt.Errorf("read devices: %w", errHistory)
 	}
-	d.known = newTable[flow.MAC, time.Time](d.known.max, 0)
+	d.known = newTable[flow.MAC, time.Duration](d.known.max, 0)
 	for _, s := range f.Known {
-		*d.known.get(s.MAC) = time.Unix(s.Since, 0).UTC()
+		*d.known.get(s.MAC) = time.Duration(s.Since) * time.Second
 	}
-	if f.Begun > 0 {
-		d.begun = time.Unix(f.Begun, 0).UTC()
-	}
+	d.watched = time.Duration(f.Watched) * time.Second
 	return nil
 }

@@ -10,8 +10,6 @@ import (
 	"sekisho/firmware/flow"
 )
 
-const week = 7 * 24 * time.Hour
-
 // call is an answered connection between two devices.
 func (o *office) call(client, server flow.MAC, from, to netip.Addr, port uint16) {
 	c := flow.Conn{Meta: flow.Meta{Time: o.now, SrcMAC: client, DstMAC: server}, Proto: 6,
@@ -38,9 +36,17 @@ func lived(t *testing.T, c detect.Config) *office {
 		for _, port := range []uint16{445, 80, 9100} {
 			o.call(mac(10), mac(20), ip(10), ip(20), port)
 		}
-		o.now = o.now.Add(24 * time.Hour)
+		o.days(1)
 	}
 	return o
+}
+
+// days lets time pass as in an office that is never quite silent.
+func (o *office) days(n int) {
+	for range 48 * n {
+		o.now = o.now.Add(30 * time.Minute)
+		o.play(&flow.Tick{Meta: flow.Meta{Time: o.now}})
+	}
 }
 
 func (o *office) of(name string) (list []detect.Finding) {
@@ -67,11 +73,24 @@ func TestNewAssetIsToldOnceAfterLearning(t *testing.T) {
 	}
 }
 
+// A capture that was joined from pieces has not watched for the time between.
+func TestNewAssetDoesNotCountGapsAsWatching(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range 20 {
+		o.call(mac(i+30), mac(20), ip(30+i), ip(20), 445)
+		o.now = o.now.Add(200 * 24 * time.Hour)
+		o.play(&flow.Tick{Meta: flow.Meta{Time: o.now}})
+	}
+	if list := o.of("new_asset"); len(list) > 0 {
+		t.Errorf("%d", len(list))
+	}
+}
+
 func TestNewAssetIsNobodyInAReplayWithoutPast(t *testing.T) {
 	o := newOffice(t, detect.Config{})
 	for i := range 100 {
 		o.call(mac(i+30), mac(20), ip(30+i), ip(20), 445)
-		o.now = o.now.Add(time.Hour)
+		o.wait(time.Hour)
 	}
 	if list := o.of("new_asset"); len(list) > 0 {
 		t.Errorf("%d", len(list))
@@ -131,7 +150,9 @@ func TestNewAssetAndServiceSurviveARestart(t *testing.T) {
 
 func TestNewAssetRefusesADamagedPast(t *testing.T) {
 	for _, bad := range []string{`{"version":1,"detectors":{"new_asset":{"version":9}}}`,
-		`{"version":1,"detectors":{"new_asset":{"version":1,"known":[{"mac":"","since":1}]}}}`,
+		`{"version":1,"detectors":{"new_asset":{"version":1,"watched":9,"known":[{"mac":"","since":1}]}}}`,
+		`{"version":1,"detectors":{"new_asset":{"version":1,"watched":-9}}}`,
+		`{"version":1,"detectors":{"new_asset":{"version":1,"watched":9,"known":[{"mac":"00:16:3e:00:00:01","since":10}]}}}`,
 		`{"version":1,"detectors":{"new_service":[]}}`,
 		`{"version":1,"detectors":{"new_service":{"version":1,"known":[{"mac":"ff:ff:ff:ff:ff:ff","port":1}]}}}`} {
 		o := newOffice(t, detect.Config{})
@@ -189,7 +210,7 @@ func TestNewServiceDoesNotBlameTheScanned(t *testing.T) {
 	for i := range 30 {
 		o.call(mac(10), mac(100+i), ip(10), ip(100+i), 80)
 	}
-	o.now = o.now.Add(week)
+	o.days(8)
 	for i := range 30 {
 		for _, port := range []uint16{22, 139, 443, 5900} {
 			o.call(mac(11), mac(100+i), ip(11), ip(100+i), port)

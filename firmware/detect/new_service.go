@@ -95,8 +95,7 @@ func (d *newService) answered(ev flow.Event, client, server netip.AddrPort, cmac
 	if s.known {
 		return
 	}
-	since := d.devices.since(src.mac)
-	if since.IsZero() || now.Sub(since) < d.net.Learn {
+	if d.devices.age(src.mac) < d.net.Learn {
 		s.known = !d.net.suspect(src.mac)
 		return
 	}
@@ -136,7 +135,7 @@ func (d *newService) finding(ev flow.Event, src source, client netip.Addr, serve
 	if control && d.net.stranger(client, cmac) {
 		conf = Medium
 	}
-	tEN, tJA := span(now.Sub(d.devices.since(src.mac)))
+	tEN, tJA := span(d.devices.age(src.mac))
 	return Finding{Time: now, Detector: d.Name(), Technique: tech, Host: h, Peers: []Host{d.net.peer(client)}, PeerCount: 1,
 		Score: 0.6, Confidence: conf, First: now, Last: now,
 		Title: Text{
