@@ -243,7 +243,7 @@ type habit struct {
 // since Learn or longer, on at least three days. Nothing is learnt from a
 // device while it is suspect, and exploits are no habit.
 func (d *lateral) usual(client, server netip.Addr, mac flow.MAC, a act, at time.Time) bool {
-	if a.exploit() || a == actShell || a == actShellOut {
+	if a.exploit() || a == actShell {
 		return false
 	}
 	k := habitKey{tradeKey{client, server}, a}

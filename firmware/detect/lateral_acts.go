@@ -33,6 +33,10 @@ const (
 	actReplicate
 	actCoerce
 	actPolicyStore
+	actSecretFile
+	actDriver
+	actClearLog
+	actWinRMSealed
 	actRC4Login
 	actRoast
 	actNoPreAuth
@@ -40,7 +44,6 @@ const (
 	actDirectoryMany
 	actCallback
 	actShell
-	actShellOut
 	actZerologon
 	actProbe17010
 	actTransaction
@@ -89,6 +92,10 @@ var deeds = [actCount]deed{
 	actReplicate:      {"T1003.006", Medium, "asked for the passwords of the domain as a domain controller does", "ドメインコントローラーのようにパスワード情報の複製を要求した", false},
 	actCoerce:         {"T1187", Medium, "made it log in elsewhere", "別の機器へのログインを強制した", false},
 	actPolicyStore:    {"T1552", Medium, "fetched the configuration of the log-in service (AD FS)", "ログインサービス（AD FS）の設定を取り出した", false},
+	actSecretFile:     {"T1003.003", Medium, "opened a file that holds passwords (NTDS, SAM, LSASS)", "パスワード情報を含むファイル（NTDS・SAM・LSASS）を開いた", false},
+	actDriver:         {"T1547.012", Medium, "installed a printer driver", "プリンタードライバーを登録した", true},
+	actClearLog:       {"T1070.001", Medium, "cleared its event log", "イベントログを消去した", false},
+	actWinRMSealed:    {"T1021.006", Low, "opened a remote shell (WinRM over TLS)", "リモートシェル（TLS の WinRM）を開いた", true},
 	actRC4Login:       {"T1550.002", Medium, "logged in with the old RC4 cipher only, as stolen password hashes are used", "盗まれたパスワードハッシュを使う場合のように、古い RC4 暗号だけでログインした", false},
 	actRoast:          {"T1558.003", Medium, "asked for many service tickets with the weak RC4 cipher", "弱い RC4 暗号のサービスチケットを多数要求した", false},
 	actNoPreAuth:      {"T1558.004", Medium, "asked for accounts that need no proof of the password", "パスワードの証明が不要なアカウントのチケットを要求した", false},
@@ -96,7 +103,6 @@ var deeds = [actCount]deed{
 	actDirectoryMany:  {"T1087.002", Medium, "searched the directory for several kinds of weak accounts", "ディレクトリで弱点のあるアカウントを何種類も検索した", false},
 	actCallback:       {"T1071", Medium, "was called back by it at once on a new port", "操作の直後に、相手から新しいポートへ接続を受けた", false},
 	actShell:          {"T1059.003", High, "holds an open command shell on it", "相手のコマンドシェルを操作している", true},
-	actShellOut:       {"T1059.003", High, "serves it a command shell", "相手にコマンドシェルを操作させている", true},
 	actZerologon:      {"T1210", High, "tried to log in to the domain controller with an empty proof (Zerologon)", "空の証明でドメインコントローラーにログインを試みた（Zerologon）", true},
 	actProbe17010:     {"T1046", Medium, "tested it for the hole MS17-010", "脆弱性 MS17-010 の有無を調べた", false},
 	actTransaction:    {"T1210", High, "sent SMB1 transactions that only an exploit sends (MS17-010)", "攻撃コードだけが送る不正な SMB1 要求を送った（MS17-010）", true},

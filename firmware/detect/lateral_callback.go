@@ -20,8 +20,13 @@ func (d *lateral) conn(e *flow.Conn) {
 		return
 	}
 	port := e.Server.Port()
-	if port == 3389 {
-		d.fan(&e.Meta, e.Client, e.Server, e.SrcMAC == e.ServerMAC && !e.ServerMAC.IsZero(), fanRDP)
+	fromServer := e.SrcMAC == e.ServerMAC && !e.ServerMAC.IsZero()
+	switch port {
+	case 3389:
+		d.fan(&e.Meta, e.Client, e.Server, fromServer, fanRDP)
+	case 5986:
+		d.did(&e.Meta, e.Client, e.Server, fromServer, actWinRMSealed)
+		d.fan(&e.Meta, e.Client, e.Server, fromServer, fanWinRM)
 	}
 	if !d.net.onLAN(e.Server.Addr()) {
 		return
@@ -32,7 +37,7 @@ func (d *lateral) conn(e *flow.Conn) {
 		return
 	}
 	switch port {
-	case 53, 88, 113, 135, 137, 139, 389, 445, 5357, 5985:
+	case 53, 88, 113, 135, 137, 139, 389, 445, 5357, 5985, 5986:
 		return
 	}
 	p := d.pairs.peek(tradeKey{e.Server.Addr(), e.Client.Addr()})
@@ -54,7 +59,8 @@ var shellSays = [...][]byte{
 }
 
 // opaque finds command shells on connections of no known protocol. Who opened
-// the connection is not who commands: whoever gets the shell's greeting is.
+// the connection is not who commands: whoever gets the shell's greeting is. A
+// commander outside is the matter of c2_channel, which names the device inside.
 func (d *lateral) opaque(e *flow.Opaque) {
 	if e.Server.Port() == 23 { // a Windows telnet server greets so too
 		return
@@ -69,7 +75,5 @@ func (d *lateral) opaque(e *flow.Opaque) {
 		d.did(&e.Meta, e.Client, e.Server, true, actShell)
 	case d.net.onLAN(e.Server.Addr()):
 		d.did(&e.Meta, e.Server, e.Client, true, actShell)
-	default:
-		d.did(&e.Meta, e.Client, e.Server, false, actShellOut)
 	}
 }

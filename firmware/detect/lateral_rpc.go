@@ -33,6 +33,10 @@ const (
 	ifaceEFS      = "c681d488-d850-11d0-8c52-00c04fd90f7e" // MS-EFSR, \pipe\lsarpc
 	ifaceEFS2     = "df1941c5-fe89-4e79-bf10-463657acf44d" // MS-EFSR, \pipe\efsrpc
 	ifaceShadow   = "a8e0653c-2744-4389-a61d-7373df8b2292" // MS-FSRVP
+	ifacePrint    = "12345678-1234-abcd-ef00-0123456789ab" // MS-RPRN, \pipe\spoolss
+	ifacePrintPar = "76f03f96-cdfd-44fc-a22c-64950a001209" // MS-PAR
+	ifaceLog      = "82273fdc-e32a-18c3-3f78-827929dc23ea" // MS-EVEN
+	ifaceLog6     = "f6beaff7-1e19-4fbb-9f8f-b89e2018337c" // MS-EVEN6
 	ifaceDFS      = "4fc742e0-4a10-11cf-8273-00aa004ae673" // MS-DFSNM
 )
 
@@ -63,6 +67,8 @@ var rpcActs = map[rpcOp]act{
 	{ifaceSAM, 25}: actAccounts, {ifaceSAM, 33}: actAccounts, // members of groups, aliases
 	{ifaceSAM, 40}: actAccounts, {ifaceSAM, 48}: actAccounts, {ifaceSAM, 51}: actAccounts, // SamrQueryDisplayInformation
 	{ifaceServer, 12}: actSessions, {ifaceStation, 2}: actSessions, // NetrSessionEnum, NetrWkstaUserEnum
+	{ifacePrint, 9}: actDriver, {ifacePrint, 89}: actDriver, {ifacePrintPar, 39}: actDriver, // RpcAddPrinterDriver(Ex)
+	{ifaceLog, 0}: actClearLog, {ifaceLog, 12}: actClearLog, {ifaceLog6, 6}: actClearLog, // ElfrClearELF, EvtRpcClearLog
 	{ifaceEFS, 0}: actCoerce, {ifaceEFS, 4}: actCoerce, {ifaceEFS, 5}: actCoerce, // EfsRpcOpenFileRaw, Encrypt, Decrypt
 	{ifaceEFS2, 0}: actCoerce, {ifaceEFS2, 4}: actCoerce, {ifaceEFS2, 5}: actCoerce,
 	{ifaceEFS2, 6}: actCoerce, {ifaceEFS2, 7}: actCoerce, {ifaceEFS, 6}: actCoerce, {ifaceEFS, 7}: actCoerce,
@@ -72,7 +78,7 @@ var rpcActs = map[rpcOp]act{
 // pipeIface names the interface of a pipe whose bind was not seen.
 var pipeIface = map[string]string{
 	"svcctl": ifaceSCMR, "atsvc": ifaceATSvc, "winreg": ifaceRegistry, "samr": ifaceSAM, "lsarpc": ifaceLSA, "srvsvc": ifaceServer,
-	"wkssvc": ifaceStation, "netlogon": ifaceNetlogon, "efsrpc": ifaceEFS2, "drsuapi": ifaceReplica, "netdfs": ifaceDFS,
+	"spoolss": ifacePrint, "eventlog": ifaceLog, "wkssvc": ifaceStation, "netlogon": ifaceNetlogon, "efsrpc": ifaceEFS2, "drsuapi": ifaceReplica, "netdfs": ifaceDFS,
 }
 
 // runClasses are COM classes whose objects run what they are told (T1021.003),

@@ -103,12 +103,28 @@ func (d *lateral) adminFile(e *flow.SMB) {
 			a = actAdminWrite
 		}
 	}
-	if a == actAdminWrite && executable(e.Path) {
+	switch {
+	case e.Op == flow.SMBOpen && secretFile(e.Path):
+		a = actSecretFile
+	case a == actAdminWrite && executable(e.Path):
 		a = actAdminProgram
 	}
 	if a != actCount {
 		d.did(&e.Meta, e.Client, e.Server, false, a)
 	}
+}
+
+// secretFile knows the files in which Windows keeps passwords, wherever a copy
+// or a shadow copy lies.
+func secretFile(path string) bool {
+	p := strings.ToLower(path)
+	switch p[strings.LastIndexByte(p, '\\')+1:] {
+	case "ntds.dit", "lsass.dmp":
+		return true
+	case "sam", "security":
+		return strings.Contains(p, `\config\`)
+	}
+	return false
 }
 
 // executable says that Windows would run a file of this name.

@@ -220,8 +220,9 @@ func (d *smbRansom) read(e *flow.SMB, k fileKey, f *sharedFile, p pathParts) {
 		f.dense = f.dense || e.Offset == 0 && uniform(e.Entropy, e.Sample) > 0
 		return
 	}
+	again := f.read
 	f.read = true
-	if !f.created {
+	if !f.created && !again {
 		for _, h := range [...]uint64{p.hash, p.stem} {
 			*d.stems.get(fileKey{k.src, k.server, k.tree, h}) = p.hash
 		}
