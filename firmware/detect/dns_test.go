@@ -101,6 +101,29 @@ func TestTunnelByAddressAnswersAloneIsMedium(t *testing.T) {
 	o.want("dns_tunnel", detect.Medium)
 }
 
+func TestNamesInsteadOfAddressesCarryData(t *testing.T) {
+	play := func(address bool) *office {
+		o, bytes := newOffice(t, detect.Config{}), random(t, 11)
+		for range 60 {
+			name, alias := labels(hex.EncodeToString(bytes(50)))+".example.net", hex.EncodeToString(bytes(60))+".xy"
+			o.query(5, resolver, name, qA)
+			m := o.meta(gatewayMAC)
+			m.DstMAC = mac(5)
+			e := &flow.DNS{Meta: m, Src: addrPort(resolver, 53), Dst: addrPort(ip(5), 40000), Response: true, QName: name, QType: qA,
+				Answers: []flow.DNSRecord{{Name: name, Type: qCNAME, Data: alias, Size: 64}}}
+			if address {
+				e.Answers = append(e.Answers, flow.DNSRecord{Name: alias, Type: qA, Data: "203.0.113.9", Size: 4})
+			}
+			o.play(e)
+		}
+		return o
+	}
+	play(false).want("dns_tunnel", detect.High)
+	if o := play(true); o.best("dns_tunnel") == detect.High {
+		t.Errorf("an alias with its address:\n%s", o.dump())
+	}
+}
+
 func TestSlowTunnelIsFoundWithinItsDay(t *testing.T) {
 	o, bytes := newOffice(t, detect.Config{}), random(t, 3)
 	for range 300 { // one question in four minutes, 20 octets each: 6 kB in 20 h
@@ -187,6 +210,13 @@ func ordinary(o *office, bytes func(int) []byte) map[string]func() {
 			for i := range 2000 {
 				site := []string{"_ldap._tcp.dc._msdcs", "_kerberos._tcp.tokyo._sites", "_ldap._tcp.pdc._msdcs", "_gc._tcp"}[i%4]
 				o.lookup(5, site+".corp.example.local", qSRV, 40)
+			}
+		},
+		"printers found by DNS": func() {
+			for i := range 60 {
+				name := fmt.Sprintf("printer %d [%x]._ipp._tcp.corp.example.co.jp", i, bytes(3))
+				o.lookup(5, name, qSRV, 40)
+				o.lookup(5, name, qTXT, 300)
 			}
 		},
 		"random labels of a browser": func() {

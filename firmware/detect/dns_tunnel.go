@@ -32,7 +32,8 @@ import (
 //
 // Bands. Medium: above the bound, four of five questions new; or both directions
 // together are, by questions whose answers carry what their sender likes (TXT,
-// NULL, MX, CNAME, private types), a quarter of the bound in each at least.
+// NULL, MX, CNAME, private types, or an alias without an address), a quarter of
+// the bound in each at least.
 // High: the latter, and a quarter of the bound within a minute, 360 times the
 // rate of the paper: a mail server that asks for the senders' policies all day
 // stays below it. Medium too: a name that begins as a file does
@@ -70,7 +71,7 @@ type zone struct {
 	received float64
 	fresh    int // questions asked for the first time
 	repeats  int
-	bulk     int // of fresh: of a type whose answer carries text
+	bulk     int // of fresh: those whose answer carries what its sender likes
 	label    string
 	from     netip.Addr
 	first    time.Time
@@ -176,7 +177,7 @@ func (d *dnsTunnel) question(e *flow.DNS, k zoneKey, prefix string, from netip.A
 	}
 	z.from = from
 	z.fresh++
-	if carries(e.QType) {
+	if carries(e.QType) && !attribute(prefix) {
 		z.bulk++
 	}
 	bits := z.typeBits(e.QType)
@@ -250,7 +251,8 @@ func (d *dnsTunnel) answer(e *flow.DNS) {
 		return
 	}
 	p := d.net.names.split(e.QName)
-	if !carries(e.QType) && !p.appended || p.prefix == "" || lookupServices[p.domain] || d.net.own(e.DstMAC, e.Dst.Addr()) {
+	size := carried(e)
+	if size == 0 && !p.appended || p.prefix == "" || lookupServices[p.domain] || d.net.own(e.DstMAC, e.Dst.Addr()) {
 		return
 	}
 	src := d.net.answerTo(e)
@@ -259,21 +261,38 @@ func (d *dnsTunnel) answer(e *flow.DNS) {
 		return
 	}
 	z := d.tab.peek(k)
-	if z == nil || !carries(e.QType) {
+	if z == nil || size == 0 || !d.note(k, z, ^hash64(e.QName)-uint64(e.QType)) {
 		return
 	}
-	size := 0
-	for i := range e.Answers {
-		if e.Answers[i].Type == e.QType {
-			size += e.Answers[i].Size
-		}
-	}
-	if size == 0 || !d.note(k, z, ^hash64(e.QName)-uint64(e.QType)) {
-		return
+	if !carries(e.QType) {
+		z.bulk++
 	}
 	z.down.add(float64(size), e.Time, dayBound, day)
 	z.received += float64(size)
 	d.judge(e, k, z, e.DstMAC, d.net.forwarders.forwards(src))
+}
+
+// carried is how many bytes an answer holds of what its sender likes. The name
+// that an address question leads to is followed by its address (RFC 1034
+// section 4.3.2, step 3a), so one without is not there to be followed; for
+// AAAA that is ordinary, since many names have no such address.
+func carried(e *flow.DNS) int {
+	want := e.QType
+	if want == typeA {
+		want = typeCNAME
+	} else if !carries(want) {
+		return 0
+	}
+	size := 0
+	for i := range e.Answers {
+		switch r := &e.Answers[i]; {
+		case r.Type == typeA:
+			return 0
+		case r.Type == want:
+			size += r.Size
+		}
+	}
+	return size
 }
 
 func (d *dnsTunnel) judge(e *flow.DNS, k zoneKey, z *zone, mac flow.MAC, forwards bool) {
