@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/aes"
@@ -158,22 +157,40 @@ func dnsTunnel(ctx context.Context, o *Office) error {
 // shareFiles is how many files the share has before ransomware comes.
 const shareFiles = 200
 
-// fillShare puts documents on the share: text, which is far from random.
+// fillShare puts documents on the share: text, which is far from random. What
+// ransomware will make of them lies ready beside it, since smbclient cannot be
+// asked to encrypt; on the wire there is no difference.
 func fillShare(_ context.Context, o *Office) error {
+	block, err := aes.NewCipher([]byte("a key of the lab"))
+	if err != nil {
+		return err
+	}
+	stream := cipher.NewCTR(block, make([]byte, aes.BlockSize))
+	ready := filepath.Join(o.config.Dir, "encrypted")
+	if err := os.MkdirAll(ready, 0o755); err != nil {
+		return err
+	}
 	for i := range shareFiles {
-		name := filepath.Join(o.config.Dir, "files", fmt.Sprintf("keiyaku%03d.txt", i))
-		text := strings.Repeat(fmt.Sprintf("Contract %d between the parties, as agreed on this day.\n", i), 400)
-		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+		name := document(i)
+		text := []byte(strings.Repeat(fmt.Sprintf("Contract %d between the parties, as agreed on this day.\n", i), 400))
+		path := filepath.Join(o.config.Dir, "files", name)
+		if err := os.WriteFile(path, text, 0o666); err != nil {
 			return err
 		}
 		if wholeMachine() {
-			if err := os.Chown(name, nobody, nobody); err != nil {
+			if err := os.Chown(path, nobody, nobody); err != nil {
 				return err
 			}
+		}
+		stream.XORKeyStream(text, text)
+		if err := os.WriteFile(filepath.Join(ready, name), text, 0o644); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+func document(i int) string { return fmt.Sprintf("keiyaku%03d.txt", i) }
 
 // encrypted counts the documents that are gone.
 func encrypted(o *Office) (int, error) {
@@ -181,35 +198,35 @@ func encrypted(o *Office) (int, error) {
 	return shareFiles - len(left), err
 }
 
+// ransomwarePause is between two operations, of which a document takes three.
+// One thread of a real one encrypts some tens of documents a second over a
+// network.
+const ransomwarePause = 15 * time.Millisecond
+
 // ransomware reads each document of the share, writes it back encrypted under
-// a new name and deletes the original, in one session of smbclient. The key is
-// thrown away with the office.
+// a new name and deletes the original, all in one session of smbclient.
 func ransomware(ctx context.Context, o *Office) error {
-	s, err := o.openShare(ctx)
+	cmd := o.Attacker().Command(ctx, "smbclient", "--no-pass", "--configfile=/dev/null", "--timeout=5", "//"+o.Host("nas").Addr().String()+"/"+shareName)
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	block, err := aes.NewCipher([]byte("a key of the lab"))
+	s, err := startService("smbclient", cmd)
 	if err != nil {
 		return err
 	}
-	plain, secret := filepath.Join(o.config.Dir, "plain"), filepath.Join(o.config.Dir, "secret")
+	defer s.stop()
+	defer in.Close()
 	for i := range shareFiles {
-		name := fmt.Sprintf("keiyaku%03d.txt", i)
-		if err := s.do("get " + name + " " + plain); err != nil {
-			break
-		}
-		text, err := os.ReadFile(plain)
-		if err != nil {
-			return fmt.Errorf("the document did not come: %w", err)
-		}
-		cipher.NewCTR(block, make([]byte, aes.BlockSize)).XORKeyStream(text, text)
-		if err := os.WriteFile(secret, text, 0o644); err != nil {
-			return err
-		}
-		if s.do("put "+secret+" "+name+".locked") != nil || s.do("del "+name) != nil {
-			break
+		name := document(i)
+		for _, c := range []string{
+			"get " + name + " " + filepath.Join(o.config.Dir, "plain"),
+			"put " + filepath.Join(o.config.Dir, "encrypted", name) + " " + name + ".locked", "del " + name,
+		} {
+			if _, err := fmt.Fprintln(in, c); err != nil {
+				return o.knock(ctx) // it was cut off and gave up
+			}
+			pause(ctx, ransomwarePause) //nolint:errcheck // it has none
 		}
 	}
 	return o.knock(ctx)
@@ -229,57 +246,6 @@ func (o *Office) dialShortly(ctx context.Context, addr string) (io.Closer, error
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	return o.Attacker().Dial(ctx, "tcp", addr)
-}
-
-// shareSession is one smbclient that is told one command after another.
-type shareSession struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Reader
-}
-
-func (o *Office) openShare(ctx context.Context) (*shareSession, error) {
-	cmd := o.Attacker().Command(ctx, "smbclient", "--no-pass", "--configfile=/dev/null", "--timeout=5", "//"+o.Host("nas").Addr().String()+"/"+shareName)
-	cmd.WaitDelay = time.Second
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start smbclient: %w", err)
-	}
-	s := &shareSession{cmd: cmd, in: in, out: bufio.NewReader(out)}
-	return s, s.prompt()
-}
-
-// prompt waits until smbclient asks for the next command.
-func (s *shareSession) prompt() error {
-	for {
-		said, err := s.out.ReadString('>')
-		if err != nil {
-			return fmt.Errorf("smbclient ended: %w: %s", err, said)
-		}
-		if strings.Contains(said, `smb: \>`) {
-			return nil
-		}
-	}
-}
-
-func (s *shareSession) do(command string) error {
-	if _, err := fmt.Fprintln(s.in, command); err != nil {
-		return err
-	}
-	return s.prompt()
-}
-
-func (s *shareSession) close() {
-	s.in.Close()
-	s.cmd.Process.Kill() //nolint:errcheck // it may hang in a call that nobody answers
-	s.cmd.Wait()         //nolint:errcheck
 }
 
 // lateral tries to run a program on one machine after another, with
