@@ -177,7 +177,7 @@ func (d *dnsTunnel) question(e *flow.DNS, k zoneKey, prefix string, from netip.A
 	}
 	z.from = from
 	z.fresh++
-	if carries(e.QType) && !attribute(prefix) {
+	if carries(e.QType) && !attributeName(prefix) {
 		z.bulk++
 	}
 	bits := z.typeBits(e.QType)

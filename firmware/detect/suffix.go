@@ -66,10 +66,10 @@ func appended(prefix string) bool {
 // (RFC 3172).
 func reverse(name string) bool { return strings.HasSuffix(name, ".arpa") || name == "arpa" }
 
-// attribute says that a name is one below a label that a protocol reserves for
+// attributeName says that a name is one below a label that a protocol reserves for
 // its records (RFC 8552): services of printers and domain controllers, keys and
 // policies of mail. TXT and SRV are what one asks there, many at once.
-func attribute(name string) bool {
+func attributeName(name string) bool {
 	for rest, more := name, true; more; {
 		var label string
 		label, rest, more = strings.Cut(rest, ".")
