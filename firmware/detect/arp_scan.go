@@ -33,6 +33,7 @@ type asking struct {
 	nearby int // questions for the address next to the one before
 	last   netip.Addr
 	told   told
+	air    haste
 }
 
 // A laptop that comes from another network asks for what it knew there: its
@@ -50,12 +51,48 @@ func (d *arpScan) Name() string      { return "arp_scan" }
 func (d *arpScan) size() int         { return d.tab.size() + d.net.asks.size() }
 func (d *arpScan) evictions() uint64 { return d.tab.evicted + d.net.asks.evictions() }
 
-func (d *arpScan) Observe(flow.Event) []Finding {
+func (d *arpScan) Observe(ev flow.Event) []Finding {
 	d.out = d.out[:0]
+	if e, ok := ev.(*flow.ARP); ok {
+		d.begun(e)
+	}
 	for _, a := range d.net.asked {
 		d.ask(a)
 	}
 	return d.out
+}
+
+// begun counts questions for addresses at which nobody was ever heard, side by
+// side, before the time for their answers is over: see haste.
+func (d *arpScan) begun(e *flow.ARP) {
+	if !d.net.asks.question(e) || d.net.router(e.SrcMAC) || d.net.asks.heard.peek(e.TargetIP) != nil {
+		return
+	}
+	if _, known := d.net.byAddr(e.TargetIP); known {
+		return
+	}
+	s := d.tab.get(e.SenderMAC)
+	if s.from.IsValid() && s.from != e.SenderIP || s.many || !s.air.begin(e.TargetIP, e.Time) || !s.air.inRow() || !s.told.more(hasteMost, Low) {
+		return
+	}
+	s.from = e.SenderIP
+	if s.first.IsZero() {
+		s.first = s.air.at[0]
+	}
+	h := d.net.host(e.SenderMAC, e.SenderIP)
+	tEN, tJA := span(e.Time.Sub(s.air.at[0]))
+	d.out = append(d.out, Finding{
+		Time: e.Time, Detector: d.Name(), Technique: "T1018", Host: h, Peers: d.net.peers(s.air.targets[:s.air.n]), PeerCount: s.air.n,
+		Score: 0.5, Confidence: Low, First: s.air.at[0], Last: e.Time,
+		Title: Text{
+			EN: fmt.Sprintf("%s is asking for many addresses at once", h.label()),
+			JA: fmt.Sprintf("%s が多くのアドレスを一度に問い合わせています", h.label()),
+		},
+		Explain: Text{
+			EN: fmt.Sprintf("%s asked for %d addresses within %s side by side by ARP, at which nobody was ever heard.", h.label(), s.air.n, tEN),
+			JA: fmt.Sprintf("%s が %s の間に、機器が確認されていない、隣り合う %d 個のアドレスを ARP で問い合わせました。", h.label(), tJA, s.air.n),
+		},
+	})
 }
 
 func (d *arpScan) ask(a ask) {

@@ -62,9 +62,7 @@ func (a *asks) arp(e *flow.ARP) {
 	if e.SenderIP.IsValid() && !e.SenderIP.IsUnspecified() {
 		a.heard.get(e.SenderIP)
 	}
-	// A probe or an announcement asks for the sender's own address (RFC 5227).
-	probe := !e.SenderIP.IsValid() || e.SenderIP.IsUnspecified() || e.SenderIP == e.TargetIP
-	if e.Op != 1 || probe || e.Out || a.net.own(e.SenderMAC, e.SenderIP) || !a.net.onLAN(e.SenderIP) {
+	if !a.question(e) {
 		return
 	}
 	k := askKey{e.SenderMAC, e.TargetIP}
@@ -73,6 +71,13 @@ func (a *asks) arp(e *flow.ARP) {
 	}
 	*a.pending.get(k) = e.Time
 	a.queue.push(ask{mac: e.SenderMAC, from: e.SenderIP, target: e.TargetIP, at: e.Time})
+}
+
+// question says that a device of the office looks for another one. A probe or
+// an announcement asks for the sender's own address (RFC 5227).
+func (a *asks) question(e *flow.ARP) bool {
+	own := !e.SenderIP.IsValid() || e.SenderIP.IsUnspecified() || e.SenderIP == e.TargetIP
+	return e.Op == 1 && !own && !e.Out && !a.net.own(e.SenderMAC, e.SenderIP) && a.net.onLAN(e.SenderIP)
 }
 
 func (a *asks) expire(now time.Time) {

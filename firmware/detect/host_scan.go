@@ -35,6 +35,7 @@ type serviceKey struct {
 type sweep struct {
 	peers, dead peerSet
 	hits        int
+	air         haste
 	w           walk
 	first       time.Time
 	told        told
@@ -74,6 +75,7 @@ func (d *hostScan) Observe(ev flow.Event) []Finding {
 		d.contact(d.net.contact)
 		return d.out
 	}
+	d.begun(ev)
 	for _, c := range d.ping.observe(ev) {
 		d.contact(c)
 	}
@@ -81,12 +83,14 @@ func (d *hostScan) Observe(ev flow.Event) []Finding {
 }
 
 func (d *hostScan) contact(c contact) {
-	inside := d.net.onLAN(c.from)
-	if inside && !d.net.onLAN(c.to) && !(c.proto == protoTCP && remoteControl(c.port)) {
+	if d.elsewhere(c) {
 		return
 	}
 	k := serviceKey{c.src, c.proto, c.port}
 	s := d.tab.get(k)
+	if c.proto == protoTCP && c.ok {
+		s.air.end(c.to)
+	}
 	if !s.peers.add(c.to) {
 		s.revise(c)
 		return
@@ -145,16 +149,12 @@ func (d *hostScan) confidence(c contact, s *sweep) Confidence {
 func (d *hostScan) finding(c contact, s *sweep, conf Confidence) Finding {
 	h := d.net.host(c.src.mac, c.from)
 	svc := service(c.proto, c.port)
-	tech := "T1046"
-	if c.proto == protoICMP {
-		tech = "T1018"
-	}
 	peers, score := s.dead.first, s.w.score()
 	if !s.w.decided() { // a burst of pings
 		peers, score = s.peers.first, 0.9
 	}
 	return Finding{
-		Time: c.at, Detector: d.Name(), Technique: tech, Host: h,
+		Time: c.at, Detector: d.Name(), Technique: sweepTechnique(c.proto), Host: h,
 		Peers: d.net.peers(peers), PeerCount: s.peers.len(),
 		Score: score, Confidence: conf, First: s.first, Last: c.at,
 		Title: Text{

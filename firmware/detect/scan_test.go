@@ -15,7 +15,7 @@ func TestWormFiresAtTheFifthDeadPeerAndNotBefore(t *testing.T) {
 	for i := range 4 {
 		o.tcp(10, ip(50+i), 445, flow.ConnUnanswered)
 	}
-	o.quiet()
+	o.hasty()
 	o.tcp(10, ip(54), 445, flow.ConnUnanswered)
 	o.want("worm", detect.High)
 	f := o.last("worm")
@@ -63,7 +63,7 @@ func TestDeadShortcutsOverTheDayAreNoWorm(t *testing.T) {
 		}
 		o.wait(10 * time.Minute)
 	}
-	o.quiet()
+	o.hasty()
 }
 
 func TestHostScanDecidesAboutTheFifthFirstContact(t *testing.T) {
@@ -71,7 +71,7 @@ func TestHostScanDecidesAboutTheFifthFirstContact(t *testing.T) {
 	for i := range 4 {
 		o.tcp(10, ip(50+i), 8000, flow.ConnRefused)
 	}
-	o.quiet()
+	o.hasty()
 	o.tcp(10, ip(54), 8000, flow.ConnRefused)
 	o.want("host_scan", detect.Medium)
 	for i := range 3 {
@@ -90,7 +90,7 @@ func TestAnAnswerToARetryTakesTheFailureBack(t *testing.T) {
 			o.tcp(10, ip(50+i), port, flow.ConnEstablished)
 		}
 		o.tcp(10, ip(54), port, flow.ConnUnanswered)
-		o.quiet()
+		o.hasty()
 	}
 }
 
@@ -107,6 +107,9 @@ func TestPingSweepIsMediumAtMost(t *testing.T) {
 
 func TestMonitoringItsLivingHostsIsQuiet(t *testing.T) {
 	o := newOffice(t, detect.Config{})
+	for i := range 8 {
+		o.arp(1, mac(20+i), ip(20+i), ip(1))
+	}
 	for range 100 {
 		for i := range 8 {
 			o.ping(10, ip(20+i), true)
@@ -275,11 +278,11 @@ func TestARPScanFastAndSlow(t *testing.T) {
 	for _, pause := range []time.Duration{0, time.Minute} {
 		o := newOffice(t, detect.Config{})
 		for i := range 7 {
-			o.arp(1, mac(10), ip(10), ip(50+i))
+			o.arp(1, mac(10), ip(10), ip(50+2*i))
 			o.wait(pause)
 		}
 		o.wait(2 * time.Second)
-		o.quiet()
+		o.hasty()
 		for i := range 40 {
 			o.arp(1, mac(10), ip(10), ip(60+i))
 			o.wait(pause)
