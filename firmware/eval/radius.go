@@ -45,10 +45,15 @@ func (c *Contacts) Observe(ev flow.Event) {
 }
 
 // Radius counts the distinct peers that a device contacted from since until
-// the moment of a finding, that one included.
-func (c *Contacts) Radius(h detect.Host, since, until time.Time) int {
+// the moment of a finding, that one included. Of a finding about ARP only ARP
+// questions count: whom the device talked to besides is no part of the scan.
+func (c *Contacts) Radius(f detect.Finding, since time.Time) int {
+	h, until := f.Host, f.Time
 	peers := map[netip.Addr]bool{}
 	for _, k := range c.list {
+		if f.Detector == "arp_scan" && k.mac.IsZero() {
+			continue
+		}
 		own := k.from == h.IP || slices.Contains(h.IPs, k.from) || !k.mac.IsZero() && k.mac == h.MAC
 		if own && !k.at.Before(since) && !k.at.After(until) {
 			peers[k.to] = true

@@ -121,7 +121,7 @@ func (s *Score) find(truth Truth, r Run) {
 		first := alarm(f, r.Start)
 		s.By = &first
 		if r.Contacts != nil && slices.Contains(spreads, s.Label) {
-			s.Radius = r.Contacts.Radius(f.Host, r.Start.Add(truth.Start), f.Time)
+			s.Radius = r.Contacts.Radius(f, r.Start.Add(truth.Start))
 		}
 	}
 }
