@@ -101,14 +101,8 @@ func (h *history) familiar(s source, mac flow.MAC, what string, now time.Time) b
 	return false
 }
 
-// hashOf is FNV-1a: collisions cost a false "familiar" once in 2^56.
-func hashOf(s string) uint64 {
-	h := uint64(14695981039346656037)
-	for i := range len(s) {
-		h = (h ^ uint64(s[i])) * 1099511628211
-	}
-	return h
-}
+// hashOf names what is familiar; a collision costs one wrong "familiar" in 2^56.
+func hashOf(what string) uint64 { return hash64(what) }
 
 // sent counts bytes that a device sent out of the office, and closes the hours
 // and days that are over.

@@ -15,8 +15,9 @@ import (
 // beacon reports a device that calls one destination by the clock. The series
 // are exchanges of one device with one service: connections, and bursts after
 // a pause inside a connection that is held open (by who began to speak). One
-// more series per name follows a destination that changes its addresses, and
-// one the attempts that nobody answers.
+// more series per name follows a destination that changes its addresses, one
+// the attempts that nobody answers, and one the questions for new names of a
+// domain (beacon_dns.go).
 //
 // Whether a timer is at work is decided by the odds of regular.go. Most timers
 // are honest: updates, telemetry, push, monitoring, cloud devices. So a timer
@@ -40,6 +41,7 @@ type beacon struct {
 	live   *table[serviceSeries, beat]
 	dead   *table[serviceSeries, beat]
 	named  *table[nameSeries, beat]
+	asked  *table[nameSeries, questions]
 	told   *table[nameSeries, told]
 	out    []Finding
 }
@@ -111,16 +113,17 @@ func newBeacon(n *network, p *places, h *history) *beacon {
 		live:  newTable[serviceSeries, beat](16384, 0),
 		dead:  newTable[serviceSeries, beat](4096, 0),
 		named: newTable[nameSeries, beat](8192, 0),
+		asked: newTable[nameSeries, questions](8192, 0),
 		told:  newTable[nameSeries, told](4096, 0),
 	}
 }
 
 func (d *beacon) Name() string { return "beacon" }
 func (d *beacon) size() int {
-	return d.live.size() + d.dead.size() + d.named.size() + d.told.size() + d.places.size()
+	return d.live.size() + d.dead.size() + d.named.size() + d.asked.size() + d.told.size() + d.places.size()
 }
 func (d *beacon) evictions() uint64 {
-	return d.live.evicted + d.dead.evicted + d.named.evicted + d.told.evicted + d.places.evictions()
+	return d.live.evicted + d.dead.evicted + d.named.evicted + d.asked.evicted + d.told.evicted + d.places.evictions()
 }
 
 func (d *beacon) Observe(ev flow.Event) []Finding {
@@ -146,8 +149,13 @@ func (d *beacon) Observe(ev flow.Event) []Finding {
 		d.mark(&e.Meta, e.Client, e.Server, e.FromServer, appOpaque)
 	case *flow.Banner:
 		d.mark(&e.Meta, e.Client, e.Server, e.FromServer, appBanner)
-	case *flow.DNS, *flow.SSDP:
+	case *flow.SSDP:
 		d.places.observe(ev)
+	case *flow.DNS:
+		d.places.observe(ev)
+		if !e.Response && e.Proto == flow.NameDNS {
+			d.question(e)
+		}
 	}
 	return d.out
 }

@@ -1,6 +1,7 @@
 package detect_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -242,5 +243,32 @@ func BenchmarkBeaconOfManyConnections(b *testing.B) {
 		i++
 		o.exchange(10+i%50, port(net4(i%2000), 443), 6, 10, 10, nil)
 		o.now = o.now.Add(10 * time.Millisecond)
+	}
+}
+
+func (o *office) question(from int, name string, qtype uint16) {
+	o.play(&flow.DNS{Meta: o.meta(mac(from)), Src: port(ip(from), 5000), Dst: port(gatewayIP, 53), QName: name, QType: qtype, MessageLen: 60})
+}
+
+func TestNewNamesByTheClock(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		of   func(i int) string
+		gap  func(r *rand.Rand) float64
+		want detect.Confidence
+	}{
+		{"a new name each minute", func(i int) string { return fmt.Sprintf("x%d.example.com", i*7919) }, func(r *rand.Rand) float64 { return 60 - 10*r.Float64() }, detect.Low},
+		{"one name whose time to live is a minute", func(int) string { return "www.example.com" }, func(*rand.Rand) float64 { return 60 }, ""},
+		{"new names as a person browses", func(i int) string { return fmt.Sprintf("x%d.example.com", i*7919) }, func(r *rand.Rand) float64 { return 60 * r.ExpFloat64() }, ""},
+		{"reverse look-ups of a monitor", func(i int) string { return fmt.Sprintf("%d.2.0.192.in-addr.arpa", i) }, func(*rand.Rand) float64 { return 60 }, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, o := rand.New(rand.NewPCG(5, 5)), newOffice(t, detect.Config{})
+			for i := range 40 {
+				o.question(10, c.of(i), 1)
+				o.now = o.now.Add(time.Duration(c.gap(r) * float64(time.Second)))
+			}
+			o.want("beacon", c.want)
+		})
 	}
 }

@@ -311,3 +311,20 @@ func TestOneFindingForEachCause(t *testing.T) {
 		t.Errorf("%d findings", len(o.found))
 	}
 }
+
+func TestPollingForAPictureThatNobodySees(t *testing.T) {
+	server := port(net4(1), 80)
+	o := newOffice(t, detect.Config{})
+	for range 20 {
+		o.httpAsk(10, server, "GET", server.Addr().String(), "/pixel.gif", firefox, "application/octet-stream", 0, nil)
+		o.wait(10 * time.Second)
+	}
+	o.want("c2_channel", detect.Medium)
+
+	camera := newOffice(t, detect.Config{}) // a person watches a camera
+	for i := range 200 {
+		camera.httpAsk(10, port(ip(66), 80), "GET", "192.168.0.66", "/snapshot.jpg", firefox, "image/jpeg", int64(40_000+i*31), nil)
+		camera.wait(2 * time.Second)
+	}
+	camera.want("c2_channel", "")
+}

@@ -24,7 +24,7 @@ type talk struct {
 	last      time.Time // request before
 	requests  int
 	quick     int // GET within a second of another: a page loading
-	parts     int // styles, scripts, pictures
+	parts     int // different styles, scripts, pictures
 	posts     int
 	results   int // POST right after an answer that differed
 	browser   bool
@@ -62,13 +62,15 @@ const (
 	pollsNeeded = 8 // as many requests as leave by chance (1/3 each) three paths unvisited in 4 % of cases
 	pollsSpan   = 20 * time.Second
 
-	notLooking   = 2.3 // a browser that never loads a part of a page
-	sameAnswer   = 0.7 // all but a fifth of the answers have one size; so it is with devices that report
-	manyNames    = 2.3 // under different names
-	postsResults = 2.3 // what differs is followed by a POST
-	alwaysPosts  = 0.7 // nothing is fetched, all is handed in
-	scripted     = -2.3
-	bareServer   = 1.6
+	notLooking     = 2.3 // a browser that never loads a part of a page
+	onePicture     = 2.3 // or one part, and no page
+	partsElsewhere = 0.7 // a named site may keep its parts elsewhere
+	sameAnswer     = 0.7 // all but a fifth of the answers have one size; so it is with devices that report
+	manyNames      = 2.3 // under different names
+	postsResults   = 2.3 // what differs is followed by a POST
+	alwaysPosts    = 0.7 // nothing is fetched, all is handed in
+	scripted       = -2.3
+	bareServer     = 1.6
 )
 
 func (d *c2Channel) request(e *flow.HTTP) {
@@ -112,9 +114,6 @@ func (t *talk) note(e *flow.HTTP, bare bool) {
 	t.connID, t.number = e.ConnID, e.Number
 	p, _, _ := strings.Cut(e.Path, "?")
 	t.name = pathName(p)
-	if isPart(p) {
-		t.parts++
-	}
 	if e.Method == "POST" || e.Method == "PUT" {
 		t.posts++
 		if t.differed {
@@ -122,12 +121,16 @@ func (t *talk) note(e *flow.HTTP, bare bool) {
 		}
 	}
 	t.differed = false
+	known := t.pathCount
 	t.path = t.pathIndex(p)
+	if t.pathCount > known && isPart(p) {
+		t.parts++
+	}
 }
 
 // pathIndex numbers distinct paths; the last number stands for all others.
 func (t *talk) pathIndex(p string) uint8 {
-	h := hashOf(p)
+	h := hash64(p)
 	for i := range t.pathCount {
 		if t.paths[i] == h {
 			return uint8(i)
@@ -207,7 +210,7 @@ func (d *c2Channel) reply(e *flow.HTTPReply) {
 // at its head; what there is of its text stands for it.
 func (t *talk) answer(e *flow.HTTPReply, size int64) {
 	if e.Length < 0 && len(e.Body) > 0 {
-		size = -int64(hashOf(string(e.Body)) >> 1)
+		size = -int64(hash64(string(e.Body)) >> 1)
 	}
 	t.answers++
 	if e.ContentType != "" && isData(e.ContentType) {
@@ -235,7 +238,7 @@ func isData(contentType string) bool {
 
 // polls weighs a talk that only ever asks.
 func (d *c2Channel) polls(t *talk, src source, mac flow.MAC, e *flow.HTTP) {
-	if t.requests < pollsNeeded || t.parts > 0 || 4*t.quick > t.requests || t.pathCount == len(t.paths) ||
+	if t.requests < pollsNeeded || t.parts > 1 || t.parts > 0 && t.quick > 0 || 4*t.quick > t.requests || t.pathCount == len(t.paths) ||
 		e.Time.Sub(t.first) < pollsSpan || !d.places.alone(src, e.Server.Addr()) {
 		return
 	}
@@ -246,7 +249,12 @@ func (d *c2Channel) polls(t *talk, src source, mac flow.MAC, e *flow.HTTP) {
 	if t.bare {
 		r.add(bareServer, "it calls the server by its bare address", "サーバーを名前ではなくアドレスで呼び出しています")
 	}
-	if t.browser {
+	switch {
+	case t.browser && t.parts == 0 && !t.bare:
+		r.add(partsElsewhere, "", "")
+	case t.browser && t.parts > 0:
+		r.add(onePicture, "it asks for the same picture or script over and over", "同じ画像やスクリプトだけを繰り返し要求しています")
+	case t.browser:
 		r.add(notLooking, "it claims to be a browser but loads no picture or style of any page", "ブラウザーを名乗りながら、ページの画像やスタイルを一度も読み込んでいません")
 	}
 	if t.answers >= pollsNeeded/2 && 10*t.same >= 8*t.answers {

@@ -94,14 +94,17 @@ func (p *places) observe(ev flow.Event) {
 // answer keeps the question's name for each address, so that a chain of
 // aliases leads back to what was asked.
 func (p *places) answer(e *flow.DNS) {
+	asker := p.net.answerTo(e)
+	if !p.net.forwarders.forwards(asker) && len(e.Answers) > 0 {
+		p.asker.get(asker)
+		p.uses(asker, e.QName)
+	}
 	for i := range e.Answers {
 		r := &e.Answers[i]
 		if r.Type != 1 && r.Type != 28 {
 			continue
 		}
 		if a, err := netip.ParseAddr(r.Data); err == nil {
-			asker, _ := p.net.client(&e.Meta, e.Dst.Addr(), true)
-			p.asker.get(asker)
 			if v := p.names.get(a); *v != e.QName {
 				*v = strings.Clone(e.QName)
 			}
@@ -117,12 +120,16 @@ func (p *places) called(m *flow.Meta, client, server netip.AddrPort, name string
 		v.name = strings.Clone(name)
 	}
 	src, _ := p.net.client(m, client.Addr(), false)
-	d := domain(name)
-	if u := p.crowd.peek(d); u != nil {
-		p.crowd.get(d).add(src)
-		return
+	p.uses(src, name)
+}
+
+// uses counts a device that uses names of a domain.
+func (p *places) uses(src source, name string) {
+	d := p.domain(name)
+	if p.crowd.peek(d) == nil {
+		d = strings.Clone(d)
 	}
-	p.crowd.get(strings.Clone(d)).add(src)
+	p.crowd.get(d).add(src)
 }
 
 func (p *places) http(e *flow.HTTP) {
@@ -180,7 +187,7 @@ func (p *places) alone(src source, a netip.Addr) bool {
 		return false
 	}
 	if name := p.name(a); name != "" {
-		if u := p.crowd.peek(domain(name)); u != nil && u.n > 1 {
+		if u := p.crowd.peek(p.domain(name)); u != nil && u.n > 1 {
 			return false
 		}
 	}
@@ -200,13 +207,12 @@ func (p *places) loadedBy(src source, a netip.Addr) (kind string, nats float64) 
 	return v.loaded, gaveBinary
 }
 
-// domain is the last two labels: near enough to count who else goes there.
-func domain(name string) string {
-	i := strings.LastIndexByte(name, '.')
-	if i <= 0 {
-		return name
+// domain is what one party registered of a name, else the name.
+func (p *places) domain(name string) string {
+	if d := p.net.names.split(name).domain; d != "" {
+		return d
 	}
-	return name[strings.LastIndexByte(name[:i], '.')+1:]
+	return name
 }
 
 func hostOnly(host string) string {
@@ -232,7 +238,7 @@ func isAddr(s string) bool {
 
 // program names the kind of executable that data begins with: DOS/PE header
 // (PE/COFF specification, 2), ELF (gABI chapter 4), Mach-O (loader.h), Java
-// class (JVMS 4.1), Dalvik.
+// class (JVMS 4.1), Dalvik, a script for a Unix shell.
 func program(data []byte) string {
 	if len(data) < 8 {
 		return ""
@@ -248,6 +254,8 @@ func program(data []byte) string {
 		return "Java"
 	case string(data[:4]) == "dex\n":
 		return "Android"
+	case string(data[:3]) == "#!/":
+		return "script"
 	}
 	return ""
 }
