@@ -204,8 +204,11 @@ func (d *bruteForce) closed(c *flow.Conn) {
 	src := d.net.source(c.ClientMAC, c.Client.Addr())
 	a := attempt{key: guessKey{src, c.Server, name}, mac: c.ClientMAC, from: c.Client.Addr(), at: c.Time}
 	g := d.tab.peek(a.key)
-	if g == nil && kind == aSession {
-		return // nothing to be held against
+	if kind == aSession {
+		d.spread(a, g, false, "")
+		if g == nil {
+			return // nothing to be held against
+		}
 	}
 	g = d.tab.get(a.key)
 	g.shape = s

@@ -1,12 +1,16 @@
 package detect
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // door is one service of the office that strangers outside the LAN try.
 type door struct {
 	sources peerSet // that failed or looked like it
 	n       int     // their tries
 	sure    int     // sources that are decided by themselves
+	first   time.Time
 	told    told
 }
 
@@ -109,7 +113,9 @@ func (d *bruteForce) judgeFan(a attempt, f *fan) {
 func (d *bruteForce) crowd(a attempt) {
 	k := doorKey{a.key.server, a.key.service}
 	o := d.servers.get(k)
-	o.n++
+	if o.n++; o.n == 1 {
+		o.first = a.at
+	}
 	if !o.sources.add(a.from) {
 		return
 	}

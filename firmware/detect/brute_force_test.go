@@ -366,3 +366,18 @@ func TestBruteForceKnowsAWebFormFilledInFromAList(t *testing.T) {
 		}
 	}
 }
+
+func TestBruteForceHintsAtShortSessionsWithManyServers(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range 15 {
+		o.session(ip(10), ip(100+i), 22, 2*time.Second, 1300, 1500)
+	}
+	o.want("brute_force", detect.Low)
+
+	play := newOffice(t, detect.Config{})
+	for i := range 15 { // a playbook: facts, then modules
+		play.session(ip(10), ip(100+i), 22, 2*time.Second, 3000, 3500)
+		play.session(ip(10), ip(100+i), 22, 2*time.Second, 120000, 3500)
+	}
+	play.quiet()
+}

@@ -166,13 +166,19 @@ func (d *bruteForce) fanFinding(a attempt, f *fan, conf Confidence) Finding {
 	} else {
 		t = both(t, Text{EN: ".", JA: "。"})
 	}
+	title := Text{
+		EN: fmt.Sprintf("%s is trying passwords on %s servers by %s", h.label(), nEN, name),
+		JA: fmt.Sprintf("%s が %s で %s 台のサーバーにパスワードを試しています", h.label(), name, nJA),
+	}
+	if conf == Low {
+		title = Text{
+			EN: fmt.Sprintf("%s gets into none of %s servers by %s", h.label(), nEN, name),
+			JA: fmt.Sprintf("%s が %s で %s 台のサーバーのどれにもログインできていません", h.label(), name, nJA),
+		}
+	}
 	return Finding{Time: a.at, Detector: d.Name(), Technique: "T1110.003", Host: h,
 		Peers: d.net.peers(f.servers.first), PeerCount: n, Score: f.w.score(), Confidence: conf,
-		First: f.at.at, Last: a.at,
-		Title: Text{
-			EN: fmt.Sprintf("%s is trying passwords on %s servers by %s", h.label(), nEN, name),
-			JA: fmt.Sprintf("%s が %s で %s 台のサーバーにパスワードを試しています", h.label(), name, nJA),
-		}, Explain: t}
+		First: f.at.at, Last: a.at, Title: title, Explain: t}
 }
 
 func (d *bruteForce) crowdFinding(a attempt, o *door) Finding {
@@ -184,7 +190,7 @@ func (d *bruteForce) crowdFinding(a attempt, o *door) Finding {
 	others = append(append(others, a.key.server.Addr()), o.sources.first[:min(len(o.sources.first), maxPeers-1)]...)
 	return Finding{Time: a.at, Detector: d.Name(), Technique: "T1110.003", Host: h,
 		Peers: d.net.peers(others), PeerCount: 1 + o.sources.len(), Score: 0.9, Confidence: Medium,
-		First: a.at, Last: a.at,
+		First: o.first, Last: a.at,
 		Title: Text{
 			EN: fmt.Sprintf("Many strangers are guessing passwords for %s of %s", name, server.label()),
 			JA: fmt.Sprintf("外部の多数の相手が %s の %s のパスワードを推測しています", server.label(), name),
