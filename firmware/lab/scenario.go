@@ -71,7 +71,7 @@ func Scenarios() []Scenario {
 			prepare: serveDrop, attack: exfiltration, isAttack: toDrop},
 		{Name: "ransomware", Tools: []string{"smbclient"}, Detectors: []string{"smb_ransom"}, MaxLost: 20,
 			prepare: fillShare, attack: ransomware, isAttack: toSMB, lost: encrypted},
-		{Name: "lateral", Tools: []string{"impacket"}, Detectors: []string{"lateral_movement"}, Within: time.Minute,
+		{Name: "lateral", Tools: []string{"impacket", "smbpasswd"}, Detectors: []string{"lateral_movement"}, Within: time.Minute,
 			prepare: serveAdmin, attack: lateral, isAttack: toSMB},
 	}
 }

@@ -313,18 +313,27 @@ const smbConf = `[global]
 
 // serveFiles starts smbd on the NAS.
 func (o *Office) serveFiles(ctx context.Context) error {
-	return o.serveShare(ctx, o.Host("nas"), shareName, filepath.Join(o.config.Dir, "files"))
+	nas := o.Host("nas")
+	conf, err := o.configureShare(nas, shareName, filepath.Join(o.config.Dir, "files"))
+	if err != nil {
+		return err
+	}
+	return o.serveShare(ctx, nas, conf)
 }
 
-// serveShare starts smbd on a machine, with one share that guests may write to.
-func (o *Office) serveShare(ctx context.Context, h *Host, share, files string) error {
-	state, conf := filepath.Join(o.config.Dir, h.Name+"-smbd"), filepath.Join(o.config.Dir, h.Name+"-smb.conf")
+// configureShare writes the settings of an smbd with one share that everybody
+// may write to.
+func (o *Office) configureShare(h *Host, share, files string) (conf string, err error) {
+	state := filepath.Join(o.config.Dir, h.Name+"-smbd")
 	if err := scratchFolders(state, filepath.Join(state, "ncalrpc"), files); err != nil {
-		return err
+		return "", err
 	}
-	if err := os.WriteFile(conf, fmt.Appendf(nil, smbConf, state, files, share, strings.ToUpper(h.Name)), 0o644); err != nil {
-		return err
-	}
+	conf = filepath.Join(o.config.Dir, h.Name+"-smb.conf")
+	return conf, os.WriteFile(conf, fmt.Appendf(nil, smbConf, state, files, share, strings.ToUpper(h.Name)), 0o644)
+}
+
+// serveShare starts smbd on a machine.
+func (o *Office) serveShare(ctx context.Context, h *Host, conf string) error {
 	if err := h.Do(func() error { return sysctl("net.ipv4.ip_unprivileged_port_start", "0") }); err != nil {
 		return fmt.Errorf("let smbd open its port: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // serveSSH starts a real SSH server on the NAS, with nobody who could log in.
@@ -57,14 +58,47 @@ var adminHosts = []string{"eigyo-note", "soumu-pc", "shacho-note"}
 
 const impacketDir = "/usr/share/doc/python3-impacket/examples/"
 
+// adminUser may log in there. It is the account that smbd itself runs as: it
+// cannot become another one.
+const (
+	adminUser   = "nobody"
+	adminSecret = "lab"
+)
+
 // serveAdmin starts smbd on computers, as Windows machines serve ADMIN$.
 func serveAdmin(ctx context.Context, o *Office) error {
 	for _, name := range adminHosts {
-		if err := o.serveShare(ctx, o.Host(name), "ADMIN$", filepath.Join(o.config.Dir, name+"-admin")); err != nil {
+		h := o.Host(name)
+		conf, err := o.configureShare(h, "ADMIN$", filepath.Join(o.config.Dir, name+"-admin"))
+		if err != nil {
+			return err
+		}
+		cmd := h.Command(ctx, "smbpasswd", "-L", "-c", conf, "-s", "-a", adminUser)
+		cmd.Stdin = strings.NewReader(adminSecret + "\n" + adminSecret + "\n")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("make an account on %s: %w: %s", name, err, out)
+		}
+		if err := giveAway(filepath.Join(o.config.Dir, name+"-smbd")); err != nil {
+			return err
+		}
+		if err := o.serveShare(ctx, h, conf); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// giveAway hands a folder and what is in it to the account that smbd runs as.
+func giveAway(dir string) error {
+	if !wholeMachine() {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chown(path, nobody, nobody)
+	})
 }
 
 // scratchFolders makes folders that smbd, another account, may write to.
@@ -73,10 +107,8 @@ func scratchFolders(dirs ...string) error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		if wholeMachine() {
-			if err := os.Chown(dir, nobody, nobody); err != nil {
-				return err
-			}
+		if err := giveAway(dir); err != nil {
+			return err
 		}
 	}
 	return nil
