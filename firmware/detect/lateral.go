@@ -50,6 +50,8 @@ type trade struct {
 	touched   int64           // the last remote operation of any kind
 	oversized int64           // since when negotiate requests are absurdly long, and how many were
 	groomed   int
+	idle      int       // remote desktops without input
+	idleSince time.Time // the first of them
 	said      time.Time // when it was told
 	told      told
 }

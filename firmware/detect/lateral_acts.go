@@ -37,6 +37,7 @@ const (
 	actDriver
 	actClearLog
 	actWinRMSealed
+	actIdleDesktop
 	actRC4Login
 	actRoast
 	actNoPreAuth
@@ -96,6 +97,7 @@ var deeds = [actCount]deed{
 	actDriver:         {"T1547.012", Medium, "installed a printer driver", "プリンタードライバーを登録した", true},
 	actClearLog:       {"T1070.001", Medium, "cleared its event log", "イベントログを消去した", false},
 	actWinRMSealed:    {"T1021.006", Low, "opened a remote shell (WinRM over TLS)", "リモートシェル（TLS の WinRM）を開いた", true},
+	actIdleDesktop:    {"T1021.001", Low, "opened its remote desktop (RDP) again and again without ever typing", "リモートデスクトップ（RDP）を何度も開きながら、一度も入力しなかった", false},
 	actRC4Login:       {"T1550.002", Medium, "logged in with the old RC4 cipher only, as stolen password hashes are used", "盗まれたパスワードハッシュを使う場合のように、古い RC4 暗号だけでログインした", false},
 	actRoast:          {"T1558.003", Medium, "asked for many service tickets with the weak RC4 cipher", "弱い RC4 暗号のサービスチケットを多数要求した", false},
 	actNoPreAuth:      {"T1558.004", Medium, "asked for accounts that need no proof of the password", "パスワードの証明が不要なアカウントのチケットを要求した", false},

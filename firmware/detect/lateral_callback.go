@@ -16,11 +16,17 @@ const callbackTime = 10 * time.Second
 // Windows calls back for some services by itself: RPC, its dynamic ports
 // (RFC 6335 section 6) and SMB, which are left out.
 func (d *lateral) conn(e *flow.Conn) {
-	if e.Proto != protoTCP || e.MidStream || e.State != flow.ConnEstablished {
+	if e.Proto != protoTCP || e.MidStream {
 		return
 	}
 	port := e.Server.Port()
 	fromServer := e.SrcMAC == e.ServerMAC && !e.ServerMAC.IsZero()
+	if e.State == flow.ConnClosed && port == 3389 {
+		d.idleDesktop(e, fromServer)
+	}
+	if e.State != flow.ConnEstablished {
+		return
+	}
 	switch port {
 	case 3389:
 		d.fan(&e.Meta, e.Client, e.Server, fromServer, fanRDP)
@@ -45,6 +51,36 @@ func (d *lateral) conn(e *flow.Conn) {
 		return
 	}
 	d.did(&e.Meta, e.Server, e.Client, e.SrcMAC == e.ClientMAC && !e.ClientMAC.IsZero(), actCallback)
+}
+
+// A client's half of the opening of a remote desktop is about 2 kB (the sequence
+// of MS-RDPBCGR 1.3.1.1); a minute of a person's mouse adds more than one.
+// Windows cuts a desktop on which nobody logs on after two minutes.
+const (
+	idleBytes  = 3000
+	idleLeast  = time.Minute
+	idleWindow = time.Hour
+	idleTimes  = 3
+)
+
+// idleDesktop counts desktops that a program opened: nothing was typed, the
+// log-on screen was looked at for minutes. Exploits of RDP work so (BlueKeep,
+// EsteemedAudit), and so does a thin client that nobody uses, which is why it
+// is low.
+func (d *lateral) idleDesktop(e *flow.Conn, fromServer bool) {
+	if e.Sent == 0 || e.Received == 0 || e.Sent > idleBytes || e.Time.Sub(e.Start) < idleLeast {
+		return
+	}
+	p := d.trader(&e.Meta, e.Client, e.Server, fromServer)
+	if p == nil {
+		return
+	}
+	if e.Start.Sub(p.idleSince) > idleWindow {
+		p.idleSince, p.idle = e.Start, 0
+	}
+	if p.idle++; p.idle == idleTimes {
+		d.did(&e.Meta, e.Client, e.Server, fromServer, actIdleDesktop)
+	}
 }
 
 // shellSays are first words of command interpreters whose input and output are

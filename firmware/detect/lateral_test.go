@@ -474,6 +474,28 @@ func TestLateralCallback(t *testing.T) {
 	}
 }
 
+func TestLateralDesktopsThatNobodyUses(t *testing.T) {
+	desktop := func(a admin, sent uint64, lasting time.Duration) {
+		m, c, s := a.ends(2, 3389)
+		a.play(&flow.Conn{Meta: m, State: flow.ConnClosed, Prev: flow.ConnEstablished, Proto: 6, Client: c, Server: s,
+			ClientMAC: mac(1), ServerMAC: mac(2), Start: a.now.Add(-lasting), Sent: sent, Received: 49000})
+		a.now = a.now.Add(lasting)
+	}
+	o, a := watch(t)
+	for range 2 {
+		desktop(a, 2145, 2*time.Minute)
+	}
+	for range 9 {
+		desktop(a, 90000, 20*time.Minute) // somebody works
+		desktop(a, 1200, 4*time.Second)   // a check that the port is open
+	}
+	o.quiet()
+	for range 3 {
+		desktop(a, 2145, 2*time.Minute)
+	}
+	o.want(lateral, detect.Low)
+}
+
 func TestLateralShellsNameWhoCommands(t *testing.T) {
 	say := func(o *office, from int, client, server netip.AddrPort, fromServer bool, text string) {
 		o.play(&flow.Opaque{Meta: o.meta(mac(from)), Client: client, Server: server, FromServer: fromServer, Data: []byte(text)})
