@@ -117,6 +117,16 @@ func (e *Engine) Observe(ev flow.Event) []Finding {
 	return e.out
 }
 
+// Names lists the detectors by their contract names, in the order in which they
+// speak.
+func (e *Engine) Names() []string {
+	var out []string
+	for _, d := range e.list {
+		out = append(out, d.Name())
+	}
+	return out
+}
+
 // Stats reports what the detectors hold and what they forgot.
 func (e *Engine) Stats() Stats {
 	s := Stats{Evicted: map[string]uint64{}, Entries: map[string]int{}}

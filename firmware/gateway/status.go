@@ -129,16 +129,38 @@ func doing(i incident.Incident) detect.Text {
 		return detect.Text{EN: "Calls " + many.EN, JA: many.JA + "へ次々に接続"}
 	case "host_scan", "arp_scan":
 		return detect.Text{EN: "Probes " + many.EN, JA: many.JA + "を順に探索"}
-	case "port_scan":
-		return detect.Text{EN: "Tries many doors", JA: "機器の弱点を探索"}
-	case "arp_spoof":
-		return detect.Text{EN: "Poses as another", JA: "他の機器になりすまし"}
-	case "rogue_dhcp":
-		return detect.Text{EN: "Misleads the others", JA: "偽の設定を配布"}
-	case "decoy_touch":
-		return detect.Text{EN: "Touched a decoy", JA: "おとりに接触"}
+	}
+	if t, ok := briefs[strongest.Detector]; ok {
+		return t
 	}
 	return strongest.Title
+}
+
+// briefs is what a detector's finding means, in one line of the small screen.
+var briefs = map[string]detect.Text{
+	"port_scan":             {EN: "Tries many doors", JA: "機器の弱点を探索"},
+	"arp_spoof":             {EN: "Poses as another", JA: "他の機器になりすまし"},
+	"name_spoof":            {EN: "Poses as another", JA: "他の機器になりすまし"},
+	"mac_conflict":          {EN: "Address used twice", JA: "アドレスの二重使用"},
+	"rogue_dhcp":            {EN: "Misleads the others", JA: "偽の設定を配布"},
+	"rogue_ra":              {EN: "Misleads the others", JA: "偽の設定を配布"},
+	"decoy_touch":           {EN: "Touched a decoy", JA: "おとりに接触"},
+	"dns_tunnel":            {EN: "Hidden channel: DNS", JA: "DNSで隠れて通信"},
+	"dga":                   {EN: "Seeks its controller", JA: "指令の相手を探索"},
+	"beacon":                {EN: "Reports to a master", JA: "外部へ定期的に連絡"},
+	"c2_channel":            {EN: "Controlled remotely", JA: "外部から操られている"},
+	"exfiltration":          {EN: "Sends out much data", JA: "大量のデータを送信"},
+	"brute_force":           {EN: "Guesses passwords", JA: "パスワードを総当たり"},
+	"lateral_movement":      {EN: "Takes over others", JA: "他の機器に侵入"},
+	"smb_ransom":            {EN: "Encrypts shared files", JA: "共有ファイルを暗号化"},
+	"ioc_match":             {EN: "Met a known danger", JA: "危険な相手と通信"},
+	"tls_anomaly":           {EN: "Odd encrypted traffic", JA: "不自然な暗号通信"},
+	"cleartext_credentials": {EN: "Password unprotected", JA: "パスワードが丸見え"},
+	"new_asset":             {EN: "New on the network", JA: "初めて見る機器"},
+	"new_service":           {EN: "Offers a new service", JA: "新しいサービスを開始"},
+	"flood":                 {EN: "Floods the network", JA: "大量の通信を送信"},
+	"policy":                {EN: "Unsafe setting", JA: "安全でない設定"},
+	"eve":                   {EN: "Suricata alert", JA: "Suricataの警告"},
 }
 
 func deviceName(a asset.Asset) string {

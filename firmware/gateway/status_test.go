@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"golang.org/x/text/width"
@@ -40,7 +41,10 @@ func TestTheScreenOfAHeldDeviceSaysHowWellItIsHeld(t *testing.T) {
 
 // The small screen has room for about 20 narrow characters under the name.
 func TestWhatADeviceDoesFitsUnderItsName(t *testing.T) {
-	for _, detector := range []string{"worm", "host_scan", "arp_scan", "port_scan", "arp_spoof", "rogue_dhcp", "decoy_touch"} {
+	for _, detector := range append(NewPipeline(PipelineConfig{}).engine.Names(), "eve") {
+		if _, ok := briefs[detector]; !ok && !slices.Contains([]string{"worm", "host_scan", "arp_scan"}, detector) {
+			t.Errorf("%s has no brief", detector)
+		}
 		text := doing(incident.Incident{Findings: []incident.Observation{
 			{Detector: "other", Weight: 1, Title: detect.Text{EN: "weaker", JA: "弱い"}},
 			{Detector: detector, Weight: 2, PeerCount: 224},
