@@ -17,7 +17,7 @@ type TLSHello struct {
 	SNI            string
 	ALPN           []string
 	JA3            string // 32 hex digits; JA3S when FromServer
-	JA4            string // FoxIO JA4; JA4S when FromServer
+	JA4            string // FoxIO JA4; empty when FromServer: the licence of JA4S forbids to sell it
 }
 
 // TLSCert is the leaf of a server's Certificate message, as TLS 1.2 and older

@@ -114,6 +114,22 @@ func TestJA4OfThePublishedExample(t *testing.T) {
 	}
 }
 
+// The vector is sigalg-grease.pcapng of FoxIO's test data, from its raw form.
+func TestJA4LeavesGREASEOutOfSignatureAlgorithms(t *testing.T) {
+	h := chrome()
+	h.suites = []uint16{0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014, 0x9c, 0x9d, 0x2f, 0x35}
+	h.extensions = h.extensions[:0:0]
+	for _, kind := range []uint16{0xfe0d, 0x17, 0x33, 0x44cd, 0xff01, 0x23, 0xca34, 0x2d, 0, 5, 0x1b, 0x12} {
+		h.extensions = append(h.extensions, extension{kind, nil})
+	}
+	h.extensions = append(h.extensions, extension{extALPN, protocols("h2", "http/1.1")}, extension{extGroups, list16(0x1d)},
+		extension{extPointFormats, []byte{1, 0}}, extension{extSupportedVersions, []byte{4, 3, 4, 3, 3}},
+		extension{extSignatures, list16(0x3a3a, 0x0904, 0x0905, 0x0906, 0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601)})
+	if got, want := readPrint(t, h).JA4, "t13d1517h2_8daaf6152771_cb7bf5808d99"; got != want {
+		t.Errorf("JA4 %s, want %s", got, want)
+	}
+}
+
 // The strings and digests are the examples of the project's README
 // (github.com/salesforce/ja3).
 func TestJA3OfThePublishedExamples(t *testing.T) {
