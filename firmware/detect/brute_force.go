@@ -35,9 +35,8 @@ import (
 //
 // Limits. What cannot be read is never high: automation that opens more than
 // one short SSH session a minute, all of them slow, looks the same. One try a
-// minute and less by shape is not seen, nor is a log-in screen inside an RDP
-// session, nor what a web form was answered. T1110.004 cannot be told from T1110.003:
-// secrets are never kept.
+// minute and less by shape is not seen, nor what a web form was answered.
+// T1110.004 cannot be told from T1110.003: secrets are never kept.
 type bruteForce struct {
 	net     *network
 	tab     *table[guessKey, guesses]

@@ -13,6 +13,9 @@ type shape struct {
 	// Payload of a connection that got as far as a log-in, and of one that got
 	// no further. Bounds, not averages: they come from the protocol.
 	least, most uint64
+	// brief: a connection that was over this soon was no session, whatever it
+	// carried.
+	brief time.Duration
 	// grace is how long a server lets an unauthenticated client stay.
 	grace time.Duration
 	// delayed: servers answer a wrong password late, as PAM does.
@@ -31,7 +34,9 @@ var (
 	// MS-RDPBCGR 1.3.1.1 with network level authentication: X.224, TLS with the
 	// server's certificate, three CredSSP messages. A session sends at once a
 	// desktop, hundreds of kilobytes. What stops at X.224 is a health check.
-	shapeRDP = shape{name: "rdp", least: 500, most: 10000, grace: 120 * time.Second, limit: Medium}
+	// Without it every guess is shown the log-in screen; nobody opens a desktop
+	// for 20 s, and again, at the rate that is tested for.
+	shapeRDP = shape{name: "rdp", least: 500, most: 10000, brief: 20 * time.Second, grace: 120 * time.Second, limit: Medium}
 	// A mail or directory service inside TLS. A poll that finds nothing new is
 	// hardly longer than a refusal: never more than a hint.
 	shapeTLS = shape{least: 400, most: 8000, grace: 60 * time.Second, limit: Low}
@@ -99,8 +104,11 @@ const (
 )
 
 func (s *shape) kind(c *flow.Conn) tryKind {
+	took := c.Time.Sub(c.Start)
 	switch {
-	case c.Sent > s.most || c.Received > s.most || c.Time.Sub(c.Start) > s.grace:
+	case took < s.brief && c.Sent >= s.least:
+		return aTry
+	case c.Sent > s.most || c.Received > s.most || took > s.grace:
 		return aSession
 	case c.Sent < s.least || c.Received < s.least/2:
 		return noTry

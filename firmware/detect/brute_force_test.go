@@ -314,6 +314,12 @@ func TestBruteForceKnowsRefusedDesktopsByShape(t *testing.T) {
 	}
 	o.want("brute_force", detect.Medium)
 
+	screen := newOffice(t, detect.Config{}) // each guess is shown the log-in screen
+	for range 15 {
+		screen.session(ip(10), ip(20), 3389, 8*time.Second, 9000, 120000)
+	}
+	screen.want("brute_force", detect.Medium)
+
 	desk := newOffice(t, detect.Config{})
 	for range 30 {
 		desk.session(ip(10), ip(20), 3389, 2*time.Hour, 2e6, 90e6)
