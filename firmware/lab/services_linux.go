@@ -285,6 +285,9 @@ func selfSigned(name string) (tls.Certificate, *x509.CertPool, error) {
 // account it serves its guests under that one.
 const nobody = 65534
 
+//
+// Encryption is off, as shares of Windows come: what is written to them can be
+// read on the wire, as on most offices' networks.
 const smbConf = `[global]
 	workgroup = OFFICE
 	netbios name = %[4]s
@@ -297,6 +300,7 @@ const smbConf = `[global]
 	load printers = no
 	printcap name = /dev/null
 	disable spoolss = yes
+	server smb encrypt = off
 	pid directory = %[1]s
 	lock directory = %[1]s
 	state directory = %[1]s
