@@ -64,10 +64,11 @@ func (b ber) length() (head int, n int64, ok bool) {
 }
 
 // next takes one element. A value that is cut short is returned as far as it
-// is there.
+// is there; behind what is no element nothing can be read, and nothing is left.
 func (b *ber) next() (tag byte, value ber, ok bool) {
 	head, n, ok := b.length()
 	if !ok {
+		*b = nil
 		return 0, nil, false
 	}
 	tag = (*b)[0]

@@ -96,6 +96,17 @@ func TestDeepAndLongFiltersAreCut(t *testing.T) {
 	}
 }
 
+func TestAFilterWithWhatIsNoElementEnds(t *testing.T) {
+	for _, junk := range [][]byte{{4}, {4, 0x80}, {4, 0x85, 1}, {0x1f, 1, 1}, {4, 0xff}} {
+		w := newWire(389)
+		w.say(0, ldapSearchMsg(1, "", der(0xa0, equals("a", "b"), junk)))
+		w.say(0, ldapSearchMsg(2, "", equals("c", "d")))
+		if len(w.seen) != 2 || w.seen[1] != `ldap 3 "" scope=2 (c=d) []` {
+			t.Errorf("% x: saw %q", junk, w.seen)
+		}
+	}
+}
+
 // TestLengthsAsActiveDirectoryWritesThem: four bytes where one would do.
 func TestLengthsAsActiveDirectoryWritesThem(t *testing.T) {
 	long := func(b []byte) []byte { // the same element with a long length
