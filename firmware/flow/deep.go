@@ -235,10 +235,7 @@ func (t *Tracker) tcpPayload(c *conn, dir int, emit func(Event)) {
 	data := h.Payload
 	if first := c.isn[dir] + 1 + c.shift[dir]; c.stream[dir] != 0 || h.Seq != first {
 		if c.stream[dir] == 0 {
-			if c.stream[dir] = t.streams.take(first); c.stream[dir] == 0 {
-				t.giveUp(c, dir, true)
-				return
-			}
+			t.takeStream(c, dir, first)
 		}
 		s := &t.streams.slot[c.stream[dir]]
 		s.limit = size
@@ -254,11 +251,7 @@ func (t *Tracker) tcpPayload(c *conn, dir int, emit func(Event)) {
 		return
 	}
 	if c.stream[dir] == 0 { // the first segment, and not enough
-		if c.stream[dir] = t.streams.take(h.Seq); c.stream[dir] == 0 {
-			t.giveUp(c, dir, true)
-			return
-		}
-		t.streams.slot[c.stream[dir]].add(h.Seq, data)
+		t.takeStream(c, dir, h.Seq).add(h.Seq, data)
 	}
 	if len(t.streams.slot[c.stream[dir]].head()) == size {
 		t.giveUp(c, dir, true)

@@ -183,7 +183,7 @@ func TestReassemblySlotsAreBoundedAndComeBack(t *testing.T) {
 	if got := track.Stats().DeepSkipped; got != more {
 		t.Errorf("%d heads went unread, want %d", got, more)
 	}
-	for port := uint16(1000); port < 1000+streamSlots; port++ {
+	for port := uint16(1000); port < 1000+streamSlots+more; port++ {
 		send(port, FlagRST, 0, nil, 4)
 	}
 	for range streamSlots {

@@ -3,8 +3,8 @@ package flow
 const (
 	// dialogueSlots bounds the connections that are read past their first
 	// bytes at one time. Log-ins and plain HTTP are a small part of what an
-	// office has open; when all slots are taken, further ones go unread, and
-	// that is counted.
+	// office has open; when all slots are taken, the next one goes to the cost
+	// of one that is silent, and that is counted.
 	dialogueSlots = 4096
 
 	// dialogueSegments is how many payload segments of a direction are read:
@@ -26,13 +26,26 @@ type dialogue struct {
 	lost   [2]bool   // bytes are missing before the present segment
 	state  any       // the reader's own, bounded by it; nil at first
 	free   uint32    // free list
+	owner  *conn     // table slots never move
 }
 
 // dialogues is a pool; slots keep their place, so that a pointer stays good
-// until the connection ends.
+// until the connection ends. When it is used up, a connection that has been
+// silent gives way, as in streams.
 type dialogues struct {
 	slot []*dialogue // index 0 is never used
 	free uint32
+	hand int
+}
+
+func (s *dialogues) victim() (oldest *conn) {
+	for range victimsSeen {
+		s.hand = s.hand%(len(s.slot)-1) + 1
+		if v := s.slot[s.hand].owner; oldest == nil || v.last < oldest.last {
+			oldest = v
+		}
+	}
+	return oldest
 }
 
 func (s *dialogues) take() uint32 {
@@ -65,15 +78,16 @@ func (s *dialogues) release(c *conn) {
 	}
 }
 
-// dialogueOf returns the connection's dialogue, a new one if it has none, or
-// nil when there is no slot.
+// dialogueOf returns the connection's dialogue, a new one if it has none.
 func (t *Tracker) dialogueOf(c *conn) *dialogue {
 	if c.dialogue == 0 {
 		if c.dialogue = t.dialogues.take(); c.dialogue == 0 {
-			return nil
+			t.stats.DeepSkipped++
+			t.hangUp(t.dialogues.victim())
+			c.dialogue = t.dialogues.take()
 		}
 		d := t.dialogues.slot[c.dialogue]
-		d.left = [2]uint16{dialogueSegments, dialogueSegments}
+		d.owner, d.left = c, [2]uint16{dialogueSegments, dialogueSegments}
 	}
 	return t.dialogues.slot[c.dialogue]
 }
@@ -83,10 +97,6 @@ func (t *Tracker) dialogueOf(c *conn) *dialogue {
 // protocols where either side may speak first.
 func (t *Tracker) converse(c *conn, dir int, data []byte, emit func(Event)) {
 	d := t.dialogueOf(c)
-	if d == nil {
-		t.giveUp(c, dir, true)
-		return
-	}
 	d.next[dir], d.synced[dir] = t.headStart(c, dir)+uint32(len(data)), true
 	t.streams.release(c)
 	c.app[1-dir] = c.app[dir]

@@ -45,12 +45,37 @@ func TestDialogueSlotsAreBoundedAndComeBack(t *testing.T) {
 	if got := track.Stats().DeepSkipped; got != more {
 		t.Errorf("%d dialogues went unread, want %d", got, more)
 	}
-	for n := range dialogueSlots {
+	for n := range dialogueSlots + more {
 		send(n, FlagRST, 0, nil, 1)
 	}
 	for range dialogueSlots {
 		if track.dialogues.take() == 0 {
 			t.Fatal("a closed connection keeps its dialogue")
 		}
+	}
+}
+
+// Whoever holds every slot, and says nothing more, hides nobody's log-in.
+func TestAFullPoolTakesBackWhatIsSilent(t *testing.T) {
+	k := newTalker(21)
+	web(k, "<220 x\r\n")
+	for i := range uint16(dialogueSlots + 100) {
+		ip := flowtest.IP{Src: hostB, Dst: hostA, Proto: ProtoTCP}
+		syn := flowtest.Segment{SrcPort: 1024 + i, DstPort: 80, Seq: 9, Flags: FlagSYN}
+		k.frame(ether.Frame(0x0800, ip.Packet(syn.Bytes(nil))))
+		back := flowtest.Segment{SrcPort: 80, DstPort: 1024 + i, Seq: 9, Flags: FlagSYN | FlagACK}
+		k.frame(ether.Frame(0x0800, flowtest.IP{Src: hostA, Dst: hostB, Proto: ProtoTCP}.Packet(back.Bytes(nil))))
+		get := flowtest.Segment{SrcPort: 1024 + i, DstPort: 80, Seq: 10, Flags: FlagACK}
+		k.frame(ether.Frame(0x0800, ip.Packet(get.Bytes([]byte("GET / HTTP/1.1\r\n")))))
+		k.tcp(0, FlagACK, 100+uint32(i), []byte("x")) // stays in use
+	}
+	k.seen = nil
+	seq := uint32(100 + dialogueSlots + 100)
+	k.tcp(0, FlagACK, seq, []byte("\r\n"))
+	if d := k.track.table.at(1).dialogue; d == 0 {
+		t.Fatal("a dialogue in use was taken for a silent one")
+	}
+	if s := k.track.Stats(); s.DeepSkipped < 101 {
+		t.Errorf("%d given up, want those that gave way too", s.DeepSkipped)
 	}
 }

@@ -96,7 +96,7 @@ func (t *Tracker) http(c *conn, d *dialogue, dir int, data []byte, emit func(Eve
 			return
 		}
 		if n == 0 {
-			t.httpKeep(c, s, dir, data)
+			t.httpKeep(c, dir, data)
 			return
 		}
 		t.streams.give(c, dir)
@@ -113,17 +113,12 @@ func (t *Tracker) http(c *conn, d *dialogue, dir int, data []byte, emit func(Eve
 }
 
 // httpKeep stores the beginning of a head until the rest of it comes.
-func (t *Tracker) httpKeep(c *conn, s *httpState, dir int, data []byte) {
+func (t *Tracker) httpKeep(c *conn, dir int, data []byte) {
 	if c.stream[dir] != 0 {
 		return
 	}
-	if c.stream[dir] = t.streams.take(0); c.stream[dir] == 0 {
-		t.stats.DeepSkipped++
-		s.unsure[dir] = true
-		return
-	}
 	c.tries[dir] = 1
-	t.streams.slot[c.stream[dir]].add(0, data)
+	t.takeStream(c, dir, 0).add(0, data)
 }
 
 // httpNext reads the message that data begins with and says how many bytes it

@@ -18,14 +18,48 @@ type stream struct {
 	limit int // bytes that may be kept
 	buf   []byte
 	next  uint32 // free list
+	owner *conn  // table slots never move
+	dir   int
 }
 
-// streams is a fixed pool. When it is used up, heads that are split over
-// several segments go unread, and that is counted.
+// streams is a fixed pool. When it is used up, the head that has waited
+// longest among some gives way: who opens connections only to fill the pool
+// must not blind us to everybody else.
 type streams struct {
 	slot [streamSlots + 1]stream
 	used uint32
 	free uint32
+	hand uint32
+}
+
+// victimsSeen is how many slots of a full pool are looked at for the one to
+// take back, in turn.
+const victimsSeen = 16
+
+// takeStream gives a direction a reassembly slot.
+func (t *Tracker) takeStream(c *conn, dir int, base uint32) *stream {
+	i := t.streams.take(base)
+	if i == 0 {
+		v := t.streams.victim()
+		t.giveUp(v.owner, v.dir, true)
+		i = t.streams.take(base)
+	}
+	s := &t.streams.slot[i]
+	s.owner, s.dir = c, dir
+	c.stream[dir] = i
+	return s
+}
+
+// victim is the slot, of those looked at, whose connection has been silent
+// longest.
+func (s *streams) victim() (oldest *stream) {
+	for range victimsSeen {
+		s.hand = s.hand%s.used + 1
+		if v := &s.slot[s.hand]; oldest == nil || v.owner.last < oldest.owner.last {
+			oldest = v
+		}
+	}
+	return oldest
 }
 
 func (s *streams) take(base uint32) uint32 {
