@@ -17,6 +17,11 @@ import (
 //     such port is what lets the threshold be 5 instead of the paper's 10;
 //   - a miss is forgotten each minute, so that a few dead shortcuts, retried
 //     over the day, never add up;
+//   - a first contact counts as a miss when it is tried, and is taken back when
+//     it is answered, as in the paper's section 4.2: but only for services
+//     that no office calls in the internet (neverOutside). For the others, and
+//     inside, a burst of good calls may be on its way: their miss counts when
+//     it is known;
 //   - on the office's own segment a dead address shows as an ARP question
 //     without answer, never as a SYN: those count for the service that the
 //     same host contacts in the same minutes, once two contacts named it.
@@ -85,6 +90,16 @@ func remoteControl(port uint16) bool {
 	return false
 }
 
+// neverOutside names services that an office does not call in the internet:
+// SMB and RPC, which providers filter, and the ports of Mirai and its heirs.
+func neverOutside(port uint16) bool {
+	switch port {
+	case 23, 135, 139, 445, 2323, 5555, 7547, 9527, 37215, 52869:
+		return true
+	}
+	return false
+}
+
 func newWorm(n *network) *worm {
 	return &worm{net: n, tab: newTable[source, outbreak](n.MaxHosts, sweepBudget)}
 }
@@ -93,8 +108,12 @@ func (d *worm) Name() string      { return "worm" }
 func (d *worm) size() int         { return d.tab.size() }
 func (d *worm) evictions() uint64 { return d.tab.evicted }
 
-func (d *worm) Observe(flow.Event) []Finding {
+func (d *worm) Observe(ev flow.Event) []Finding {
 	d.out = d.out[:0]
+	if c, ok := ev.(*flow.Conn); ok && c.State == flow.ConnAttempt {
+		d.attempt(c)
+		return d.out
+	}
 	for _, a := range d.net.asked {
 		if !a.known && !a.router {
 			d.silent(a)
@@ -105,6 +124,19 @@ func (d *worm) Observe(flow.Event) []Finding {
 		d.contact(c)
 	}
 	return d.out
+}
+
+// attempt counts a call to the internet before its outcome is known.
+func (d *worm) attempt(e *flow.Conn) {
+	to := e.Server.Addr()
+	if e.Proto != protoTCP || !neverOutside(e.Server.Port()) || e.Multicast || e.MidStream || e.Out || d.net.onLAN(to) || !d.net.onLAN(e.Client.Addr()) {
+		return
+	}
+	src := d.net.source(e.ClientMAC, e.Client.Addr())
+	if d.net.own(e.ClientMAC, e.Client.Addr()) || d.net.router(src.mac) || to.IsUnspecified() {
+		return
+	}
+	d.contact(contact{src: src, mac: e.ClientMAC, from: e.Client.Addr(), to: to, port: e.Server.Port(), proto: protoTCP, at: e.Time, start: e.Start})
 }
 
 func (d *worm) contact(c contact) {
@@ -198,9 +230,9 @@ func (d *worm) finding(k source, o *outbreak, s *spread, port uint16, from netip
 			JA: fmt.Sprintf("%s が %s でワームのように広がろうとしています", h.label(), svc),
 		},
 		Explain: Text{
-			EN: fmt.Sprintf("Within %s, %s called %s different devices, all for the same service %s; %d of them did not answer or refused.",
+			EN: fmt.Sprintf("Within %s, %s called %s different devices, all for the same service %s; %d of them have not answered, or refused.",
 				tEN, h.label(), nEN, svc, misses),
-			JA: fmt.Sprintf("%s が %s の間に、同じサービス %s を求めて %s 台の異なる機器へ接続を試みました。うち %d 台は応答がないか、接続を拒否しました。",
+			JA: fmt.Sprintf("%s が %s の間に、同じサービス %s を求めて %s 台の異なる機器へ接続を試みました。うち %d 台は応答していないか、接続を拒否しました。",
 				h.label(), tJA, svc, nJA, misses),
 		},
 	}
