@@ -147,8 +147,8 @@ func (t *Tracker) pduFeed(c *conn, p *pduConn, dir int, data []byte, emit func(E
 			data = data[n:]
 			continue
 		}
-		src := data
-		if len(f.buf) > 0 {
+		src, kept := data, len(f.buf) > 0
+		if kept {
 			src = f.buf
 		}
 		size, head := t.pduMeasure(c, p, dir, src)
@@ -158,9 +158,7 @@ func (t *Tracker) pduFeed(c *conn, p *pduConn, dir int, data []byte, emit func(E
 		case len(src) >= head:
 			t.pduMessage(c, p, dir, src[:head], size, emit)
 			ready = false
-			if len(f.buf) > 0 {
-				f.buf = f.buf[:0]
-			} else {
+			if f.buf = f.buf[:0]; !kept {
 				data = data[head:]
 			}
 		default:

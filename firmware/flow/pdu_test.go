@@ -249,6 +249,17 @@ func TestAConnectionWhoseBeginningWasNotSeenIsRead(t *testing.T) {
 	w.want(t, "smb2 echo", "smb2 echo answer")
 }
 
+func TestAMalformedMessageInPiecesEndsReadingUntilTheNextStart(t *testing.T) {
+	bad := overTCP([]byte{0x6a, 3, 1, 2, 3})
+	w := newWire(88)
+	w.say(0, overTCP(krbErrorMsg(6)))
+	w.seen = nil
+	w.send(0, FlagACK, bad[:7])
+	w.send(0, FlagACK, bad[7:])
+	w.send(0, FlagACK, overTCP(krbErrorMsg(25)))
+	w.want(t, "malformed kerberos: no message of RFC 4120", "krb 30 @OFFICE.LAN krbtgt/OFFICE.LAN etype=0[] pre=false error=25")
+}
+
 func TestWhatIsRememberedIsBoundedAndComesBack(t *testing.T) {
 	w := newWire(445)
 	for i := range uint64(3000) {
