@@ -250,7 +250,10 @@ func (g *guesses) answered(service string) Confidence {
 	fast := g.streak >= row
 	many := g.dead.len() >= firstSay && g.names.decided() && g.failures.n >= strikes
 	list := many && g.streak >= strikes
+	relay := g.good.len() >= firstSay // a mail server asks the directory what strangers ask of it
 	switch {
+	case relay && many, relay && fast:
+		return Medium
 	case list && g.dead.len() >= max(strikes, 3*g.good.len()), list && g.inside != "":
 		return High
 	case many, fast:

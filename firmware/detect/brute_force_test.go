@@ -164,6 +164,18 @@ func TestBruteForceIsNotSureOfWhoeverLogsInForMany(t *testing.T) {
 	o.quiet()
 }
 
+// Strangers guess at a mail server, which passes every guess to the directory.
+func TestBruteForceIsNotSureOfWhoeverPassesGuessesOn(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range 60 {
+		o.login(ip(10), ip(20), "ldap", 389, fmt.Sprintf("user%d", i%8), let, 10*time.Millisecond)
+	}
+	for i := range 300 {
+		o.login(ip(10), ip(20), "ldap", 389, fmt.Sprintf("guess%d", i), refused, 10*time.Millisecond)
+	}
+	o.want("brute_force", detect.Medium)
+}
+
 // Shares are tried as a guest before a name is asked for: that neither speaks
 // for a guesser nor pays for one.
 func TestBruteForceLeavesGuestsOut(t *testing.T) {
