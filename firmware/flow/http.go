@@ -286,7 +286,7 @@ func readHTTP(b []byte, e *HTTP, m *httpMessage) *Error {
 	if at < 0 {
 		return errHTTP
 	}
-	target, version := target[:at], target[at+1:]
+	target, version := bytes.TrimSpace(target[:at]), target[at+1:]
 	switch {
 	case bytes.HasPrefix(version, []byte("RTSP/")), bytes.HasPrefix(version, []byte("SIP/")):
 		return errNoHTTP
@@ -336,7 +336,7 @@ func readHTTPReply(b []byte, e *HTTPReply, m *httpMessage) *Error {
 	}
 	version, status, _ := bytes.Cut(bytes.TrimRight(line, "\r"), []byte{' '})
 	code, err := strconv.Atoi(string(status[:min(len(status), 3)]))
-	if !bytes.HasPrefix(version, []byte("HTTP/1.")) || err != nil || code < 100 || code > 999 {
+	if !bytes.HasPrefix(version, []byte("HTTP/")) || err != nil || code < 100 || code > 999 {
 		return errHTTP
 	}
 	e.Status = code

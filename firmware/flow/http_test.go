@@ -79,6 +79,23 @@ func TestLookupsInAnyHeaderFieldAreShown(t *testing.T) {
 	}
 }
 
+func TestWhoAsksIsTheClientWhateverThePorts(t *testing.T) {
+	for _, first := range []int{0, 1} {
+		k := &talker{track: New(Config{}), port: 50000} // above the client's
+		var clients []uint16
+		k.hook = func(ev Event) {
+			if e, ok := ev.(*Conn); ok && e.State == ConnEstablished {
+				clients = append(clients, e.Client.Port())
+			}
+		}
+		lines := []string{get("/1"), "<HTTP/1.1 204 No\r\n\r\n"}
+		web(k, lines[first:]...)
+		if len(clients) != 1 || clients[0] != 40000 || len(k.seen) != 2-first {
+			t.Errorf("clients %v, saw %q", clients, k.seen)
+		}
+	}
+}
+
 func TestTheRequestsOfOneConnectionAreBounded(t *testing.T) {
 	k := newTalker(80)
 	var lines []string

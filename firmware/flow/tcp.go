@@ -114,7 +114,7 @@ func (t *Tracker) tcpOpen(k *key, srcIsA bool, emit func(Event)) {
 		c.isn[0], c.isn[1] = h.Ack-1, h.Seq
 		dir = 1
 	default:
-		client := senderIsClient(h.SrcPort, h.DstPort)
+		client := senderIsClient(h.SrcPort, h.DstPort, h.Payload)
 		i, c = t.open(k, srcIsA, client, ConnEstablished, emit)
 		if !client {
 			dir = 1
@@ -129,6 +129,18 @@ func (t *Tracker) tcpOpen(k *key, srcIsA bool, emit func(Event)) {
 	}
 }
 
-// senderIsClient guesses from the ports of a connection whose opening was not
-// seen: the lower port serves. Equal ports say nothing; then the sender is.
-func senderIsClient(src, dst uint16) bool { return src >= dst }
+// senderIsClient guesses who opened a connection whose opening was not seen: by
+// what is said when that tells, else the lower port serves. Equal ports say
+// nothing; then the sender is.
+func senderIsClient(src, dst uint16, b []byte) bool {
+	switch {
+	case len(b) < 6:
+	case b[0] == 0x16 && b[1] == 3 && b[5] <= 2: // a TLS hello, of the client or the server
+		return b[5] == 1
+	case b[0] >= 'A' && b[0] <= 'Z' && sniffHTTP(b) == appHTTP:
+		return true
+	case string(b[:5]) == "HTTP/":
+		return false
+	}
+	return src >= dst
+}
