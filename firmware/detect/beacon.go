@@ -162,26 +162,24 @@ func (d *beacon) Observe(ev flow.Event) []Finding {
 
 // watched says whether exchanges of client with server are judged: a device of
 // the office calls, and not what every device calls all day. Two addresses
-// outside are an office with public addresses, in a capture by others.
-func (d *beacon) watched(mac flow.MAC, client netip.Addr, serverMAC flow.MAC, server netip.AddrPort, proto uint8) bool {
+// outside are an office with public addresses, in a capture by others. It is
+// asked for every connection and burst, so who the two are is asked in judge.
+func (d *beacon) watched(client netip.Addr, server netip.AddrPort, proto uint8) bool {
 	to := server.Addr()
 	if regularService(proto, server.Port()) || to.IsMulticast() || to.IsLinkLocalUnicast() || to.IsLoopback() {
 		return false
 	}
-	inside := d.net.onLAN(to)
-	if !d.net.onLAN(client) && inside || d.net.own(mac, client) {
-		return false
-	}
-	return !inside || !d.infrastructure(serverMAC, to) && !d.places.announced(server)
+	return d.net.onLAN(client) || !d.net.onLAN(to)
 }
 
 // infrastructure is what all devices of an office call by the clock.
-func (d *beacon) infrastructure(mac flow.MAC, a netip.Addr) bool {
-	if r := d.net.role(mac, a); r.Holds && (r.Gateway || r.Router) || slices.Contains(d.net.Gateway, a) {
-		return true
+func (n *network) infrastructure(a netip.Addr) bool {
+	if !n.onLAN(a) {
+		return false
 	}
-	dev, ok := d.net.byAddr(a)
-	return ok && (dev.Kind == asset.KindPrinter || dev.Kind == asset.KindNetwork)
+	dev, ok := n.byAddr(a)
+	return slices.Contains(n.Gateway, a) ||
+		ok && (dev.Gateway || dev.Router || dev.Kind == asset.KindPrinter || dev.Kind == asset.KindNetwork)
 }
 
 // regularService names services that repeat by their nature, from their
@@ -200,10 +198,10 @@ func regularService(proto uint8, port uint16) bool {
 }
 
 func (d *beacon) conn(c *flow.Conn) {
-	if c.Multicast || c.MidStream || c.State == flow.ConnAttempt || !d.watched(c.ClientMAC, c.Client.Addr(), c.ServerMAC, c.Server, c.Proto) {
+	if !d.net.isContact && c.State != flow.ConnClosed || c.Multicast || c.MidStream || !d.watched(c.Client.Addr(), c.Server, c.Proto) {
 		return
 	}
-	k := serviceSeries{src: d.net.source(c.ClientMAC, c.Client.Addr()), to: c.Server, proto: c.Proto}
+	k := serviceSeries{src: d.net.contact.src, to: c.Server, proto: c.Proto}
 	switch c.State {
 	case flow.ConnEstablished:
 		b := d.begin(d.live, k, c.ClientMAC, c.Client.Addr())
@@ -219,6 +217,7 @@ func (d *beacon) conn(c *flow.Conn) {
 			d.judge(k, b, c.Time)
 		}
 	case flow.ConnClosed:
+		k.src = d.net.source(c.ClientMAC, c.Client.Addr())
 		if b := d.live.peek(k); b != nil {
 			b.add(b.more(c.ID, c.Sent))
 		}
@@ -244,7 +243,7 @@ func (b *beat) more(id, sent uint64) uint64 {
 // activity takes a burst after a pause. Bursts of the server are a series of
 // their own, or an answer that takes its time would blur the client's.
 func (d *beacon) activity(e *flow.Activity) {
-	if e.Multicast || e.Idle < mergeGap || !d.watched(e.ClientMAC, e.Client.Addr(), e.ServerMAC, e.Server, e.Proto) {
+	if e.Multicast || e.Idle < mergeGap || !d.watched(e.Client.Addr(), e.Server, e.Proto) {
 		return
 	}
 	k := serviceSeries{d.net.source(e.ClientMAC, e.Client.Addr()), e.Server, e.Proto, e.FromServer}
@@ -280,7 +279,7 @@ func (d *beacon) hello(e *flow.TLSHello) {
 	}
 	src, mac := d.net.client(&e.Meta, e.Client.Addr(), false)
 	k := serviceSeries{src: src, to: e.Server, proto: proto}
-	if e.QUIC && d.watched(mac, e.Client.Addr(), e.DstMAC, e.Server, proto) { // it says hello in its first packet
+	if e.QUIC && d.watched(e.Client.Addr(), e.Server, proto) { // it says hello in its first packet
 		d.begin(d.live, k, mac, e.Client.Addr())
 	}
 	d.see(k, a)
@@ -304,7 +303,7 @@ func (d *beacon) see(k serviceSeries, a app) {
 
 // name follows a destination by the name that it was called by.
 func (d *beacon) name(m *flow.Meta, client, server netip.AddrPort, name string) {
-	if name == "" || isAddr(name) || !d.watched(m.SrcMAC, client.Addr(), m.DstMAC, server, protoTCP) {
+	if name == "" || isAddr(name) || !d.watched(client.Addr(), server, protoTCP) {
 		return
 	}
 	src, mac := d.net.client(m, client.Addr(), false)
@@ -330,6 +329,9 @@ func (d *beacon) judge(k serviceSeries, b *beat, now time.Time) {
 	}
 	c := b.read()
 	if c.odds < sureOdds || b.unread() || !d.places.alone(k.src, k.to.Addr()) {
+		return
+	}
+	if d.net.own(b.mac, b.from) || d.net.infrastructure(k.to.Addr()) || d.places.announced(k.to) {
 		return
 	}
 	label := d.places.name(k.to.Addr())

@@ -17,8 +17,8 @@ import (
 // and c2_raw.go for each model.
 //
 // Confidence: high only for what no honest program sends: a shell prompt by
-// the side that opened the connection, a program behind a length in memory
-// layout, code loaded by a directory look-up. Everything that is weighed is
+// the side that opened the connection, the banner of a shell without terminal,
+// code loaded by a directory look-up. Everything that is weighed is
 // medium at most: sums of log-likelihood ratios over a prior of one in a
 // hundred, low from 5 %, medium from one half.
 //

@@ -1,12 +1,12 @@
 package detect
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"strings"
 	"time"
 
-	"sekisho/firmware/asset"
 	"sekisho/firmware/flow"
 )
 
@@ -86,17 +86,9 @@ func (d *c2Channel) request(e *flow.HTTP) {
 	d.handsIn(t, src, mac, e)
 }
 
-// outward: towards the outside, or between hosts of the office of which the
-// server is no infrastructure.
+// outward: towards the outside, or between hosts of the office.
 func (d *c2Channel) outward(client, server netip.Addr) bool {
-	if !d.net.onLAN(server) {
-		return !server.IsLoopback()
-	}
-	if server.IsMulticast() || !d.net.onLAN(client) || d.net.own(flow.MAC{}, server) {
-		return false
-	}
-	dev, ok := d.net.byAddr(server)
-	return !ok || !dev.Gateway && !dev.Router && dev.Kind != asset.KindPrinter && dev.Kind != asset.KindNetwork
+	return !server.IsMulticast() && !server.IsLoopback() && (d.net.onLAN(client) || !d.net.onLAN(server))
 }
 
 func (t *talk) note(e *flow.HTTP, bare bool) {
@@ -276,7 +268,7 @@ func (d *c2Channel) polls(t *talk, src source, mac flow.MAC, e *flow.HTTP) {
 		r.add(nats, "it had fetched a program from there", "そこからプログラムを取得しています")
 	}
 	p, conf := weigh(r.sum)
-	if conf == "" {
+	if conf == "" || d.net.infrastructure(e.Server.Addr()) {
 		return
 	}
 	tEN, tJA := span(e.Time.Sub(t.first))
@@ -311,7 +303,7 @@ func (d *c2Channel) hello(e *flow.TLSHello, src source, mac flow.MAC) {
 	t.hellos++
 	over := e.Time.Sub(t.first)
 	if t.hellos < hellosNeeded || 10*t.together > t.hellos || over < retrying || over > time.Duration(t.hellos)*10*time.Second ||
-		!d.places.alone(src, e.Server.Addr()) {
+		!d.places.alone(src, e.Server.Addr()) || d.net.infrastructure(e.Server.Addr()) {
 		return
 	}
 	r := reasons{sum: priorC2 + noServerName + hasty}
@@ -378,7 +370,11 @@ func (d *c2Channel) program(t *talk, src source, mac flow.MAC, e *flow.HTTPReply
 	d.places.load(src, e.Server, kind, sure, e.Time)
 	if kind == "Java" && !t.agent {
 		if l := d.jndi.peek(src); l != nil && l.asked.IsValid() && e.Time.Sub(l.askedAt) <= lookupWithin {
-			d.loaded(src, mac, e.Client.Addr(), l, High, e.Time, e.Server)
+			conf := Medium
+			if l.told.IsValid() && e.Time.Sub(l.toldAt) <= lookupWithin || t.bare && l.asked.Addr() == e.Server.Addr() {
+				conf = High // it was told to, or one nameless host is directory and code store: a tool for that purpose
+			}
+			d.loaded(src, mac, e.Client.Addr(), l, conf, e.Time, e.Server)
 			return
 		}
 	}
@@ -480,7 +476,7 @@ func (d *c2Channel) callsBack(src source, mac flow.MAC, from netip.Addr, to neti
 // injected remembers who sent a look-up to whom, and reports a device of the
 // office that does. From outside it is the noise of the internet.
 func (d *c2Channel) injected(src source, mac flow.MAC, e *flow.HTTP) {
-	if !jndiText(e.Path) && !jndiText(e.UserAgent) && !jndiText(e.Cookie) && !jndiText(e.Host) && !jndiText(e.ContentType) && !jndiText(e.Lookup) && !jndiText(string(e.Body)) {
+	if !jndiText(e.Path) && !jndiText(e.UserAgent) && !jndiText(e.Cookie) && !jndiText(e.Host) && !jndiText(e.ContentType) && !jndiText(e.Lookup) && (!bytes.Contains(e.Body, []byte("${")) || !jndiText(string(e.Body))) {
 		return
 	}
 	_, serverMAC := d.net.client(&flow.Meta{SrcMAC: e.DstMAC}, e.Server.Addr(), false)

@@ -76,7 +76,11 @@ func (p *places) observe(ev flow.Event) {
 		}
 	case *flow.Conn:
 		if e.State == flow.ConnEstablished && !e.Multicast {
-			p.used.get(e.Server.Addr()).users.add(p.net.source(e.ClientMAC, e.Client.Addr()))
+			src := p.net.contact.src
+			if !p.net.isContact {
+				src = p.net.source(e.ClientMAC, e.Client.Addr())
+			}
+			p.used.get(e.Server.Addr()).users.add(src)
 		}
 	case *flow.TLSHello:
 		if !e.FromServer && e.SNI != "" {

@@ -25,7 +25,7 @@ func (d *c2Channel) opaque(e *flow.Opaque) {
 	d.callsBack(src, mac, e.Client.Addr(), e.Server, calledBack, e.Time)
 	switch kind := shellText(e.Data); {
 	case kind != "":
-		d.shell(a, kind)
+		d.shell(a, kind, High)
 	case isBind(e.Data):
 		d.directory(&e.Meta, e.Client, e.Server)
 	case minerText(e.Data):
@@ -49,7 +49,7 @@ func (d *c2Channel) answered(a accusation, e *flow.Opaque) {
 	to := e.Server.String()
 	switch {
 	case isStage(e.Data):
-		a.cause, a.tech, a.conf, a.score = "stage", "T1105", High, 0.99
+		a.cause, a.tech, a.conf, a.score = "stage", "T1105", Medium, 0.95 // home-made updaters of business programs may do the same
 		a.title = stageTitle
 		a.explain = Text{
 			EN: fmt.Sprintf("%%s called %s, which began at once with a length and a Windows program of %s. That is how a first stage of an attack loads the second one.",
@@ -61,7 +61,11 @@ func (d *c2Channel) answered(a accusation, e *flow.Opaque) {
 		// A bind shell: who serves it is the device that was taken over.
 		_, serverMAC := d.net.client(&e.Meta, e.Server.Addr(), false)
 		a.src, a.mac, a.from, a.to = d.net.source(serverMAC, e.Server.Addr()), serverMAC, e.Server.Addr(), e.Client
-		d.shell(a, shellText(e.Data))
+		conf := High
+		if isPrompt(e.Data) { // a console server may greet like this
+			conf = Medium
+		}
+		d.shell(a, shellText(e.Data), conf)
 		return
 	case isOrder(e.Data):
 		a.cause, a.tech, a.conf, a.score = "order", "T1059", Medium, 0.9
@@ -76,8 +80,8 @@ func (d *c2Channel) answered(a accusation, e *flow.Opaque) {
 	d.say(a)
 }
 
-func (d *c2Channel) shell(a accusation, kind string) {
-	a.cause, a.tech, a.conf, a.score = "shell", "T1059", High, 0.99
+func (d *c2Channel) shell(a accusation, kind string, conf Confidence) {
+	a.cause, a.tech, a.conf, a.score = "shell", "T1059", conf, 0.99
 	a.title = Text{EN: "%s hands its command line to another computer", JA: "%s がコマンド操作をほかのコンピューターに渡しています"}
 	a.explain = Text{
 		EN: fmt.Sprintf("In a plain connection between %%s and %s (port %d), %%[1]s began with the prompt of %s. Remote administration never begins like that; an intruder's connection does.",

@@ -136,7 +136,7 @@ func (d *exfiltration) volume(m *flow.Meta, id uint64, client, server netip.Addr
 	case toIn:
 		from, to, mac, out, in = to, from, serverMAC, received, sent
 	}
-	if out == 0 || d.net.own(mac, from) {
+	if out == 0 {
 		return
 	}
 	before := uint64(0)
@@ -148,7 +148,7 @@ func (d *exfiltration) volume(m *flow.Meta, id uint64, client, server netip.Addr
 	} else {
 		*d.conns.get(id) = out
 	}
-	if out > before {
+	if out > before && !d.net.own(mac, from) {
 		d.count(d.net.source(mac, from), mac, from, to, out-before, in, m.Time)
 	}
 }

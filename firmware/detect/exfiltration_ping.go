@@ -45,6 +45,10 @@ const (
 	// damaged packet, or a request with the same number.
 	sayBroken  = 8
 	sureBroken = 64
+	// fragmented: of a longer echo only the first fragment is read, and the two
+	// directions may be cut at different sizes, never below the 1,280 bytes of
+	// RFC 8200 section 5 less the headers.
+	fragmented = 1200
 	// sayChanged: size and content change with nearly every request. A person
 	// who tries sizes for a path's MTU needs about 10 steps (1,500 bytes halve
 	// 11 times).
@@ -103,7 +107,7 @@ func (c *pingChannel) answer(e *flow.ICMP) (Finding, bool) {
 		q := &p.open[i]
 		if q.waiting && q.id == e.ID && q.seq == e.Seq {
 			known = true
-			same = same || q.size == e.Length && q.sum == e.Sum
+			same = same || q.sum == e.Sum && (q.size == e.Length || min(q.size, e.Length) >= fragmented)
 		}
 	}
 	if !known || same {

@@ -142,6 +142,10 @@ func TestDataInsidePing(t *testing.T) {
 			o.echo(10, net4(1), false, uint16(i), 100+i, 42)
 			o.echo(10, net4(1), true, uint16(i), 100+i, 42)
 		}},
+		{"long ping, cut into fragments of different sizes", "", func(o *office, i int) {
+			o.echo(10, net4(1), false, uint16(i), 1472, 42)
+			o.echo(10, net4(1), true, uint16(i), 1420, 42)
+		}},
 		{"flood whose replies come late", "", func(o *office, i int) {
 			o.echo(10, net4(1), false, uint16(i), 56, 42)
 			if i >= 40 {
