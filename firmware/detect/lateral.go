@@ -231,9 +231,12 @@ func lower(c Confidence) Confidence {
 	return ""
 }
 
+// habitKey names the client by its MAC where it has one: an address that
+// another device gets later brings no habits with it.
 type habitKey struct {
-	tradeKey
-	act act
+	client source
+	server netip.Addr
+	act    act
 }
 
 type habit struct {
@@ -248,7 +251,7 @@ func (d *lateral) usual(client, server netip.Addr, mac flow.MAC, a act, at time.
 	if a.exploit() || a == actShell {
 		return false
 	}
-	k := habitKey{tradeKey{client, server}, a}
+	k := habitKey{d.net.source(mac, client), server, a}
 	if d.net.suspect(mac) {
 		h := d.habits.peek(k)
 		return h != nil && h.settled(at, d.net.Learn)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"sekisho/firmware/flow"
 )
 
 // The habits of administrators outlive a restart, and so does the time since
@@ -20,7 +22,8 @@ type lateralMemory struct {
 }
 
 type habitMemory struct {
-	Client netip.Addr `json:"client"`
+	MAC    flow.MAC   `json:"mac"`    // zero where the client is known by its
+	Client netip.Addr `json:"client"` // address, which is invalid otherwise
 	Server netip.Addr `json:"server"`
 	Act    act        `json:"act"`
 	First  time.Time  `json:"first"`
@@ -33,7 +36,7 @@ var _ remembering = (*lateral)(nil)
 func (d *lateral) remember() ([]byte, error) {
 	m := lateralMemory{Version: lateralMemoryVersion, Start: d.start, Habits: []habitMemory{}}
 	for n := d.habits.root.prev; n != &d.habits.root; n = n.prev {
-		m.Habits = append(m.Habits, habitMemory{n.key.client, n.key.server, n.key.act, n.val.first, n.val.last, n.val.days})
+		m.Habits = append(m.Habits, habitMemory{n.key.client.mac, n.key.client.ip, n.key.server, n.key.act, n.val.first, n.val.last, n.val.days})
 	}
 	return json.Marshal(m)
 }
@@ -48,8 +51,8 @@ func (d *lateral) recall(data []byte) error {
 	}
 	d.start = m.Start
 	for _, h := range m.Habits {
-		if h.Client.IsValid() && h.Server.IsValid() && h.Act < actCount+act(fanCount) && h.Days > 0 {
-			*d.habits.get(habitKey{tradeKey{h.Client, h.Server}, h.Act}) = habit{h.First, h.Last, h.Days}
+		if h.Client.IsValid() == h.MAC.IsZero() && h.Server.IsValid() && h.Act < actCount+act(fanCount) && h.Days > 0 {
+			*d.habits.get(habitKey{source{h.MAC, h.Client}, h.Server, h.Act}) = habit{h.First, h.Last, h.Days}
 		}
 	}
 	return nil

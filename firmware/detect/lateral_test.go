@@ -258,6 +258,11 @@ func TestLateralLearnsHabits(t *testing.T) {
 	}
 	admin{o, 5}.call(2, svcctl, 19)
 	o.want(lateral, detect.Medium)
+	o.found = nil
+	m, c, s := admin{o, 1}.ends(2, 49670)
+	m.SrcMAC = mac(77) // another device with the administrator's address
+	o.play(&flow.RPC{Meta: m, Client: c, Server: s, Kind: flow.RPCRequest, Interface: svcctl, Opnum: 12})
+	o.want(lateral, detect.Medium)
 
 	o = newOffice(t, detect.Config{Suspect: func(m flow.MAC) bool { return m == mac(1) }})
 	work(o, 30)

@@ -63,6 +63,7 @@ type sharedFile struct {
 	wrote   bool
 	created bool // by this client, so nobody's data
 	gone    bool
+	moved   bool // to by, by a rename
 	dense   bool // was uniform when it was read
 	head    int8 // of what was written at offset 0: 1 uniform, -1 not, 0 not measured
 	judged  bool // score has been added to the client's sum
@@ -190,9 +191,14 @@ func (d *smbRansom) file(e *flow.SMB, src source, mac flow.MAC) {
 		f.ending = p.ending()
 		f.before = f.ending
 	}
+	if f.moved && e.Op != flow.SMBOpen { // the handle goes on under the old name
+		if n := d.files.peek(f.by); n != nil {
+			k, f = f.by, n
+		}
+	}
 	switch e.Op {
 	case flow.SMBOpen:
-		f.gone = false
+		f.gone, f.moved = false, false
 		f.created = f.created || creates && !known
 	case flow.SMBRead:
 		d.read(e, k, f, p)
@@ -282,7 +288,7 @@ func (d *smbRansom) rename(e *flow.SMB, k fileKey, f sharedFile, mac flow.MAC) {
 	p := splitPath(e.NewPath)
 	to := fileKey{k.src, k.server, k.tree, p.hash}
 	if old := d.files.peek(k); old != nil {
-		old.gone = true
+		old.gone, old.moved, old.by = true, true, to
 	}
 	if f.created { // a temporary file takes an old one's place
 		if old := d.files.peek(to); old != nil && old.read && !old.created && f.wrote {
@@ -294,7 +300,7 @@ func (d *smbRansom) rename(e *flow.SMB, k fileKey, f sharedFile, mac flow.MAC) {
 	n := d.files.get(to)
 	score, judged := n.score, n.judged
 	*n = f
-	n.ending, n.gone = p.ending(), false
+	n.ending, n.gone, n.moved = p.ending(), false, false
 	if f.created {
 		n.before, n.score, n.judged = n.ending, score, judged
 		return

@@ -41,6 +41,13 @@ func TestSMBRansomIsStoppedWithinTwentyFiles(t *testing.T) {
 			s.read(f+".lockbit", 4096, packed)
 			s.write(f+".lockbit", 1, 4096, cipher)
 		},
+		"renames with the file open, then overwrites": func(s *sharer, f string, _ int) {
+			s.open(f, 1)
+			s.op(flow.SMB{Op: flow.SMBRename, Path: f, NewPath: f + ".lockbit"}, false)
+			s.op(flow.SMB{Op: flow.SMBRead, Path: f, Length: 4096, Entropy: packed.entropy, Sample: packed.sample}, false)
+			s.op(flow.SMB{Op: flow.SMBWrite, Path: f, Length: 4096, Entropy: cipher.entropy, Sample: cipher.sample}, false)
+			s.close(f)
+		},
 		"overwrites in place and keeps the name": func(s *sharer, f string, _ int) {
 			s.read(f, 4096, packed)
 			s.write(f, 1, 4096, cipher)
