@@ -12,8 +12,10 @@ STATICCHECK := v0.8.2
 # installed; the virtual office needs the program alone, so they are stopped.
 BUILD_PKGS := gcc:/usr/bin/gcc libc6-dev:/usr/include/stdio.h
 LAB_PKGS   := iproute2:/usr/sbin/ip nftables:/usr/sbin/nft dnsmasq-base:/usr/sbin/dnsmasq samba:/usr/sbin/smbd \
-              smbclient:/usr/bin/smbclient nmap:/usr/bin/nmap dsniff:/usr/sbin/arpspoof
-TEST_PKGS  := iputils-ping:/usr/bin/ping conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl chromium:/usr/bin/chromium \
+              smbclient:/usr/bin/smbclient nmap:/usr/bin/nmap dsniff:/usr/sbin/arpspoof hping3:/usr/sbin/hping3 \
+              hydra:/usr/bin/hydra dropbear-bin:/usr/sbin/dropbear ettercap-text-only:/usr/bin/ettercap iodine:/usr/sbin/iodine \
+              iputils-ping:/usr/bin/ping curl:/usr/bin/curl python3-impacket:/usr/share/doc/python3-impacket/examples/psexec.py
+TEST_PKGS  := conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl chromium:/usr/bin/chromium \
               fonts-noto-cjk:/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc
 
 define need
@@ -38,7 +40,7 @@ build: ## build bin/sekisho and bin/sekishoctl
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sekishoctl ./firmware/cmd/sekishoctl
 
 .PHONY: run
-run: build ## start the gateway on a virtual office; SCENARIO=worm|scan|arp-spoof|rogue-dhcp
+run: build ## start the gateway on a virtual office; SCENARIO=worm|ransomware|dns-tunnel and more: sekisho demo --help
 	$(call need,$(LAB_PKGS))
 	bin/sekisho demo --scenario $(SCENARIO)
 

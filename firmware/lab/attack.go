@@ -154,6 +154,11 @@ func dnsTunnel(ctx context.Context, o *Office) error {
 	})
 }
 
+// throughTunnel sends a few pings through the tunnel.
+func throughTunnel(ctx context.Context, o *Office) error {
+	return o.Attacker().Command(ctx, "ping", "-q", "-c", "3", "-i", "0.2", "-W", "1", tunnelServer).Run()
+}
+
 // shareFiles is how many files the share has before ransomware comes.
 const shareFiles = 200
 

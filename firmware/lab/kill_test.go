@@ -41,7 +41,12 @@ func victim() int {
 		return 1
 	}
 	fmt.Println("joined")
-	for _, s := range Scenarios() {
+	for _, name := range []string{"worm", "scan", "arp-spoof", "rogue-dhcp"} {
+		s, err := FindScenario(name)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		go s.Attack(ctx, o) //nolint:errcheck
 	}
 	o.Traffic(ctx)

@@ -31,6 +31,10 @@ type Scenario struct {
 	attack func(ctx context.Context, o *Office) error
 	// isAttack tells frames that the attacker sends for it from others.
 	isAttack func(o *Office, f frame) bool
+	// works succeeds while the attack has its way through the gateway's own
+	// services, where no frame of the attacker arrives that could be counted. May
+	// be nil.
+	works func(ctx context.Context, o *Office) error
 	// lost counts files of the share that are gone. May be nil.
 	lost func(o *Office) (int, error)
 }
@@ -64,7 +68,7 @@ func Scenarios() []Scenario {
 		{Name: "rogue-dhcp", Tools: []string{"dnsmasq"}, Detectors: []string{"rogue_dhcp"}, attack: rogueDHCP,
 			isAttack: func(_ *Office, f frame) bool { return f.udp && f.srcPort == 67 }},
 		{Name: "dns-tunnel", Tools: []string{"iodine", "iodined", "ping"}, Detectors: []string{"dns_tunnel"}, Within: time.Minute,
-			prepare: serveTunnel, attack: dnsTunnel, isAttack: func(_ *Office, f frame) bool { return f.udp && f.dstPort == 53 }},
+			prepare: serveTunnel, attack: dnsTunnel, works: throughTunnel, isAttack: func(_ *Office, f frame) bool { return f.udp && f.dstPort == 53 }},
 		{Name: "beacon", Tools: []string{"curl"}, Detectors: []string{"beacon", "c2_channel"}, Within: 2 * time.Minute,
 			prepare: serveDrop, attack: beacon, isAttack: toDrop},
 		{Name: "exfiltration", Tools: []string{"curl"}, Detectors: []string{"exfiltration"}, Within: time.Minute,
@@ -97,6 +101,14 @@ func (s Scenario) Prepare(ctx context.Context, o *Office) error {
 	}
 	if err := s.prepare(ctx, o); err != nil {
 		return fmt.Errorf("prepare scenario %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// Stopped is an error when the attack still has its way.
+func (s Scenario) Stopped(ctx context.Context, o *Office) error {
+	if s.works != nil && s.works(ctx, o) == nil {
+		return fmt.Errorf("%s still works", s.Name)
 	}
 	return nil
 }

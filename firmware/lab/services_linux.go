@@ -285,7 +285,6 @@ func selfSigned(name string) (tls.Certificate, *x509.CertPool, error) {
 // account it serves its guests under that one.
 const nobody = 65534
 
-//
 // Encryption is off, as shares of Windows come: what is written to them can be
 // read on the wire, as on most offices' networks.
 const smbConf = `[global]

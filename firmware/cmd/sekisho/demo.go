@@ -15,7 +15,7 @@ import (
 )
 
 type demoCmd struct {
-	Scenario string `default:"worm" help:"What happens: worm, scan, arp-spoof or rogue-dhcp."`
+	Scenario string `default:"worm" help:"What happens: ${scenarios}."`
 	Headless bool   `help:"No person: the program presses the button itself."`
 	Auto     bool   `help:"Nobody presses: the gateway isolates alone when it is sure."`
 	JSON     bool   `name:"json" help:"End with one JSON object."`
@@ -23,6 +23,14 @@ type demoCmd struct {
 	Listen   string `default:"127.0.0.1:0" help:"Where the web page is served on this machine."`
 	Seed     uint64 `default:"1" help:"Order of ordinary traffic and of the worm."`
 	Debug    bool   `help:"Say more on stderr."`
+}
+
+func scenarioNames() string {
+	var names []string
+	for _, s := range lab.Scenarios() {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // keepVariable hands the folder's name to the inside, where it is used.

@@ -382,16 +382,16 @@ func (p *play) detectAndIsolate(ctx context.Context, scenario lab.Scenario, atta
 	p.result.IsolatedS, p.result.Proof = p.since(isolated), "wire"
 	p.result.Reached = p.meter.Reached(isolated)
 	p.say("isolated after %.2f s, %d machines had been reached; the attack goes on against the closed gate", p.result.IsolatedS, p.result.Reached)
-	return p.closedGate(ctx, isolated)
+	return p.closedGate(ctx, scenario, isolated)
 }
 
 // closedGate lets the attack go on, looks at what of it arrives, and whether
 // the others work.
-func (p *play) closedGate(ctx context.Context, isolated time.Time) error {
+func (p *play) closedGate(ctx context.Context, scenario lab.Scenario, isolated time.Time) error {
 	attacker := p.office.Attacker()
 	timer := time.NewTimer(afterTime)
 	defer timer.Stop()
-	confined := p.office.Confined(ctx, attacker)
+	confined := errors.Join(p.office.Confined(ctx, attacker), scenario.Stopped(ctx, p.office))
 	if p.cmd.Scenario == "rogue-dhcp" { // what the rogue handed out is given back
 		if err := p.office.Host(lab.VictimName).Renew(ctx); err != nil {
 			return err

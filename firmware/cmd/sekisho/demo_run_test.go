@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sekisho/firmware/evidence"
+	"sekisho/firmware/lab"
 )
 
 // trace is what a demonstration could leave on this machine.
@@ -81,14 +82,18 @@ func (d *demo) gone() {
 	}
 }
 
+// Every scenario of the lab is played through, with a press; the worm also
+// without anybody.
 func TestTheDemonstrationKeepsItsContract(t *testing.T) {
-	for _, c := range []struct {
+	type run struct {
 		name, scenario string
 		auto           bool
-	}{
-		{"worm", "worm", false}, {"scan", "scan", false}, {"arp-spoof", "arp-spoof", false}, {"rogue-dhcp", "rogue-dhcp", false},
-		{"worm by itself", "worm", true},
-	} {
+	}
+	runs := []run{{"worm by itself", "worm", true}}
+	for _, s := range lab.Scenarios() {
+		runs = append(runs, run{s.Name, s.Name, false})
+	}
+	for _, c := range runs {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDemo(t)
 			args := []string{"demo", "--scenario", c.scenario, "--headless", "--json", "--keep", d.keep}
@@ -136,6 +141,14 @@ func (d *demo) judge(out, scenario string, auto bool) {
 	}
 	if pressed := seconds("pressed_s"); auto && pressed != 0 || !auto && pressed < seconds("detected_s") {
 		d.t.Errorf("pressed after %v s", pressed)
+	}
+	if lost := seconds("files_lost"); scenario == "ransomware" && lost == 0 || lost > 20 {
+		d.t.Errorf("%v files were lost", lost)
+	}
+	spoke, _ := got["detectors"].([]any)
+	s, _ := lab.FindScenario(scenario)
+	if !slices.ContainsFunc(spoke, func(name any) bool { n, _ := name.(string); return slices.Contains(s.Detectors, n) }) {
+		d.t.Errorf("%v spoke, none of %v", spoke, s.Detectors)
 	}
 	if n, ok := got["hosts_reached_before"].(float64); !ok || n < 0 || n != float64(int(n)) {
 		d.t.Errorf("hosts_reached_before is %v", got["hosts_reached_before"])

@@ -72,6 +72,7 @@ func run(ctx context.Context, args []string, s streams) (code int) {
 		kong.UsageOnError(),
 		kong.Writers(s.out, s.err),
 		kong.Exit(func(c int) { exited = c }),
+		kong.Vars{"scenarios": scenarioNames()},
 		kong.Bind(s),
 		kong.BindTo(ctx, (*context.Context)(nil)))
 	if err != nil {
