@@ -9,10 +9,10 @@ import (
 
 // fileHeads are the first octets of packed, printable and program files (the
 // magic numbers of gzip RFC 1952, zip APPNOTE 4.3.7, 7z, xz, RAR, PDF ISO 32000,
-// PE) as hex, base32 and base64 write them, in lower case. Short ones are left
-// out: with five characters or a character that host names lack, a random
-// label of hex begins so once in a million, of base64 or base32 once in ten
-// million.
+// PE) as hex, base32 and base64 write them, in lower case. A random label of
+// hex begins as one of the six-digit head once in 16 million; one of base32 or
+// base64 as a head of five once in 30 million, and of four once in a million,
+// so that one counts only with a character that host names lack.
 var fileHeads = []struct{ head, kind string }{
 	{"1f8b08", "gzip"}, {"d6fqq", "gzip"}, {"h4si", "gzip"},
 	{"504b0304", "zip"}, {"kbfqgb", "zip"}, {"uesdb", "zip"},
@@ -27,9 +27,7 @@ var fileHeads = []struct{ head, kind string }{
 // 20, RFC 1952), which base64 writes with 24 characters.
 const minFile = 24
 
-// fileIn says which kind of file the name begins as, "" for none. A name that
-// is shorter than a file, or that begins by chance, has no foreign character
-// and few labels.
+// fileIn says which kind of file the name begins as, "" for none.
 func fileIn(prefix string) string {
 	if len(prefix) < minFile {
 		return ""

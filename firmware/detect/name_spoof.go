@@ -233,8 +233,11 @@ func (d *nameSpoof) answer(e *flow.DNS, name string, target netip.Addr) {
 	}
 	d.tab.grow(k, 1)
 	conf := s.band(!k.target.IsValid())
-	if conf == "" || !d.net.onLAN(from) && !from.IsLinkLocalUnicast() {
+	if conf == "" || !d.net.onLAN(from) {
 		return
+	}
+	if d.net.router(e.SrcMAC) {
+		conf = atMost(conf, Medium) // home routers answer for several names of their maker
 	}
 	if s.told.more(len(s.names), conf) {
 		d.out = append(d.out, d.finding(e, s, target, conf))
