@@ -95,7 +95,7 @@ func flood(n int) (p *Pipeline, most uint64, findings int) {
 }
 
 // The test stays short under the race detector: a quarter of a million fill
-// every table several times. The benchmark sends ten million.
+// every table several times. bound_full_test.go sends ten million.
 func TestStrangersDoNotFillTheMemory(t *testing.T) {
 	const n = 250_000
 	p, most, findings := flood(n)
@@ -116,21 +116,5 @@ func TestStrangersDoNotFillTheMemory(t *testing.T) {
 		if p.engine.Stats().Evicted[name] == 0 {
 			t.Errorf("%s forgets nobody, or does not count whom", name)
 		}
-	}
-}
-
-func BenchmarkTenMillionStrangers(b *testing.B) {
-	for b.Loop() {
-		p, most, findings := flood(10_000_000)
-		if most > heapMost {
-			b.Errorf("%d MB live, at most %d", most>>20, heapMost>>20)
-		}
-		var evicted uint64
-		for _, n := range p.engine.Stats().Evicted {
-			evicted += n
-		}
-		b.ReportMetric(float64(most)/1e6, "MB-live")
-		b.ReportMetric(float64(evicted+p.Flows().Evicted+p.Inventory().Stats().Evicted), "evicted")
-		b.ReportMetric(float64(findings), "findings")
 	}
 }
