@@ -133,6 +133,19 @@ func TestSlowTunnelIsFoundWithinItsDay(t *testing.T) {
 	o.want("dns_tunnel", detect.Medium)
 }
 
+func TestHurryIsForgottenAfterADay(t *testing.T) {
+	o, bytes := newOffice(t, detect.Config{}), random(t, 12)
+	for range 20 {
+		o.lookup(5, labels(hex.EncodeToString(bytes(90)))+".example.net", qTXT, 4)
+	}
+	o.now = o.now.Add(48 * time.Hour)
+	for range 400 {
+		o.lookup(5, hex.EncodeToString(bytes(20))+".example.net", qTXT, 40)
+		o.now = o.now.Add(3 * time.Minute)
+	}
+	o.want("dns_tunnel", detect.Medium)
+}
+
 func TestBelowThePapersBoundNothingIsSaid(t *testing.T) {
 	o, bytes := newOffice(t, detect.Config{}), random(t, 4)
 	for range 3 * 24 * 6 { // 14 octets and what the coder loses, each ten minutes: 2 kB a day, for three days
@@ -296,7 +309,7 @@ func TestInventedDomainsAreForgottenNotKept(t *testing.T) {
 	for i := range 5000 {
 		o.lookup(5, fmt.Sprintf("a.b%d.com", i), qA, -1)
 	}
-	if s := o.eng.Stats(); s.Entries["dns_tunnel"] > 64 || s.Evicted["dns_tunnel"] == 0 {
+	if s := o.eng.Stats(); s.Entries["dns_tunnel"] > 96 || s.Evicted["dns_tunnel"] == 0 {
 		t.Errorf("entries %d, evicted %d", s.Entries["dns_tunnel"], s.Evicted["dns_tunnel"])
 	}
 }

@@ -34,8 +34,8 @@ import (
 // together are, by questions whose answers carry what their sender likes (TXT,
 // NULL, MX, CNAME, private types, or an alias without an address), a quarter of
 // the bound in each at least.
-// High: the latter, and a quarter of the bound within a minute, 360 times the
-// rate of the paper: a mail server that asks for the senders' policies all day
+// High: the latter, and a quarter of the bound within a minute of that day, 360
+// times the rate of the paper: a mail server that asks for the senders' policies all day
 // stays below it. Medium too: a name that begins as a file does
 // (dns_file.go). The rest is low.
 //
@@ -66,8 +66,8 @@ type zone struct {
 	types    [9]uint16
 	up, down drain
 	fast     drain
-	hurried  bool    // fast was above its bound
-	sent     float64 // bytes of information in names, all time
+	hurried  time.Time // when fast was above its bound last
+	sent     float64   // bytes of information in names, all time
 	received float64
 	fresh    int // questions asked for the first time
 	repeats  int
@@ -114,7 +114,7 @@ func newDNSTunnel(n *network) *dnsTunnel {
 }
 
 func (d *dnsTunnel) Name() string      { return "dns_tunnel" }
-func (d *dnsTunnel) size() int         { return d.tab.size() }
+func (d *dnsTunnel) size() int         { return d.tab.size() + d.fans.size() + d.said.size() }
 func (d *dnsTunnel) evictions() uint64 { return d.tab.evicted }
 
 func (d *dnsTunnel) Observe(ev flow.Event) []Finding {
@@ -189,7 +189,9 @@ func (d *dnsTunnel) question(e *flow.DNS, k zoneKey, prefix string, from netip.A
 	}
 	z.up.add(bits/8, e.Time, dayBound, day)
 	z.fast.add(bits/8, e.Time, quarter, time.Minute)
-	z.hurried = z.hurried || z.fast.level >= quarter
+	if z.fast.level >= quarter {
+		z.hurried = e.Time
+	}
 	z.sent += bits / 8
 	return z
 }
@@ -306,7 +308,7 @@ func (d *dnsTunnel) judge(e *flow.DNS, k zoneKey, z *zone, mac flow.MAC, forward
 	}
 	conf, score := Medium, 0.9
 	switch {
-	case both && z.hurried:
+	case both && !z.hurried.IsZero() && e.Time.Sub(z.hurried) < day:
 		conf, score = High, 0.99
 	case shared && !both:
 		conf, score = Low, 0.3

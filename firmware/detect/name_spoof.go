@@ -27,7 +27,8 @@ import (
 // or a sleep proxy's do, are counted for each address and never high.
 //
 // Limits. A tool that answers for one name only is low at most, and one that
-// registers a name first owns it here. Unicast answers between two devices of
+// registers a name first owns it here; of two that answer for one name which
+// nobody claimed, neither is blamed for that alone. Unicast answers between two devices of
 // an unmanaged switch are not seen.
 type nameSpoof struct {
 	net    *network
