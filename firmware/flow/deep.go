@@ -227,13 +227,17 @@ func (t *Tracker) tcpPayload(c *conn, dir int, emit func(Event)) {
 		t.giveUp(c, dir, true)
 		return
 	}
+	first := c.isn[dir] + 1 + c.shift[dir]
+	if c.stream[dir] == 0 && int32(h.Seq+uint32(len(h.Payload))-first) <= 0 {
+		return // sent again
+	}
 	tries, size := headLimits(c, dir)
 	if c.tries[dir]++; c.tries[dir] > tries {
 		t.giveUp(c, dir, c.app[dir] != appUnknown || c.stream[dir] != 0)
 		return
 	}
 	data := h.Payload
-	if first := c.isn[dir] + 1 + c.shift[dir]; c.stream[dir] != 0 || h.Seq != first {
+	if c.stream[dir] != 0 || h.Seq != first {
 		if c.stream[dir] == 0 {
 			t.takeStream(c, dir, first)
 		}
@@ -245,7 +249,7 @@ func (t *Tracker) tcpPayload(c *conn, dir int, emit func(Event)) {
 		}
 	}
 	if t.head(c, dir, data, emit) {
-		if c.app[dir] < appDialogue { // those have given it back, and may hold another
+		if c.app[dir] < appDialogue && c.app[dir] != appDNS { // those may hold another one by now
 			t.streams.give(c, dir)
 		}
 		return
@@ -447,21 +451,39 @@ func (t *Tracker) opaque(c *conn, dir int, data []byte, emit func(Event)) {
 	emit(e)
 }
 
-// dnsStream reads the first message of each direction of DNS over TCP (RFC 1035
-// section 4.2.2); a zone transfer goes unread after that.
+// dnsMessages bounds what is read of a direction of DNS over TCP: a resolver's
+// work, not a zone transfer.
+const dnsMessages = 255
+
+// dnsStream reads the messages of a direction of DNS over TCP, each with its
+// length in front (RFC 1035 section 4.2.2, RFC 7766). Behind each one the head
+// of the direction begins anew.
 func (t *Tracker) dnsStream(c *conn, dir int, data []byte, emit func(Event)) bool {
-	if len(data) < 2 {
+	before := c.shift[dir]
+	for len(data) >= 2 {
+		n := 2 + int(data[0])<<8 + int(data[1])
+		if n > streamBytes {
+			t.giveUp(c, dir, true)
+			return true
+		}
+		if len(data) < n {
+			break
+		}
+		t.message(NameDNS, true, data[2:n], emit)
+		data = data[n:]
+		c.shift[dir] += uint32(n)
+		c.tries[dir] = 0
+		if c.part[dir]++; c.part[dir] == dnsMessages {
+			t.giveUp(c, dir, true)
+			return true
+		}
+	}
+	if c.shift[dir] == before {
 		return false
 	}
-	n := int(data[0])<<8 | int(data[1])
-	if n > streamBytes-2 {
-		t.giveUp(c, dir, true)
-		return true
+	t.streams.give(c, dir)
+	if base := c.isn[dir] + 1 + c.shift[dir]; len(data) > 0 {
+		t.takeStream(c, dir, base).add(base, data)
 	}
-	if len(data) < 2+n {
-		return false
-	}
-	t.message(NameDNS, true, data[2:2+n], emit)
-	c.app[dir] = appDone
 	return true
 }

@@ -255,6 +255,32 @@ func TestDNSOverUDPAndTCP(t *testing.T) {
 		"malformed dns: question or record cannot be read")
 }
 
+func TestEveryMessageOfDNSOverTCPIsRead(t *testing.T) {
+	var stream []byte
+	var want []string
+	for i := range 300 {
+		name := fmt.Sprintf("n%d.example.net", i)
+		q := flowtest.DNSQuery(7, name, netip.Addr{})
+		stream = append(append(stream, 0, byte(len(q))), q...)
+		if i < dnsMessages {
+			want = append(want, "dns 0 tcp=true response=false opcode=0 "+name+"/1")
+		}
+	}
+	for _, size := range []int{len(stream), 10, 40, 1460} {
+		k := newTalker(53)
+		for at := 0; at < len(stream); at += size {
+			k.tcp(0, FlagACK, uint32(100+at), stream[at:min(at+size, len(stream))])
+			k.tcp(0, FlagACK, uint32(100+at), stream[at:min(at+size, len(stream))]) // sent again
+		}
+		if !slices.Equal(k.seen, want) {
+			t.Errorf("in pieces of %d: %d messages, want %d", size, len(k.seen), len(want))
+		}
+		if c := k.track.table.at(1); c.stream != [2]uint32{} {
+			t.Errorf("in pieces of %d: slots %v are still held", size, c.stream)
+		}
+	}
+}
+
 // nbEncode is the first-level encoding of RFC 1001 section 14.1.
 func nbEncode(name string) (out []byte) {
 	out = append(out, 32)

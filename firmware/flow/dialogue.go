@@ -139,7 +139,9 @@ func (t *Tracker) listen(c *conn, dir int, emit func(Event)) {
 		data = data[skip:]
 	}
 	if d.left[dir] == 0 {
-		t.giveUp(c, dir, true)
+		if t.giveUp(c, dir, true); c.app[1-dir] == appDone {
+			t.hangUp(c)
+		}
 		return
 	}
 	d.left[dir]--

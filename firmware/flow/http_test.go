@@ -1,7 +1,9 @@
 package flow
 
 import (
+	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -125,6 +127,34 @@ func TestTheResultOfBasicAuthorisationIsInTheStatus(t *testing.T) {
 	k.want(t, "http GET a / []", fmt.Sprintf(seen, 1),
 		"http GET  /manager []", tried, fmt.Sprintf(seen, 2), `login http basic user="tomcat" result=2 clear=true server=true`,
 		"http GET  /manager []", tried, `reply 3 status=200  [] auth= body=""`, `login http basic user="tomcat" result=1 clear=true server=true`)
+}
+
+func TestDigestAndNTLMNameTheUserAndHideTheSecret(t *testing.T) {
+	ntlm := make([]byte, 64)
+	copy(ntlm, "NTLMSSP\x00\x03\x00\x00\x00")
+	ntlm[36], ntlm[38], ntlm[40] = 3, 3, 64 // user, in the OEM character set
+	ntlm[20] = 24                           // there is an NT response
+	request := func(auth string) string {
+		return ">GET /wsman HTTP/1.1\r\nAuthorization: " + auth + "\r\n\r\n"
+	}
+	k := newTalker(5985)
+	web(k, request("Negotiate "+base64.StdEncoding.EncodeToString([]byte("NTLMSSP\x00\x01\x00\x00\x00"))),
+		"<HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n",
+		request("Negotiate "+base64.StdEncoding.EncodeToString(append(ntlm, "amy"...))),
+		"<HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n",
+		request(`Digest username="bob", realm="x", response="00"`), "<HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n",
+		request("Bearer abc"), "<HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+	var logins []string
+	for _, l := range k.seen {
+		if strings.HasPrefix(l, "login") {
+			logins = append(logins, l)
+		}
+	}
+	want := []string{`login http negotiate user="amy" result=0 clear=false server=false`,
+		`login http digest user="bob" result=0 clear=false server=false`, `login http digest user="bob" result=1 clear=false server=true`}
+	if !slices.Equal(logins, want) {
+		t.Errorf("saw %q", logins)
+	}
 }
 
 func TestPasswordsOfFormsAreToldButNotShown(t *testing.T) {
