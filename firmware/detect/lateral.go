@@ -13,7 +13,7 @@ import (
 // (MS-SCMR, MS-TSCH, MS-RRP, MS-WMI, MS-DCOM, MS-DRSR, MS-NRPC, MS-SAMR, MS-SRVS,
 // MS-LSAD), administrative shares, Kerberos, LDAP and WinRM, and the shape of
 // what follows. An exploit that is seen at work (exploit_smb1.go, Zerologon) has
-// no other use and is high by itself.
+// no other use and is high whatever else is known.
 //
 // What an administrator can do as well is low or medium alone. Acts of one
 // client on one server within tradeTime make one picture, and the pictures of
@@ -50,6 +50,7 @@ type trade struct {
 	touched   int64           // the last remote operation of any kind
 	oversized int64           // since when negotiate requests are absurdly long, and how many were
 	groomed   int
+	empty     int       // proofs of nothing but zeros
 	idle      int       // remote desktops without input
 	idleSince time.Time // the first of them
 	said      time.Time // when it was told
@@ -138,7 +139,7 @@ func (d *lateral) did(m *flow.Meta, client, server netip.AddrPort, fromServer bo
 	if !d.net.onLAN(client.Addr()) {
 		conf = atMost(conf, Medium) // cannot be isolated
 	}
-	if a.exploit() && d.spreads(m, client.Addr(), server.Addr(), p) {
+	if a.exploit() && conf == High && d.spreads(m, client.Addr(), server.Addr(), p) {
 		return // told as a worm
 	}
 	if m.Time.Sub(p.said) > d.net.Learn {
@@ -170,7 +171,7 @@ func (p *trade) within(a act, now int64) bool {
 func (d *lateral) combine(p *trade, a act, usual bool, at time.Time) Confidence {
 	conf := deeds[a].band
 	switch {
-	case a == actReplicate && d.ripe(at):
+	case a == actReplicate && d.ripe(at), a == actZerologon && p.empty >= zerologonTries:
 		conf = High
 	case a == actCallback && p.recent(at.UnixNano()) == 1: // after browsing, not after an act
 		conf = Low

@@ -45,8 +45,9 @@ const (
 	actDirectoryMany
 	actCallback
 	actShell
-	actZerologon
 	actProbe17010
+	actZerologon
+	actEmptyPassword
 	actTransaction
 	actDoublePulsar
 	actBackdoor
@@ -105,7 +106,8 @@ var deeds = [actCount]deed{
 	actDirectoryMany:  {"T1087.002", Medium, "searched the directory for several kinds of weak accounts", "ディレクトリで弱点のあるアカウントを何種類も検索した", false},
 	actCallback:       {"T1071", Medium, "was called back by it at once on a new port", "操作の直後に、相手から新しいポートへ接続を受けた", false},
 	actShell:          {"T1059.003", High, "holds an open command shell on it", "相手のコマンドシェルを操作している", true},
-	actZerologon:      {"T1210", High, "tried to log in to the domain controller with an empty proof (Zerologon)", "空の証明でドメインコントローラーにログインを試みた（Zerologon）", true},
+	actZerologon:      {"T1210", Medium, "tried to log in to the domain controller with an empty proof (Zerologon)", "空の証明でドメインコントローラーにログインを試みた（Zerologon）", true},
+	actEmptyPassword:  {"T1098", High, "set the password of the domain controller to nothing", "ドメインコントローラーのパスワードを空にした", true},
 	actProbe17010:     {"T1046", Medium, "tested it for the hole MS17-010", "脆弱性 MS17-010 の有無を調べた", false},
 	actTransaction:    {"T1210", High, "sent SMB1 transactions that only an exploit sends (MS17-010)", "攻撃コードだけが送る不正な SMB1 要求を送った（MS17-010）", true},
 	actDoublePulsar:   {"T1210", High, "looked for the backdoor DoublePulsar", "バックドア DoublePulsar を探した", true},
@@ -114,4 +116,4 @@ var deeds = [actCount]deed{
 
 // exploit says that an act abuses a hole; a device that does it to a second
 // host spreads.
-func (a act) exploit() bool { return a >= actZerologon && a != actProbe17010 }
+func (a act) exploit() bool { return a >= actZerologon }

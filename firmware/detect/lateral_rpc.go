@@ -102,9 +102,7 @@ func (d *lateral) rpc(e *flow.RPC) {
 	}
 	switch {
 	case iface == ifaceNetlogon:
-		if emptyProof(e) {
-			d.did(&e.Meta, e.Client, e.Server, false, actZerologon)
-		}
+		d.netlogon(e)
 		return
 	case iface == ifaceServer && e.Opnum == 15: // NetrShareEnum: every browser of shares does it, once
 		d.fan(&e.Meta, e.Client, e.Server, false, fanShares)
@@ -131,6 +129,31 @@ func (d *lateral) rpc(e *flow.RPC) {
 		d.fan(&e.Meta, e.Client, e.Server, false, fanSessions)
 	}
 	d.did(&e.Meta, e.Client, e.Server, false, a)
+}
+
+// zerologonTries: one proof in 256 is accepted by a server with the hole, so
+// that who tests for it needs many as well; below eight tries an attack would
+// succeed in three cases of a hundred, and a person can still be asked.
+const zerologonTries = 8
+
+// netlogon counts empty proofs; a password that is set after one is the attack
+// itself (NetrServerPasswordSet2, MS-NRPC 3.5.4.4.6).
+func (d *lateral) netlogon(e *flow.RPC) {
+	empty := emptyProof(e)
+	if !empty && e.Opnum != 30 {
+		return
+	}
+	p := d.trader(&e.Meta, e.Client, e.Server, false)
+	switch {
+	case p == nil:
+	case empty:
+		if e.Opnum != 4 {
+			p.empty++
+		}
+		d.did(&e.Meta, e.Client, e.Server, false, actZerologon)
+	case p.empty > 0:
+		d.did(&e.Meta, e.Client, e.Server, false, actEmptyPassword)
+	}
 }
 
 // emptyProof recognises the proof of Zerologon (CVE-2020-1472; Tervoort,

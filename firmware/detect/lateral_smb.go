@@ -67,7 +67,7 @@ func (d *lateral) tree(e *flow.SMB) {
 	switch {
 	case strings.EqualFold(name, "ipc$"):
 		kind = shareIPC
-	case strings.EqualFold(name, "admin$"), len(name) == 2 && name[1] == '$':
+	case strings.EqualFold(name, "admin$"), len(name) == 2 && name[1] == '$' && name[0]|0x20 >= 'a' && name[0]|0x20 <= 'z':
 		kind = shareAdmin
 	}
 	*d.trees.get(treeKey{e.ConnID, e.Session, e.Tree}) = kind

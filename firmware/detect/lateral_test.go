@@ -328,7 +328,18 @@ func TestLateralEmptyProofIsAnAttack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			for range 7 {
+				a.call(2, netlogon, 15, b...)
+			}
+			o.want(lateral, detect.Medium) // a test for the hole, so far
+			a.call(2, netlogon, 26, b...)
+			o.want(lateral, detect.High)
+
+			o, a = watch(t)
+			a.call(2, netlogon, 30, 1, 2, 3)
+			o.quiet() // computers change their passwords
 			a.call(2, netlogon, 15, b...)
+			a.call(2, netlogon, 30, 1, 2, 3)
 			o.want(lateral, detect.High)
 		})
 	}

@@ -60,7 +60,7 @@ func (p *trade) explain(h, peer Host, m *flow.Meta, a act) Text {
 		t.EN += fmt.Sprintf(" All of it within %s.", tEN)
 		t.JA += fmt.Sprintf("すべて %s の間の操作です。", tJA)
 	}
-	if deeds[a].band == High {
+	if deeds[a].band == High || a.exploit() {
 		t.EN += " No ordinary program does that."
 		t.JA += "通常のプログラムは、このような操作をしません。"
 	} else {
@@ -99,14 +99,14 @@ func (d *lateral) fanFinding(m *flow.Meta, client netip.Addr, mac flow.MAC, s *f
 	}
 }
 
-func (d *lateral) wormFinding(m *flow.Meta, client netip.Addr, p *trade, f *fanning, conf Confidence) Finding {
+func (d *lateral) wormFinding(m *flow.Meta, client netip.Addr, p *trade, f *fanning) Finding {
 	h := d.net.host(p.mac, client)
 	s := &f.exploited
 	nEN, nJA := count(s.peers.len(), s.peers.full)
 	tEN, tJA := span(m.Time.Sub(s.first))
 	return Finding{
 		Time: m.Time, Detector: "worm", Technique: "T1210", Host: h, Peers: d.net.peers(s.peers.first), PeerCount: s.peers.len(),
-		Score: 0.99, Confidence: conf, First: s.first, Last: m.Time,
+		Score: 0.99, Confidence: High, First: s.first, Last: m.Time,
 		Title: Text{
 			EN: fmt.Sprintf("%s is spreading to other devices by an exploit", h.label()),
 			JA: fmt.Sprintf("%s が攻撃コードでほかの機器へ広がろうとしています", h.label()),
