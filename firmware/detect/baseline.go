@@ -104,6 +104,17 @@ func (h *history) familiar(s source, mac flow.MAC, what string, now time.Time) b
 // hashOf names what is familiar; a collision costs one wrong "familiar" in 2^56.
 func hashOf(what string) uint64 { return hash64(what) }
 
+// quiets says that a finding of what was familiar in the learning time is not
+// to be told. What is worth medium is never taken down: an intruder who was
+// there first would be part of the furniture.
+func (h *history) quiets(s source, mac flow.MAC, what string, conf Confidence, now time.Time) bool {
+	if rank(conf) < rank(Medium) {
+		return h.familiar(s, mac, what, now)
+	}
+	p, hash := h.of(s, now), hashOf(what)
+	return now.Sub(p.since) >= h.net.Learn && slices.ContainsFunc(p.known, func(k fact) bool { return k.Hash == hash })
+}
+
 // sent counts bytes that a device sent out of the office, and closes the hours
 // and days that are over.
 func (h *history) sent(s source, mac flow.MAC, bytes uint64, now time.Time) *past {

@@ -62,6 +62,19 @@ func TestNothingIsLearntFromASuspect(t *testing.T) {
 	}
 }
 
+func TestWhatIsWorthMediumIsNeverFurniture(t *testing.T) {
+	h, later := testHistory(nil), noon.Add(8*24*time.Hour)
+	if h.quiets(device(1), flow.MAC{}, "x", Medium, noon) || h.quiets(device(1), flow.MAC{}, "y", Low, noon) {
+		t.Error("quiet while learning")
+	}
+	if h.quiets(device(1), flow.MAC{}, "x", Medium, later) {
+		t.Error("an intruder of the learning time became familiar")
+	}
+	if !h.quiets(device(1), flow.MAC{}, "y", Low, later) || !h.quiets(device(1), flow.MAC{}, "y", Medium, later) {
+		t.Error("a habit of the learning time is told")
+	}
+}
+
 func TestOneBackupDoesNotMoveTheMeasure(t *testing.T) {
 	values := make([]float32, 100)
 	for i := range values {

@@ -27,8 +27,8 @@ import (
 // "ten times as common among control channels" is 2.3.
 //
 // Confidence: a probability of 5 % is worth a look (low), of one half medium.
-// It is never high: a timer is no crime. What was seen with a device in its
-// learning time (history) is not told.
+// It is never high: a timer is no crime. What was worth no more than low in a
+// device's learning time (history) is not told again.
 //
 // Limits. Sleeps longer than an hour need days. Jitter above 50 %, or sleeps
 // drawn from an exponential law, are chance to this test. Ports of services
@@ -339,9 +339,6 @@ func (d *beacon) judge(k serviceSeries, b *beat, now time.Time) {
 		label = k.to.Addr().String()
 	}
 	said := nameSeries{k.src, label}
-	if d.past.familiar(k.src, b.mac, "beacon "+label, now) {
-		return
-	}
 	why := d.weigh(k, b, c)
 	p := 1 / (1 + math.Exp(-why.sum))
 	conf := Low
@@ -350,6 +347,9 @@ func (d *beacon) judge(k serviceSeries, b *beat, now time.Time) {
 		return
 	case p >= evenOdds && !d.net.router(k.src.mac):
 		conf = Medium
+	}
+	if d.past.quiets(k.src, b.mac, "beacon "+label, conf, now) {
+		return
 	}
 	if d.told.get(said).more(1, conf) {
 		d.out = append(d.out, d.finding(k, b, c, why, label, conf, p, now))

@@ -192,7 +192,7 @@ func TestWhatWasLearntIsNotToldAndWhatIsNewIs(t *testing.T) {
 	o := newOffice(t, detect.Config{Learn: learn, Suspect: func(flow.MAC) bool { return suspect }})
 	call := func(a int) {
 		for range 12 {
-			o.opaque(10, port(net4(a), 4433), 6, 120)
+			o.opaque(10, port(net4(a), 4433), 17, 120)
 			o.wait(time.Minute)
 		}
 	}

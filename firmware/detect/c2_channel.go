@@ -130,7 +130,7 @@ func (d *c2Channel) say(a accusation) {
 	if d.net.own(a.mac, a.from) {
 		return
 	}
-	if a.familiar != "" && d.past.familiar(a.src, a.mac, a.familiar, a.now) {
+	if a.familiar != "" && d.past.quiets(a.src, a.mac, a.familiar, a.conf, a.now) {
 		return
 	}
 	if !d.net.onLAN(a.from) {

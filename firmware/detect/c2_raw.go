@@ -296,7 +296,7 @@ const coinPeers = 3
 
 func (d *c2Channel) coins(e *flow.Conn) {
 	coin := coinPort(e.Server.Port())
-	if coin == "" || e.State != flow.ConnEstablished || e.Proto != protoTCP || d.net.onLAN(e.Server.Addr()) || !d.net.onLAN(e.Client.Addr()) {
+	if coin == "" || e.State != flow.ConnEstablished || e.Proto != protoTCP || d.net.onLAN(e.Server.Addr()) {
 		return
 	}
 	src := d.net.source(e.ClientMAC, e.Client.Addr())

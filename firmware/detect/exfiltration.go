@@ -15,8 +15,8 @@ import (
 // logarithmic scale with the device's own hours of the last week (median and
 // median absolute deviation: uploads are near log-normal, and one backup must
 // not move the measure) and with the largest hour of any other device. A
-// destination that took a like amount in the learning time is a backup and
-// does not count. Before, there is no measure but physics: much to one
+// destination that took an archive (uploadFloor) in the learning time is a
+// backup and does not count. Before, there is no measure but physics: much to one
 // destination, hardly anything back.
 //
 // Ping. RFC 792 has the reply return the data of the request, and programs
@@ -180,26 +180,24 @@ func (d *exfiltration) judge(k uploadKey, u *upload, p *past, now time.Time) {
 	if label == "" {
 		label = k.to.String()
 	}
-	if d.past.familiar(k.src, u.mac, "upload "+label, now) {
-		return
-	}
-	conf, why := Low, Text{}
+	conf, why, quiet := Low, Text{}, false
 	switch us := p.usualHour(); {
 	case d.past.learnt(k.src, now) && us.n >= leastHours:
-		if !us.exceeded(u.inHour) {
-			return
-		}
+		quiet = !us.exceeded(u.inHour)
 		why = us.text(u.inHour)
 		if u.inHour > 2*d.busiestOther(k.src) {
 			conf = Medium
 		}
-	case name != "" && u.sent < uploadNamed:
-		return
-	case name == "" && u.sent >= uploadBareMedium && d.places.alone(k.src, k.to):
+	case name != "":
+		quiet = u.sent < uploadNamed
+	case u.sent >= uploadBareMedium && d.places.alone(k.src, k.to):
 		conf = Medium
 	}
 	if d.net.router(k.src.mac) {
 		conf = Low
+	}
+	if d.past.quiets(k.src, u.mac, "upload "+label, conf, now) || quiet {
+		return
 	}
 	if u.told.more(int(u.sent>>20), conf) {
 		d.out = append(d.out, d.finding(k, u, label, name == "", why, conf, now))
