@@ -202,6 +202,11 @@ func ordinary(o *office, bytes func(int) []byte) map[string]func() {
 				o.lookup(5, hex.EncodeToString(bytes(20))+".i.00.s.sophosxl.net", qTXT, 60)
 			}
 		},
+		"frames of advertising": func() {
+			for range 900 {
+				o.lookup(5, hex.EncodeToString(bytes(16))+".safeframe.googlesyndication.com", qA, -1)
+			}
+		},
 		"reverse names": func() {
 			for range 3000 {
 				b := bytes(4)

@@ -88,8 +88,8 @@ func under(name, domain string) bool {
 }
 
 // lookupServices are domains whose names are questions by design: lists of
-// addresses and senders (RFC 5782), and reputation look-ups of antivirus and
-// filter products. What is asked there is information indeed, but it goes to
+// addresses and senders (RFC 5782), measurements, and reputation look-ups of
+// antivirus and filter products. What is asked there is information indeed, but it goes to
 // the owner of the zone, who is not the attacker. Each stands in the public
 // documentation of its operator; Paxson et al. removed the same kinds by hand
 // (section 6). The domain is the key, so nobody else can hide behind one.
@@ -106,6 +106,12 @@ var lookupServices = map[string]bool{
 	"s5h.net": true, "0spam.org": true, "interserver.net": true, "gbudb.net": true, "rfc-clueless.org": true,
 	// Who owns an address or a file, by name.
 	"cymru.com": true, "routeviews.org": true, "nerd.dk": true,
+	// Measurements by a name that is made for each page or call, so that no
+	// cache answers: Google's ad frames, Akamai mPulse, Fastly Insights,
+	// Cedexis, Microsoft's footprint, tests of resolvers.
+	"googlesyndication.com": true, "akstat.io": true, "go-mpulse.net": true, "fastly-insights.com": true,
+	"cedexis-radar.net": true, "cedexis.com": true, "footprintdns.com": true, "msedge.net": true, "office.com": true,
+	"ip-api.com": true, "dnsleaktest.com": true, "ipleak.net": true, "nextdns.io": true,
 	// Antivirus and web filters.
 	"mcafee.com": true, "trellix.com": true, "sophosxl.net": true, "sophosxl.com": true, "sophos.com": true,
 	"e5.sk": true, "eset.com": true, "trendmicro.com": true, "trendmicro.co.jp": true, "kaspersky.com": true, "kaspersky-labs.com": true,
