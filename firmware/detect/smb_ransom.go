@@ -228,6 +228,9 @@ func (d *smbRansom) read(e *flow.SMB, k fileKey, f *sharedFile, p pathParts) {
 	}
 	again := f.read
 	f.read = true
+	if !f.wrote {
+		f.created = false // it was there, though the open would have made it
+	}
 	if !f.created && !again {
 		for _, h := range [...]uint64{p.hash, p.stem} {
 			*d.stems.get(fileKey{k.src, k.server, k.tree, h}) = p.hash

@@ -48,6 +48,19 @@ func TestSMBRansomIsStoppedWithinTwentyFiles(t *testing.T) {
 			s.op(flow.SMB{Op: flow.SMBWrite, Path: f, Length: 4096, Entropy: cipher.entropy, Sample: cipher.sample}, false)
 			s.close(f)
 		},
+		"opens or creates, overwrites, renames": func(s *sharer, f string, _ int) {
+			s.open(f, 3)
+			s.op(flow.SMB{Op: flow.SMBRead, Path: f, Length: 4096, Entropy: packed.entropy, Sample: packed.sample}, false)
+			s.op(flow.SMB{Op: flow.SMBWrite, Path: f, Length: 4096, Entropy: cipher.entropy, Sample: cipher.sample}, false)
+			s.close(f)
+			s.rename(f, f+".crypt")
+		},
+		"writes a temporary copy, renames it, deletes": func(s *sharer, f string, _ int) { // as WannaCry does
+			s.read(f, 4096, packed)
+			s.write(f+".WNCRYT", 2, 4200, cipher)
+			s.rename(f+".WNCRYT", f+".WNCRY")
+			s.remove(f)
+		},
 		"overwrites in place and keeps the name": func(s *sharer, f string, _ int) {
 			s.read(f, 4096, packed)
 			s.write(f, 1, 4096, cipher)
@@ -285,6 +298,13 @@ func TestSMBRansomStaysQuietForOrdinaryWork(t *testing.T) {
 			}
 			for i := range 100 {
 				s.remove(fmt.Sprintf(`mirror\gone %d.docx`, i))
+			}
+		},
+		"deduplication into a chunk store": func(s *sharer) {
+			for i, f := range papers(200) {
+				s.read(f, 1<<20, packed)
+				s.write(fmt.Sprintf(`System Volume Information\Dedup\%d.ccc`, i/20), 3, 1<<20, cipher)
+				s.write(f, 1, 300, unseen)
 			}
 		},
 		"antivirus scan with a quarantine": func(s *sharer) {
