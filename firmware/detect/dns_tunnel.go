@@ -40,9 +40,9 @@ import (
 // (dns_file.go). The rest is low.
 //
 // Limits. Below 4 kB a day nothing is said. Names under .arpa are not looked
-// at. DNS inside HTTPS or TLS cannot be read. Of DNS over TCP the first
-// message of each direction is seen. A forwarder inside the office is named
-// only when the device that asked it cannot be seen.
+// at. DNS inside HTTPS or TLS, and DNS on ports other than 53, cannot be read.
+// A forwarder inside the office is named only when the device that asked it
+// cannot be seen.
 type dnsTunnel struct {
 	net  *network
 	tab  *table[zoneKey, zone]
