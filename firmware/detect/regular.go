@@ -37,11 +37,17 @@ const (
 	// mergeGap is flow.ActivityEvery: shorter pauses inside a connection are
 	// not reported either.
 	mergeGap = time.Second
+	// setBack: starts of connections are told a little out of order, at most by
+	// the time that an unanswered one waits.
+	setBack = time.Minute
 )
 
 // note takes one exchange that began at t. It reports whether that was a new
 // one; bytes are added to the exchange that goes on.
 func (r *rhythm) note(t time.Time, bytes uint64) bool {
+	if r.n > 0 && r.last.Sub(t) > setBack {
+		*r = rhythm{} // what was measured by another clock is no measure
+	}
 	if r.n > 0 && t.Sub(r.last) < mergeGap {
 		r.add(bytes)
 		return false

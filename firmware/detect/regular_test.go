@@ -92,3 +92,17 @@ func TestSkewAndDispersionAreThoseOfTheirDefinitions(t *testing.T) {
 		t.Errorf("Bowley %v, want a strong skew", b)
 	}
 }
+
+func TestAClockSetBackBeginsAnew(t *testing.T) {
+	var r rhythm
+	t0 := time.Unix(1e9, 0)
+	for i := range 40 {
+		if i == 20 {
+			t0 = t0.Add(-24 * time.Hour)
+		}
+		r.note(t0.Add(time.Duration(i)*time.Minute), 10)
+	}
+	if p := r.read(); r.n != 20 || p.period != 60 || p.odds < sureOdds {
+		t.Errorf("%d exchanges, period %v, odds %v", r.n, p.period, p.odds)
+	}
+}
