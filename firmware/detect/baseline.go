@@ -63,7 +63,7 @@ func newHistory(n *network) *history {
 	return &history{net: n, tab: newTable[deviceID, past](n.MaxHosts, 0)}
 }
 
-func idOf(s source) deviceID { return deviceID{mac: s.mac, ip: s.ip} }
+func idOf(s source) deviceID { return deviceID(s) }
 
 // of returns a device's past, begun at now when there is none.
 func (h *history) of(s source, now time.Time) *past {

@@ -448,10 +448,10 @@ func (d *beacon) finding(k serviceSeries, b *beat, c cadence, why reasons, label
 	eEN, eJA := span(time.Duration(c.period * float64(time.Second)))
 	tEN, tJA := span(now.Sub(b.first))
 	t := Text{
-		EN: fmt.Sprintf("%s called %s (%s) every %s: %d of %d intervals lie within %d %% of it, over %s. No other device here calls that destination.",
-			h.label(), label, svc, eEN, c.within, c.gaps, int(100*c.width), tEN),
-		JA: fmt.Sprintf("%s が %s（%s）へ約 %s ごとに通信しています。%s の間の %d 回の間隔のうち %d 回が ±%d %% に収まっています。ほかの機器はこの相手と通信していません。",
-			h.label(), label, svc, eJA, tJA, c.gaps, c.within, int(100*c.width)),
+		EN: fmt.Sprintf("%s called %s (%s) every %s: %d of %d intervals lie within %d %% of it, over %s (regularity %.2f of 1). No other device here calls that destination.",
+			h.label(), label, svc, eEN, c.within, c.gaps, int(100*c.width), tEN, c.score()),
+		JA: fmt.Sprintf("%s が %s（%s）へ約 %s ごとに通信しています。%s の間の %d 回の間隔のうち %d 回が ±%d %% に収まっています（規則性 %.2f／1）。ほかの機器はこの相手と通信していません。",
+			h.label(), label, svc, eJA, tJA, c.gaps, c.within, int(100*c.width), c.score()),
 	}
 	if len(why.en) > 0 {
 		t.EN += " Odd about it: " + strings.Join(why.en, "; ") + "."
