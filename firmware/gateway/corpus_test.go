@@ -112,7 +112,7 @@ func TestCapturesOfOthers(t *testing.T) {
 	}
 	report := eval.Summarise(scores, eval.Cost{}, nil)
 	for _, missed := range report.Missed {
-		t.Log(missed)
+		t.Error(missed)
 	}
 	var table strings.Builder
 	if err := report.Write(&table, false); err != nil {
