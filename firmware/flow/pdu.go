@@ -47,7 +47,8 @@ type pduHalf struct {
 // pduShared counts what all connections remember.
 type pduShared struct {
 	entries int
-	refused uint64 // entries that found no room
+	refused uint64    // entries that found no room
+	plogp   []float64 // n log2 n, see entropy
 }
 
 // pduOut is what one message means, in the order in which it is emitted.

@@ -284,21 +284,35 @@ func failed(status uint32) bool {
 }
 
 // entropy is that of the first bytes of b in bits per byte (Shannon 1948),
-// and how many bytes it rests on; negative when there are none.
-func entropy(b []byte) (bits float64, n int) {
+// and how many bytes it rests on; negative when there are none. The
+// logarithms, which are all of numbers up to the size of the sample, are
+// looked up, and bytes are counted in four tables, since the increments of one
+// would wait for each other: a write of 4 KiB would cost six times as much.
+func (s *pduShared) entropy(b []byte) (bits float64, n int) {
 	b = b[:min(len(b), entropySample)]
 	if len(b) == 0 {
 		return -1, 0
 	}
-	var count [256]uint16
-	for _, c := range b {
-		count[c]++
+	if s.plogp == nil {
+		s.plogp = make([]float64, entropySample+1)
+		for k := 2; k <= entropySample; k++ {
+			s.plogp[k] = float64(k) * math.Log2(float64(k))
+		}
+	}
+	var count [4][256]uint16
+	rest := b
+	for ; len(rest) >= 4; rest = rest[4:] {
+		count[0][rest[0]]++
+		count[1][rest[1]]++
+		count[2][rest[2]]++
+		count[3][rest[3]]++
+	}
+	for _, c := range rest {
+		count[0][c]++
 	}
 	sum := 0.0
-	for _, k := range count {
-		if k > 1 {
-			sum += float64(k) * math.Log2(float64(k))
-		}
+	for c := range count[0] {
+		sum += s.plogp[count[0][c]+count[1][c]+count[2][c]+count[3][c]]
 	}
 	return math.Log2(float64(len(b))) - sum/float64(len(b)), len(b)
 }

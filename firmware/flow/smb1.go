@@ -371,7 +371,7 @@ func (m *pduAt) smb1Write(s *smb1Message, e *SMB, a *smbAsk) {
 	if a.pipe && m.pipeData(e.File, e.Path, data, 0) {
 		return
 	}
-	e.Entropy, e.Sample = entropy(data)
+	e.Entropy, e.Sample = m.p.shared.entropy(data)
 }
 
 // smb1Trans reads TRANSACTION and TRANSACTION2 (MS-CIFS sections 2.2.4.33 and

@@ -218,7 +218,7 @@ func (m *pduAt) smb2Write(b []byte, e *SMB, a *smbAsk) {
 	if a.pipe && m.pipeData(e.File, e.Path, data, 0) {
 		return
 	}
-	e.Entropy, e.Sample = entropy(data)
+	e.Entropy, e.Sample = m.p.shared.entropy(data)
 }
 
 func (m *pduAt) smb2Ioctl(b []byte, e *SMB, a *smbAsk) {
@@ -337,7 +337,7 @@ func (m *pduAt) readData(e *SMB, a *smbAsk, data []byte) {
 	case a.pipe:
 		m.pipeData(e.File, e.Path, data, 1)
 	case a.command == e.Command && a.offset == 0 && a.op == SMBRead:
-		e.Entropy, e.Sample = entropy(data)
+		e.Entropy, e.Sample = m.p.shared.entropy(data)
 	}
 }
 

@@ -355,6 +355,7 @@ func TestEntropyOfKnownData(t *testing.T) {
 	for i := range all {
 		all[i] = byte(i)
 	}
+	s := &pduShared{}
 	for _, c := range []struct {
 		data []byte
 		want float64
@@ -362,11 +363,11 @@ func TestEntropyOfKnownData(t *testing.T) {
 	}{
 		{nil, -1, 0}, {[]byte{7}, 0, 1}, {[]byte("aabb"), 1, 4}, {all, 8, 256}, {make([]byte, 9000), 0, 4096},
 	} {
-		if got, n := entropy(c.data); got < c.want-1e-9 || got > c.want+1e-9 || n != c.n {
+		if got, n := s.entropy(c.data); got < c.want-1e-9 || got > c.want+1e-9 || n != c.n {
 			t.Errorf("entropy of %d bytes is %v of %d, want %v of %d", len(c.data), got, n, c.want, c.n)
 		}
 	}
-	if got, _ := entropy(noise(4096)); got < 7.9 || got > 7.99 {
+	if got, _ := s.entropy(noise(4096)); got < 7.9 || got > 7.99 {
 		t.Errorf("random data has %v bits, the estimate for 4,096 bytes is 7.955", got)
 	}
 }
