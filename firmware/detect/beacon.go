@@ -408,7 +408,8 @@ func (d *beacon) weigh(k serviceSeries, b *beat, c cadence) reasons {
 		r.add(sameSize, "it sends the same amount each time", "毎回ほぼ同じ量を送っています")
 	}
 	if kind, nats := d.places.loadedBy(k.src, to); kind != "" {
-		r.add(nats, "it fetched a program ("+kind+") from there", "そこからプログラム（"+kind+"）を取得しました")
+		t := programText(kind)
+		r.add(nats, "it fetched a program ("+t.EN+") from there", "そこからプログラム（"+t.JA+"）を取得しました")
 	}
 	if k.proto == protoTCP && !b.answered {
 		r.add(noAnswer, "nobody answered", "応答は一度もありませんでした")

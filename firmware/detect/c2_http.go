@@ -424,12 +424,31 @@ func (t *talk) programKind(e *flow.HTTPReply, size int64) (kind string, sure boo
 	case t.name == nameClass && !strings.HasPrefix(e.ContentType, "text/html"):
 		return "Java", true
 	case t.name == nameProgram && (binary || strings.HasPrefix(e.ContentType, "application/x-")):
-		return "by its name", true
+		return programByName, true
 	}
 	if binary && t.bare && size >= bigBinary && (t.name == nameChecksum || !t.agent) {
-		return "of unknown kind", false
+		return programUnknown, false
 	}
 	return "", false
+}
+
+// Kinds of programs beside those that program names.
+const (
+	programByName  = "name"
+	programUnknown = "unknown"
+)
+
+// programText is how a text calls a kind of program.
+func programText(kind string) Text {
+	switch kind {
+	case programByName:
+		return Text{EN: "by its name", JA: "名前から判断"}
+	case programUnknown:
+		return Text{EN: "or other binary data", JA: "またはその他のバイナリデータ"}
+	case "script":
+		return Text{EN: "a script", JA: "スクリプト"}
+	}
+	return Text{EN: kind, JA: kind}
 }
 
 func (d *c2Channel) fetched(src source, mac flow.MAC, from netip.Addr, to netip.AddrPort, r reasons, kind string, now time.Time) {
@@ -442,8 +461,8 @@ func (d *c2Channel) fetched(src source, mac flow.MAC, from netip.Addr, to netip.
 		familiar: "program " + to.Addr().String(),
 		title:    Text{EN: "%s fetched a program from an unusual place", JA: "%s が不審な場所からプログラムを取得しました"},
 		explain: Text{
-			EN: fmt.Sprintf("%%s fetched a program (%s) from %s: %s.", kind, to, strings.Join(r.en, "; ")),
-			JA: fmt.Sprintf("%%s が %s からプログラム（%s）を取得しました。%s。", to, kind, strings.Join(r.ja, "。")),
+			EN: fmt.Sprintf("%%s fetched a program (%s) from %s: %s.", programText(kind).EN, to, strings.Join(r.en, "; ")),
+			JA: fmt.Sprintf("%%s が %s からプログラム（%s）を取得しました。%s。", to, programText(kind).JA, strings.Join(r.ja, "。")),
 		},
 	})
 }

@@ -80,14 +80,20 @@ func (d *c2Channel) answered(a accusation, e *flow.Opaque) {
 	d.say(a)
 }
 
+const unixShell = "a Unix shell"
+
 func (d *c2Channel) shell(a accusation, kind string, conf Confidence) {
+	kindJA := kind
+	if kind == unixShell {
+		kindJA = "Unix シェル"
+	}
 	a.cause, a.tech, a.conf, a.score = "shell", "T1059", conf, 0.99
 	a.title = Text{EN: "%s hands its command line to another computer", JA: "%s がコマンド操作をほかのコンピューターに渡しています"}
 	a.explain = Text{
 		EN: fmt.Sprintf("In a plain connection between %%s and %s (port %d), %%[1]s began with the prompt of %s. Remote administration never begins like that; an intruder's connection does.",
 			a.to.Addr(), a.to.Port(), kind),
 		JA: fmt.Sprintf("%%s と %s（ポート %d）の間の平文の通信が、%%[1]s 側からの %s のプロンプトで始まりました。正規の遠隔管理はこのようには始まりません。侵入者の接続に見られる動きです。",
-			a.to.Addr(), a.to.Port(), kind),
+			a.to.Addr(), a.to.Port(), kindJA),
 	}
 	d.say(a)
 }
@@ -108,7 +114,7 @@ func shellText(data []byte) string {
 		return "sh"
 	}
 	if isPrompt(text) {
-		return "a Unix shell"
+		return unixShell
 	}
 	return ""
 }
