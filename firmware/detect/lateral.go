@@ -17,7 +17,7 @@ import (
 //
 // What an administrator can do as well is low or medium alone. Acts of one
 // client on one server within tradeTime make one picture, and the pictures of
-// known attacks are high: combine lists them. As administrators come in teams
+// known attacks are high: picture lists them. As administrators come in teams
 // of one in small offices, two things hold that back: a habit (the same act on
 // the same server over Learn, on three days) goes one band down; and a picture
 // that an administrator could draw too is no more than medium until the office
@@ -171,7 +171,7 @@ func (p *trade) within(a act, now int64) bool {
 func (d *lateral) combine(p *trade, a act, usual bool, at time.Time) Confidence {
 	conf := deeds[a].band
 	switch {
-	case a == actReplicate && d.ripe(at), a == actZerologon && p.empty >= zerologonTries:
+	case a == actReplicate && d.ripe(at) && d.settledIn(p.mac, at), a == actZerologon && p.empty >= zerologonTries:
 		conf = High
 	case a == actCallback && p.recent(at.UnixNano()) == 1: // after browsing, not after an act
 		conf = Low
@@ -221,6 +221,14 @@ func (p *trade) picture(now int64) bool {
 
 // ripe says that the office was watched long enough to know its habits.
 func (d *lateral) ripe(at time.Time) bool { return at.Sub(d.start) >= d.net.Learn }
+
+// settledIn says that a device has been here for Learn. A new server that asks
+// for the domain's passwords is about to become a domain controller; one that
+// was no controller all the time is not.
+func (d *lateral) settledIn(m flow.MAC, at time.Time) bool {
+	a, ok := d.net.byMAC(m)
+	return ok && at.Sub(a.FirstSeen) >= d.net.Learn
+}
 
 func lower(c Confidence) Confidence {
 	switch c {

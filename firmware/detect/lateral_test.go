@@ -314,6 +314,14 @@ func TestLateralReplicationIsForDomainControllers(t *testing.T) {
 	if f := o.last(lateral); f.Technique != "T1003.006" {
 		t.Error(f.Technique)
 	}
+
+	o, a = watch(t)
+	a.tcp(1, ip(9), 80, flow.ConnEstablished) // known since the first day
+	o.now = o.now.Add(8 * 24 * time.Hour)
+	admin{o, 4}.call(2, drsuapi, 3) // a new server, about to become a controller
+	o.want(lateral, detect.Medium)
+	a.call(2, drsuapi, 3)
+	o.want(lateral, detect.High)
 }
 
 // Zerologon has no use but attack, whatever else is known.
