@@ -81,6 +81,17 @@ func TestLookupsInAnyHeaderFieldAreShown(t *testing.T) {
 	}
 }
 
+func TestWhatComesBehindDataInASYNIsRead(t *testing.T) {
+	k := &talker{track: New(Config{}), port: 80}
+	first := []byte(get("/1")[1:])
+	k.tcp(0, FlagSYN, 99, first)
+	ip := flowtest.IP{Src: hostB, Dst: hostA, Proto: ProtoTCP}
+	back := flowtest.Segment{SrcPort: 80, DstPort: 40000, Seq: 499, Ack: 100 + uint32(len(first)), Flags: FlagSYN | FlagACK}
+	k.frame(ether.Frame(0x0800, ip.Packet(back.Bytes(nil))))
+	k.tcp(0, FlagACK, 100+uint32(len(first)), []byte(get("/2")[1:]))
+	k.want(t, "http GET a /2 []")
+}
+
 func TestWhoAsksIsTheClientWhateverThePorts(t *testing.T) {
 	for _, first := range []int{0, 1} {
 		k := &talker{track: New(Config{}), port: 50000} // above the client's

@@ -42,6 +42,11 @@ func (t *Tracker) tcp(emit func(Event)) {
 // 4.2.3.6), which nobody has said: no application writes a byte without PSH.
 func keepAlive(h *Header) bool { return h.PayloadLen == 1 && h.TCPFlags&FlagPSH == 0 }
 
+// maxSYNData bounds what a server may have accepted with the SYN (RFC 7413). It
+// goes unread, since nobody has proved his address yet; the stream is read
+// behind it.
+const maxSYNData = 1 << 16
+
 // newSYN says whether a SYN starts another connection on the ports of a known
 // one, instead of being a retransmission or one half of a simultaneous open.
 func (t *Tracker) newSYN(c *conn, dir int) bool {
@@ -77,6 +82,10 @@ func (t *Tracker) tcpState(i uint32, c *conn, dir int, emit func(Event)) {
 		return
 	case flags&FlagSYN != 0:
 		c.isn[dir] = t.hdr.Seq
+		if n := t.hdr.Ack - c.isn[0] - 1; dir == 1 && n > 0 && n < maxSYNData && c.shift[0] == 0 {
+			c.shift[0] = n
+			t.stats.DeepSkipped++
+		}
 		if dir == 1 && c.state < ConnEstablished {
 			t.become(i, c, ConnEstablished, emit)
 		}
