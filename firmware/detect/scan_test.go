@@ -309,3 +309,21 @@ func TestARPForKnownHostsAndStormsOfRoutersAreQuiet(t *testing.T) {
 	o.wait(3 * time.Second)
 	o.quiet()
 }
+
+func TestTheMarkOfMiraiIsEnoughAtTheSecondTarget(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	syn := func(to netip.Addr, mark bool) {
+		o.play(&flow.Conn{Meta: o.meta(mac(66)), Proto: 6, Client: netip.AddrPortFrom(ip(66), 4000), Server: netip.AddrPortFrom(to, 81), ClientMAC: mac(66), SeqIsServer: mark})
+	}
+	for i := range 40 {
+		syn(net4(i), false)
+	}
+	syn(net4(1), true)
+	syn(net4(1), true)
+	o.quiet()
+	syn(net4(2), true)
+	o.want("worm", detect.High)
+	if f := o.last("worm"); f.Host.MAC != mac(66) || f.PeerCount != 2 {
+		t.Errorf("finding %+v", f)
+	}
+}

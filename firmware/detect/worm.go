@@ -40,6 +40,8 @@ type outbreak struct {
 	silent   peerSet // ARP targets that never answered
 	arp      leak
 	asked    time.Time
+	marked   peerSet // called with Mirai's mark
+	mark     told
 }
 
 type spread struct {
@@ -111,6 +113,9 @@ func (d *worm) evictions() uint64 { return d.tab.evicted }
 func (d *worm) Observe(ev flow.Event) []Finding {
 	d.out = d.out[:0]
 	if c, ok := ev.(*flow.Conn); ok && c.State == flow.ConnAttempt {
+		if c.SeqIsServer {
+			d.marked(c)
+		}
 		d.attempt(c)
 		return d.out
 	}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
 )
@@ -20,6 +21,8 @@ func (t *Tracker) open(k *key, srcIsA, senderIsClient bool, state ConnState, emi
 	c.clientIsB = srcIsA != senderIsClient
 	c.midStream = state != ConnAttempt
 	c.probe = state == ConnAttempt && h.Proto == ProtoTCP && h.TCPFlags&FlagSYN == 0
+	c.seqIsServer = state == ConnAttempt && h.Proto == ProtoTCP && h.TCPFlags&FlagSYN != 0 && h.Dst.Is4() &&
+		h.Seq == binary.BigEndian.Uint32(h.Dst[12:])
 	c.iface, c.vlan, c.out = t.frame.Iface, h.VLAN, t.frame.Out
 	c.clientMAC, c.serverMAC = h.SrcMAC, h.DstMAC
 	if !senderIsClient {
@@ -141,6 +144,7 @@ func (t *Tracker) report(c *conn, prev ConnState, emit func(Event)) {
 	e.Sent, e.Received = c.bytes[0], c.bytes[1]
 	e.SentPackets, e.RecvPackets = c.packets[0], c.packets[1]
 	e.MidStream, e.Multicast, e.Probe = c.midStream, c.multicast, c.probe
+	e.SeqIsServer = c.seqIsServer
 	emit(e)
 }
 

@@ -163,6 +163,7 @@ type Conn struct {
 	RecvPackets    uint64
 	MidStream      bool // the opening was not seen; client is a guess by port
 	Multicast      bool // server is a group or broadcast address
+	SeqIsServer    bool // the SYN's sequence number is the server's IPv4 address, as Mirai's scanner sets it (scanner.c, 2016)
 	Probe          bool // TCP that began with neither SYN nor ACK, as no TCP does (RFC 9293, 3.10.7): FIN, NULL, Xmas
 }
 

@@ -68,15 +68,17 @@ type conn struct {
 	clientIsB bool
 	midStream bool
 	probe     bool
-	multicast bool
-	finished  bool // in the list of closed connections
-	out       bool
-	live      bool
-	fin       [2]bool
-	app       [2]app
-	tries     [2]uint8 // payload segments that the deep part looked at
-	known     bool     // a direction was found to carry something that is read
-	part      [2]uint8 // messages of a direction's head that were emitted already
+
+	seqIsServer bool // see Conn
+	multicast   bool
+	finished    bool // in the list of closed connections
+	out         bool
+	live        bool
+	fin         [2]bool
+	app         [2]app
+	tries       [2]uint8 // payload segments that the deep part looked at
+	known       bool     // a direction was found to carry something that is read
+	part        [2]uint8 // messages of a direction's head that were emitted already
 }
 
 func (c *conn) ends() (client, server *Addr, clientPort, serverPort uint16) {
