@@ -49,7 +49,7 @@ func NewPipeline(c PipelineConfig) *Pipeline {
 	}
 	p.engine = detect.New(detect.Config{
 		Assets: p.inventory, LAN: c.LAN, Gateway: c.SelfAddrs, DHCPServers: c.DHCPServers, Decoys: c.Decoys,
-		Indicators: c.Indicators, Suspect: c.Suspect, Learn: c.Learn,
+		DecoyNames: c.DecoyNames, Indicators: c.Indicators, Suspect: c.Suspect, Learn: c.Learn,
 	})
 	p.emit = func(ev flow.Event) {
 		if c.Seen != nil {
