@@ -51,6 +51,7 @@ type tlsServer struct {
 	quic        bool
 	sni, ja4    string
 	cn, org     string
+	authority   string
 	until       time.Time
 	years       int
 	connections int
@@ -63,6 +64,7 @@ type tlsOddity int
 
 const (
 	tlsSelfSigned  tlsOddity = iota
+	tlsStrangeCA             // signed by an authority of random letters
 	tlsTooLong               // valid for longer than a public authority signs
 	tlsExpired               // or not valid yet
 	tlsPlaceholder           // names that tools fill in
@@ -81,6 +83,7 @@ const (
 // addresses behind a router, where most have one.
 var tlsShare = [tlsOddities][3]float64{
 	tlsSelfSigned:  {1000, 1000, 5}, // browsers refuse them; what remains is devices, tunnels and peers
+	tlsStrangeCA:   {1000, 1000, 5}, // as rare as none at all: who runs an authority gives it a name
 	tlsTooLong:     {100, 3, 2},     // makers' own authorities sign for decades
 	tlsExpired:     {500, 10, 5},
 	tlsPlaceholder: {1000, 10, 5},
@@ -220,18 +223,22 @@ func (d *tlsAnomaly) cert(e *flow.TLSCert) {
 		return
 	}
 	s.odd[tlsSelfSigned] = e.SelfSigned
+	s.odd[tlsStrangeCA] = !e.SelfSigned && madeUpName(e.Issuer) >= madeUpMost
 	s.odd[tlsTooLong] = !e.NotAfter.IsZero() && (e.NotAfter.Sub(e.NotBefore) > tlsLongest || !e.NotAfter.After(e.NotBefore))
 	s.odd[tlsExpired] = !e.NotAfter.IsZero() && (e.Time.After(e.NotAfter) || e.Time.Before(e.NotBefore.Add(-24*time.Hour)))
 	s.odd[tlsOtherName] = s.sni != "" && !certFor(e, s.sni)
 	s.odd[tlsPlaceholder] = placeholderCert(e)
-	s.madeUp = madeUpCert(e)
+	s.madeUp = madeUpName(e.Subject)
 	s.odd[tlsMadeUp] = s.madeUp > 0
 	s.until, s.years = e.NotAfter, int(e.NotAfter.Sub(e.NotBefore).Hours()/24/365)
 	if e.CommonName != s.cn {
 		s.cn = strings.Clone(e.CommonName)
 	}
-	if org := organisation(e.Subject); org != s.org {
+	if org := attribute(e.Subject, "O="); org != s.org {
 		s.org = strings.Clone(org)
+	}
+	if ca := attribute(e.Issuer, "O="); ca != s.authority {
+		s.authority = strings.Clone(ca)
 	}
 	d.judge(src, mac, s, e.Head(), e.Client.Addr(), e.Server)
 }
@@ -242,7 +249,7 @@ func (s *tlsServer) nats(inside bool) float64 {
 	switch {
 	case inside:
 		column = 2
-	case s.odd[tlsSelfSigned], s.odd[tlsTooLong]:
+	case s.odd[tlsSelfSigned], s.odd[tlsStrangeCA], s.odd[tlsTooLong]:
 		column = 1
 	}
 	sum := s.madeUp
@@ -257,7 +264,7 @@ func (s *tlsServer) nats(inside bool) float64 {
 		switch {
 		case tlsOddity(o) == tlsNoName && s.quic:
 			share = tlsNoNameQUIC
-		case tlsOddity(o) == tlsTooLong && column == 1 && !s.odd[tlsSelfSigned]:
+		case tlsOddity(o) == tlsTooLong && column == 1 && !s.odd[tlsSelfSigned] && !s.odd[tlsStrangeCA]:
 			share = tlsShare[o][0]
 		}
 		sum += math.Log(share)

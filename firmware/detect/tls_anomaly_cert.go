@@ -59,14 +59,14 @@ func placeholderCert(e *flow.TLSCert) bool {
 	return false
 }
 
-// madeUpCert is what it is worth that organisation or unit is of random
-// letters, in nats. The ratio of likelihoods bounds how often a true name
+// madeUpName is what it is worth that organisation or unit in a name is of
+// random letters, in nats. The ratio of likelihoods bounds how often a true name
 // looks so (Markov's inequality); of the two fields the better one is taken,
 // which costs a bit. Words under six letters are acronyms.
-func madeUpCert(e *flow.TLSCert) float64 {
+func madeUpName(name string) float64 {
 	bits := 0.0
 	for _, field := range [...]string{"O=", "OU="} {
-		for _, word := range strings.Fields(attribute(e.Subject, field)) {
+		for _, word := range strings.Fields(attribute(name, field)) {
 			if word = strings.ToLower(word); len(word) >= 6 && letters(word) {
 				bits = max(bits, randomness(word)-1)
 			}
@@ -83,8 +83,6 @@ func letters(s string) bool {
 	}
 	return true
 }
-
-func organisation(subject string) string { return attribute(subject, "O=") }
 
 // attribute finds an attribute of a distinguished name in text (RFC 2253).
 func attribute(subject, name string) string {

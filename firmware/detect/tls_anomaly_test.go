@@ -72,6 +72,8 @@ func TestImplantsWithCertificatesOfTheirOwn(t *testing.T) {
 			[]string{"port 8080 is not meant for encryption"}},
 		"invented organisation": {tlsCall{to: net4(9), port: 4444, cert: own("CN=P1,O=Hkjfdsu Ltd", "P1")}, detect.Medium,
 			[]string{"organisation looks invented (Hkjfdsu Ltd)", "port 4444 is unusual"}},
+		"authority of its own": {tlsCall{to: net4(9), port: 2222, cert: signed("CN=qvpj.org,O=Wmleaokx Inc.,C=FR", "rtgu.us")}, detect.Medium,
+			[]string{"authority that signed looks invented (Wmleaokx Inc.)", "named no server"}},
 		"private address behind a router": {tlsCall{to: elsewhere, port: 8080, cert: own("CN=P1,OU=Qxvbzk,O=Hkjfdsu", "P1")}, detect.Medium, []string{"10.9.0.4"}},
 		"the same on the usual port":      {tlsCall{to: elsewhere, cert: own("CN=P1,O=Hkjfdsu", "P1")}, detect.Low, nil},
 		"expired, for another name":       {tlsCall{to: net4(9), sni: "updates.example.jp", cert: expired(own("CN=vps,O=Me", "vps"))}, detect.Low, []string{"expired on 2026-03-01", "for another name (vps)"}},
@@ -98,6 +100,12 @@ func TestImplantsWithCertificatesOfTheirOwn(t *testing.T) {
 	}
 }
 
+func signed(issuer, name string) flow.TLSCert {
+	c := issued(name)
+	c.Subject, c.Issuer = "CN="+name+",OU=Hkjfdsu", issuer
+	return c
+}
+
 func expired(c flow.TLSCert) flow.TLSCert {
 	c.NotAfter = nine.AddDate(0, -1, 0)
 	return c
@@ -113,6 +121,7 @@ func TestSingleOdditiesAreQuiet(t *testing.T) {
 		"no name":                    {to: net4(9), cert: issued("www.shop.jp")},
 		"no name, TLS 1.3":           {to: net4(9), version: 0x0304},
 		"no name, QUIC":              {to: net4(9), quic: true},
+		"no name, little authority":  {to: net4(9), cert: signed("CN=Gandi Standard SSL CA 2,O=Gandi,L=Paris,C=FR", "www.shop.jp")},
 		"camera's cloud on own port": {to: net4(9), port: 50443, sni: "cam.maker.com", cert: issued("cam.maker.com")},
 		"maker's own authority":      {to: net4(9), sni: "fkp.device.example.com", cert: long},
 		"expired":                    {to: net4(9), sni: "www.shop.jp", cert: expired(issued("www.shop.jp"))},

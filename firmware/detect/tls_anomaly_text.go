@@ -46,6 +46,7 @@ func (s *tlsServer) reasons(port uint16, now time.Time) (en, ja []string) {
 		}
 	}
 	say(tlsSelfSigned, fmt.Sprintf("the server vouches for itself (%s)", s.named()), fmt.Sprintf("サーバー証明書が自己署名です (%s)", s.named()))
+	say(tlsStrangeCA, fmt.Sprintf("the authority that signed looks invented (%s)", s.authority), fmt.Sprintf("署名した認証局の名前が無作為な文字列のようです (%s)", s.authority))
 	say(tlsTooLong, fmt.Sprintf("its certificate is valid for %d years", s.years), fmt.Sprintf("証明書の有効期間が %d 年です", s.years))
 	if now.After(s.until) {
 		say(tlsExpired, "its certificate expired on "+s.until.Format(time.DateOnly), "証明書の有効期限が "+s.until.Format(time.DateOnly)+" に切れています")
