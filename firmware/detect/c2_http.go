@@ -228,9 +228,9 @@ func isData(contentType string) bool {
 		strings.HasPrefix(contentType, "multipart/x-mixed")
 }
 
-// polls weighs a talk that only ever asks.
+// polls weighs a talk that only ever asks, every fourth time.
 func (d *c2Channel) polls(t *talk, src source, mac flow.MAC, e *flow.HTTP) {
-	if t.requests < pollsNeeded || t.parts > 1 || t.parts > 0 && t.quick > 0 || 4*t.quick > t.requests || t.pathCount == len(t.paths) ||
+	if t.requests < pollsNeeded || t.requests%4 != 0 || t.parts > 1 || t.parts > 0 && t.quick > 0 || 4*t.quick > t.requests || t.pathCount == len(t.paths) ||
 		e.Time.Sub(t.first) < pollsSpan || !d.places.alone(src, e.Server.Addr()) {
 		return
 	}

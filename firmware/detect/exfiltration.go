@@ -110,11 +110,11 @@ func (d *exfiltration) Observe(ev flow.Event) []Finding {
 	d.out = d.out[:0]
 	switch e := ev.(type) {
 	case *flow.Activity:
-		if !e.Multicast {
+		if !e.Multicast && !elsewhere(e.Proto, e.Server.Port()) {
 			d.volume(&e.Meta, e.ID, e.Client, e.Server, e.ClientMAC, e.ServerMAC, e.Sent, e.Received, false)
 		}
 	case *flow.Conn:
-		if e.State == flow.ConnClosed && !e.Multicast {
+		if e.State == flow.ConnClosed && !e.Multicast && !elsewhere(e.Proto, e.Server.Port()) {
 			d.volume(&e.Meta, e.ID, e.Client, e.Server, e.ClientMAC, e.ServerMAC, e.Sent, e.Received, true)
 		}
 	case *flow.ICMP:
@@ -124,6 +124,9 @@ func (d *exfiltration) Observe(ev flow.Event) []Finding {
 	}
 	return d.out
 }
+
+// elsewhere: what DNS carries is bounded by dns_tunnel.
+func elsewhere(proto uint8, port uint16) bool { return proto == protoUDP && port == 53 }
 
 // volume counts what a connection sent out since it was last looked at. Of a
 // connection from outside, that is what the server inside sent.
@@ -148,7 +151,7 @@ func (d *exfiltration) volume(m *flow.Meta, id uint64, client, server netip.Addr
 	} else {
 		*d.conns.get(id) = out
 	}
-	if out > before && !d.net.own(mac, from) {
+	if out > before {
 		d.count(d.net.source(mac, from), mac, from, to, out-before, in, m.Time)
 	}
 }
@@ -192,6 +195,9 @@ func (d *exfiltration) judge(k uploadKey, u *upload, p *past, now time.Time) {
 		quiet = u.sent < uploadNamed
 	case u.sent >= uploadBareMedium && d.places.alone(k.src, k.to):
 		conf = Medium
+	}
+	if d.net.own(u.mac, u.from) {
+		return
 	}
 	if d.net.router(k.src.mac) {
 		conf = Low
