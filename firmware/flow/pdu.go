@@ -44,11 +44,17 @@ type pduHalf struct {
 	buf    []byte // beginning of a message that is not complete
 }
 
-// pduShared counts what all connections remember.
-type pduShared struct {
+// pduRoom counts what is remembered.
+type pduRoom struct {
 	entries int
-	refused uint64    // entries that found no room
-	plogp   []float64 // n log2 n, see entropy
+	refused uint64 // entries that found no room
+}
+
+// pduShared is what all connections have in common.
+type pduShared struct {
+	pduRoom
+	plogp    []float64 // n log2 n, see entropy
+	channels smbChannels
 }
 
 // pduOut is what one message means, in the order in which it is emitted.
@@ -250,7 +256,8 @@ func (t *Tracker) pduMessage(c *conn, p *pduConn, dir int, b []byte, size int64,
 	}
 	out := &t.pduOut
 	out.reset()
-	m := pduAt{p: p, dir: dir, conn: c.id, body: b, size: size, out: out, asks: &t.krbAsks}
+	_, server, _, _ := c.ends()
+	m := pduAt{p: p, dir: dir, conn: c.id, peer: *server, body: b, size: size, out: out, asks: &t.krbAsks}
 	err := t.guard(pduParser(c.app[dir]), func() *Error { return m.read(c.app[dir]) })
 	if err != nil {
 		t.malformed(err, emit)
@@ -272,6 +279,7 @@ type pduAt struct {
 	size int64  // all of it
 	out  *pduOut
 	conn uint64
+	peer Addr // the server
 	asks *krbAsks
 }
 
@@ -402,16 +410,16 @@ func (r *recent[K, V]) get(k K) (V, bool) {
 }
 
 // put stores v if there is room for it, else in place of the oldest.
-func (r *recent[K, V]) put(k K, v V, limit int, shared *pduShared) {
+func (r *recent[K, V]) put(k K, v V, limit int, room *pduRoom) {
 	if _, ok := r.m[k]; ok {
 		r.m[k] = v
 		return
 	}
-	for len(r.m) > 0 && (len(r.m) >= limit || shared.entries >= pduBudget) {
-		r.dropOldest(shared)
+	for len(r.m) > 0 && (len(r.m) >= limit || room.entries >= pduBudget) {
+		r.dropOldest(room)
 	}
-	if shared.entries >= pduBudget {
-		shared.refused++
+	if room.entries >= pduBudget {
+		room.refused++
 		return
 	}
 	if r.m == nil {
@@ -422,16 +430,16 @@ func (r *recent[K, V]) put(k K, v V, limit int, shared *pduShared) {
 	}
 	r.m[k] = v
 	r.order = append(r.order, k)
-	shared.entries++
+	room.entries++
 }
 
-func (r *recent[K, V]) dropOldest(shared *pduShared) {
+func (r *recent[K, V]) dropOldest(room *pduRoom) {
 	for len(r.order) > 0 {
 		k := r.order[0]
 		r.order = r.order[1:]
 		if _, ok := r.m[k]; ok {
 			delete(r.m, k)
-			shared.entries--
+			room.entries--
 			return
 		}
 	}
@@ -454,9 +462,9 @@ func (r *recent[K, V]) compact() {
 	r.order = kept
 }
 
-func (r *recent[K, V]) drop(k K, shared *pduShared) {
+func (r *recent[K, V]) drop(k K, room *pduRoom) {
 	if _, ok := r.m[k]; ok {
 		delete(r.m, k)
-		shared.entries--
+		room.entries--
 	}
 }

@@ -289,7 +289,7 @@ func TestWhatIsRememberedIsBoundedAndComesBack(t *testing.T) {
 }
 
 func TestAllConnectionsTogetherRememberABoundedAmount(t *testing.T) {
-	shared := &pduShared{entries: pduBudget}
+	shared := &pduRoom{entries: pduBudget}
 	var files recent[int, int]
 	files.put(1, 1, 10, shared)
 	if len(files.m) != 0 || shared.refused != 1 {

@@ -63,6 +63,24 @@ type smbFile struct {
 
 type smbTree struct{ pipe bool }
 
+// smbChannels knows the open files of all sessions: a session of SMB 3 may run
+// over several connections (MS-SMB2 section 3.2.1.3, Session.ChannelList), as Windows does by
+// itself where an adapter can spread its load, and a file that is opened on
+// one of them is read and written on the others.
+type smbChannels struct {
+	files recent[smbHandle, smbFile]
+	room  pduRoom // its own
+}
+
+// smbHandle names an open file among all servers.
+type smbHandle struct {
+	server        Addr
+	session, file uint64
+}
+
+// maxSMBHandles is room for an office whose 50 devices have 80 files open.
+const maxSMBHandles = 4096
+
 // smbRelated is what later requests of a compound refer to (MS-SMB2 section
 // 3.2.4.1.4: file handle all ones).
 type smbRelated struct {
@@ -244,17 +262,36 @@ func (m *pduAt) done(a *smbAsk, e *SMB) {
 	switch a.op {
 	case SMBOpen:
 		if e.File != 0 {
-			s.files.put(e.File, smbFile{path: a.path, pipe: a.pipe}, maxSMBFiles, shared)
+			m.opened(e, smbFile{path: a.path, pipe: a.pipe})
 		}
 	case SMBClose:
-		s.files.drop(a.file, shared)
-		s.pipes.drop(a.file, shared)
+		s.files.drop(a.file, &shared.pduRoom)
+		s.pipes.drop(a.file, &shared.pduRoom)
+		ch := &shared.channels
+		ch.files.drop(smbHandle{m.peer, e.Session, a.file}, &ch.room)
 	case SMBRename:
-		if f, ok := s.files.get(a.file); ok && a.file != 0 {
+		if f, ok := m.file(e.Session, a.file); ok {
 			f.path = a.newPath
-			s.files.put(a.file, f, maxSMBFiles, shared)
+			m.opened(e, f)
 		}
 	}
+}
+
+// opened remembers the file that the event names.
+func (m *pduAt) opened(e *SMB, f smbFile) {
+	m.p.smb.files.put(e.File, f, maxSMBFiles, &m.p.shared.pduRoom)
+	if e.Version == 2 && e.Session != 0 {
+		ch := &m.p.shared.channels
+		ch.files.put(smbHandle{m.peer, e.Session, e.File}, f, maxSMBHandles, &ch.room)
+	}
+}
+
+// file finds an open file, if need be by another connection of the session.
+func (m *pduAt) file(session, id uint64) (smbFile, bool) {
+	if f, ok := m.p.smb.files.get(id); ok || id == 0 || session == 0 {
+		return f, ok
+	}
+	return m.p.shared.channels.files.get(smbHandle{m.peer, session, id})
 }
 
 // loginDone reports how a session set-up ended. MORE_PROCESSING_REQUIRED is

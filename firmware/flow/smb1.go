@@ -471,7 +471,7 @@ func (m *pduAt) smb1Body(s *smb1Message, e *SMB, a *smbAsk) {
 	case smb1Negotiate:
 		e.Dialect = 1
 	case smb1TreeX:
-		m.p.smb.trees.put(e.Tree, smbTree{bytes.HasPrefix(s.data, []byte("IPC"))}, maxSMBTrees, m.p.shared)
+		m.p.smb.trees.put(e.Tree, smbTree{bytes.HasPrefix(s.data, []byte("IPC"))}, maxSMBTrees, &m.p.shared.pduRoom)
 	case smb1NTCreateX:
 		e.File, e.Length = uint64(le16(w, 5))|smb1KeepFile, le64(w, 55)
 		a.pipe = a.pipe || le16(w, 63) == 1 || le16(w, 63) == 2

@@ -195,7 +195,7 @@ func (m *pduAt) smb2File(b []byte, e *SMB, a *smbAsk, related bool) {
 		return
 	}
 	e.File = foldFile(le64(b, at), le64(b, at+8))
-	f, known := s.files.get(e.File)
+	f, known := m.file(e.Session, e.File)
 	tree, treeKnown := s.trees.get(e.Tree)
 	e.Path, a.pipe = f.path, f.pipe || !known && (tree.pipe || !treeKnown)
 	*r = smbRelated{file: e.File, path: e.Path, pipe: a.pipe}
@@ -297,7 +297,7 @@ func (m *pduAt) smb2Body(b []byte, e *SMB, a *smbAsk) {
 		e.Dialect = le16(b, smb2Body+4)
 	case smb2TreeConnect:
 		if len(b) > smb2Body+2 {
-			s.trees.put(e.Tree, smbTree{b[smb2Body+2] == smb2ShareIsPipe}, maxSMBTrees, m.p.shared)
+			s.trees.put(e.Tree, smbTree{b[smb2Body+2] == smb2ShareIsPipe}, maxSMBTrees, &m.p.shared.pduRoom)
 		}
 	case smb2Create:
 		if len(b) >= smb2Body+80 {

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf16"
+
+	"sekisho/firmware/capture"
+	"sekisho/firmware/flow/flowtest"
 )
 
 var le = binary.LittleEndian
@@ -370,4 +373,35 @@ func TestEntropyOfKnownData(t *testing.T) {
 	if got, _ := s.entropy(noise(4096)); got < 7.9 || got > 7.99 {
 		t.Errorf("random data has %v bits, the estimate for 4,096 bytes is 7.955", got)
 	}
+}
+
+// TestAFileIsKnownOnEveryConnectionOfItsSession: SMB 3 multichannel.
+func TestAFileIsKnownOnEveryConnectionOfItsSession(t *testing.T) {
+	w := newWire(445)
+	w.say(0, nbss(smb2CreateMsg(1, "film.mp4", 3, 1, 0)))
+	w.say(1, nbss(smb2CreateAnswer(1, 9)))
+	w.seen = nil
+	second := &wire{track: w.track, seq: [2]uint32{7000, 9000}, now: w.now}
+	other := nbss(smb2WriteMsg(1, 9, 0, []byte("aaaa")))
+	send := func(from uint16, data []byte) {
+		second.now += 1e6
+		s := flowtest.Segment{SrcPort: from, DstPort: 445, Seq: second.seq[0], Flags: FlagACK}
+		ip := flowtest.IP{Src: hostA, Dst: hostB, Proto: ProtoTCP}
+		b := ether.Frame(0x0800, ip.Packet(s.Bytes(data)))
+		second.seq[0] += uint32(len(data))
+		second.track.Frame(&capture.Frame{Time: second.now, Data: b, OrigLen: len(b), Link: capture.LinkEthernet}, second.emit)
+	}
+	send(40001, other)
+	second.want(t, "smb2 write film.mp4 length=4 entropy=0.0/4")
+	w.now = second.now
+	w.say(0, nbss(smb2CloseMsg(2, 9)))
+	w.say(1, nbss(ok(smb2Close, 2)))
+	send(40001, other)
+	second.want(t, "smb2 write length=4 entropy=0.0/4")
+	foreign := smb2WriteMsg(3, 9, 0, []byte("aaaa"))
+	w.say(0, nbss(smb2CreateMsg(4, "film.mp4", 3, 1, 0)))
+	w.say(1, nbss(smb2CreateAnswer(4, 9)))
+	le.PutUint64(foreign[40:], 0x1234) // another session
+	send(40001, nbss(foreign))
+	second.want(t, "smb2 write length=4 entropy=0.0/4")
 }
