@@ -92,9 +92,9 @@ func (d *beacon) asksByTheClock(k nameSeries, q *questions, e *flow.DNS) {
 		},
 		Explain: Text{
 			EN: fmt.Sprintf("%s asked for a name under %s every %s, %d times, and for a new one %d times. A cache would have answered for a name that was asked before.",
-				h.label(), k.name, eEN, q.n, q.fresh),
+				h.label(), readable(k.name), eEN, q.n, q.fresh),
 			JA: fmt.Sprintf("%s が %s の下の名前を約 %s ごとに %d 回問い合わせ、うち %d 回は新しい名前でした。以前と同じ名前であれば、キャッシュが答えるはずです。",
-				h.label(), k.name, eJA, q.n, q.fresh),
+				h.label(), readable(k.name), eJA, q.n, q.fresh),
 		},
 	})
 }

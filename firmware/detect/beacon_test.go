@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -270,5 +271,16 @@ func TestNewNamesByTheClock(t *testing.T) {
 			}
 			o.want("beacon", c.want)
 		})
+	}
+}
+
+func TestANameFromTheWireIsShownReadable(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for range 30 {
+		o.tlsTo(10, port(net4(1), 443), "evil\x1b[2J\n.example", 300)
+		o.now = o.now.Add(5 * time.Second)
+	}
+	if say := o.last("beacon").Explain.EN; !strings.Contains(say, "evil?[2J?.example") {
+		t.Errorf("%q", say)
 	}
 }

@@ -110,7 +110,7 @@ func (p *places) answer(e *flow.DNS) {
 		}
 		if a, err := netip.ParseAddr(r.Data); err == nil {
 			if v := p.names.get(a); *v != e.QName {
-				*v = strings.Clone(e.QName)
+				*v = strings.Clone(readable(e.QName))
 			}
 		}
 	}
@@ -121,7 +121,7 @@ func (p *places) called(m *flow.Meta, client, server netip.AddrPort, name string
 		return
 	}
 	if v := p.used.get(server.Addr()); v.name != name {
-		v.name = strings.Clone(name)
+		v.name = strings.Clone(readable(name))
 	}
 	src, _ := p.net.client(m, client.Addr(), false)
 	p.uses(src, name)
@@ -217,6 +217,16 @@ func (p *places) domain(name string) string {
 		return d
 	}
 	return name
+}
+
+// readable is a name from the wire as a text may show it.
+func readable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, name)
 }
 
 func hostOnly(host string) string {
