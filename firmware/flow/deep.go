@@ -215,7 +215,7 @@ func (t *Tracker) tcpPayload(c *conn, dir int, emit func(Event)) {
 	switch a := c.app[dir]; {
 	case a == appDone:
 		return
-	case a >= appSMB && a <= appKerberos && c.dialogue != 0:
+	case a >= appSMB && a <= appKerberos:
 		t.pduSegment(c, dir, emit)
 		return
 	case a >= appDialogue && c.dialogue != 0:

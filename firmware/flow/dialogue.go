@@ -83,13 +83,23 @@ func (t *Tracker) dialogueOf(c *conn) *dialogue {
 	if c.dialogue == 0 {
 		if c.dialogue = t.dialogues.take(); c.dialogue == 0 {
 			t.stats.DeepSkipped++
-			t.hangUp(t.dialogues.victim())
+			t.dropSilent(t.dialogues.victim())
 			c.dialogue = t.dialogues.take()
 		}
 		d := t.dialogues.slot[c.dialogue]
 		d.owner, d.left = c, [2]uint16{dialogueSegments, dialogueSegments}
 	}
 	return t.dialogues.slot[c.dialogue]
+}
+
+// dropSilent takes a slot back. Protocols whose messages can be found again
+// are read on when the connection speaks next: a share stays mounted all day.
+func (t *Tracker) dropSilent(c *conn) {
+	if c.app[0] >= appSMB && c.app[0] <= appKerberos {
+		t.dialogues.release(c)
+		return
+	}
+	t.hangUp(c)
 }
 
 // converse begins to read a connection both ways with the protocol that data,

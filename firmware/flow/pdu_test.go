@@ -288,6 +288,32 @@ func TestWhatIsRememberedIsBoundedAndComesBack(t *testing.T) {
 	}
 }
 
+func TestAMountedShareThatWasSilentIsReadAgain(t *testing.T) {
+	w := newWire(445)
+	w.say(0, nbss(smb2Head(smb2Echo, 0, 1)))
+	for port := range dialogueSlots + 10 {
+		for dir, b := range [][]byte{nil, nil, []byte("SSH-2.0-x\r\n")} {
+			s := flowtest.Segment{SrcPort: uint16(10000 + port), DstPort: 22, Seq: 9, Flags: FlagSYN}
+			ip := flowtest.IP{Src: hostA, Dst: hostB, Proto: ProtoTCP}
+			switch dir {
+			case 1:
+				ip.Src, ip.Dst, s.SrcPort, s.DstPort, s.Flags = hostB, hostA, s.DstPort, s.SrcPort, FlagSYN|FlagACK
+			case 2:
+				s.Flags, s.Seq = FlagACK, 10
+			}
+			w.now += 1e6
+			f := ether.Frame(0x0800, ip.Packet(s.Bytes(b)))
+			w.track.Frame(&capture.Frame{Time: w.now, Data: f, OrigLen: len(f), Link: capture.LinkEthernet}, w.emit)
+		}
+	}
+	if c := w.track.table.at(1); c.dialogue != 0 {
+		t.Fatal("the slot of the silent share was not needed: the test proves nothing")
+	}
+	w.say(0, nbss(smb2Head(smb2Echo, 0, 2)))
+	w.say(1, nbss(smb2Head(smb2Echo, smb2Response, 2)))
+	w.want(t, "smb2 echo", "smb2 echo", "smb2 echo answer")
+}
+
 func TestAllConnectionsTogetherRememberABoundedAmount(t *testing.T) {
 	shared := &pduRoom{entries: pduBudget}
 	var files recent[int, int]
