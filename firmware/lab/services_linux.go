@@ -341,6 +341,8 @@ func (o *Office) serveShare(ctx context.Context, h *Host, conf string) error {
 		return fmt.Errorf("let smbd open its port: %w", err)
 	}
 	cmd := h.Command(context.WithoutCancel(ctx), "smbd", "--foreground", "--no-process-group", "--debug-stdout", "--debuglevel=0", "--configfile="+conf)
+	// IPC$ is served from there, and the account has to be able to enter it.
+	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Join(o.config.Dir, h.Name+"-smbd"))
 	asNobody(cmd)
 	s, err := o.run("smbd on "+h.Name, cmd)
 	if err != nil {
