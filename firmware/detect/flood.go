@@ -25,6 +25,11 @@ import (
 //   - floodHigh: more than any listener queues by default (4,096 since Linux
 //     5.4): nothing that wants an answer sends that.
 //
+// UDP has no listener's queue, and much of it wants no answer: programs send
+// measurements and logs from a new port each time (syslog, StatsD), and while
+// the line is down a name server repeats the questions of the whole office. So
+// UDP is medium at most, from floodHigh on, and questions for names are low.
+//
 // ICMP: ping -f sends 100 a second at least (ping(8)), which an administrator
 // may do: low. DHCP: a client sends its DISCOVER at most five times a minute
 // (RFC 2131 section 4.1); a device that sends dhcpMedium in ten seconds exhausts
@@ -171,13 +176,21 @@ func (d *flood) opening(e *flow.Conn) {
 	if c.sum < floodMedium {
 		return
 	}
-	conf := Medium
-	if c.sum >= floodHigh {
-		conf = High
-	}
+	conf := openingBand(c.sum, e.Proto, e.Server.Port())
 	if conf = d.limit(conf, k.src, e.Client.Addr()); c.told.more(c.sum, conf) {
 		d.out = append(d.out, d.openings(e, c, conf))
 	}
+}
+
+// openingBand says what a sum of openings means.
+func openingBand(sum int, proto uint8, port uint16) Confidence {
+	switch high := sum >= floodHigh; {
+	case proto == protoTCP && high:
+		return High
+	case proto == protoTCP, high && port != 53:
+		return Medium
+	}
+	return Low
 }
 
 // limit lowers the band where the sender is not known or relays for others.

@@ -1,0 +1,67 @@
+package detect_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"sekisho/firmware/detect"
+	"sekisho/firmware/flow"
+)
+
+// What offices do without any attack, and what a detector may take for one.
+
+// datagrams plays UDP from a new port each time that nobody answers.
+func (o *office) datagrams(from int, to netip.Addr, port uint16, n int, every time.Duration) {
+	for i := range n {
+		c := flow.Conn{Meta: o.meta(mac(from)), Proto: 17, Client: netip.AddrPortFrom(ip(from), uint16(1024+i%60000)),
+			Server: netip.AddrPortFrom(to, port), ClientMAC: mac(from), Start: o.now}
+		o.play(&c)
+		c.State = flow.ConnUnanswered
+		o.play(&c)
+		o.now = o.now.Add(every)
+	}
+}
+
+// While the line is down, a name server repeats what the whole office asks; a
+// web server sends each measurement from a new port and wants no answer.
+func TestUDPThatNobodyAnswersIsNoReasonToIsolate(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	o.datagrams(53, net4(9), 53, 60000, 10*time.Millisecond)
+	o.want("flood", detect.Low)
+
+	o = newOffice(t, detect.Config{})
+	o.datagrams(80, ip(30), 8125, 60000, 5*time.Millisecond)
+	o.want("flood", detect.Medium)
+}
+
+// A small device asks by its loader and then by its system; two DHCP clients
+// run on one machine; an installation boots from the network again and again.
+func TestSeveralDHCPClientsOfOneMachineAreNoConflict(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for range 8 {
+		o.lease(mac(10), "", "", 1, 3)
+		o.lease(mac(10), "sensor", "udhcp 1.22", 1, 3, 6)
+		o.lease(mac(11), "raspberrypi", "dhcpcd-9.4.1", 1, 3, 6)
+		o.lease(mac(11), "raspberrypi", "", 1, 2, 6, 12, 15)
+		o.lease(mac(12), "pc", "PXEClient:Arch:00007", 1, 2, 3)
+		o.lease(mac(12), "minint-1", "MSFT 5.0", 1, 3, 6)
+	}
+	o.quiet()
+}
+
+// Many makers give their routers fe80::1, so a new one seems to take the place
+// of the old one by force.
+func TestAReplacedIPv6RouterIsNotIsolated(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	o.ra(mac(1), "fe80::1", 1800, "2001:db8::/64")
+	o.wait(10 * time.Minute)
+	for range 9 {
+		o.ra(mac(2), "fe80::1", 1800, "2001:db8:1::/64")
+		o.wait(10 * time.Minute)
+	}
+	o.want("rogue_ra", detect.Medium)
+	o.ra(mac(1), "fe80::1", 1800, "2001:db8::/64") // it is still there
+	o.ra(mac(2), "fe80::1", 0, "")
+	o.want("rogue_ra", detect.High)
+}
