@@ -2,8 +2,8 @@ package detect
 
 import (
 	"fmt"
-	"hash/fnv"
 	"net/netip"
+	"strings"
 	"time"
 
 	"sekisho/firmware/flow"
@@ -20,10 +20,12 @@ import (
 //     so now and then; conflictMoves in conflictWindow means that both are there
 //     at once, for a switch learns an address anew with every frame (IEEE
 //     802.1Q section 8.8). Only where the gateway sees its own ports.
-//   - identity: DHCP requests of one MAC name two hosts or two systems (options
-//     12, 55 and 60) in turn. A PC that boots from the network changes from
-//     firmware to system, once per boot; conflictTurns changes do not come
-//     from that.
+//   - identity: DHCP requests of one MAC name two hosts (option 12) in turn,
+//     conflictTurns times. Only names count: a machine has one, but several
+//     programs that ask, with other options each: firmware that boots from
+//     the network, the loader of a small device, two DHCP clients at once.
+//     What does not name itself (option 12 may be left out, RFC 2132 section
+//     3.14) or says that it is firmware (PXE 2.1, section 2.2.2) says nothing.
 //
 // Limits. When many addresses move together a cable makes a loop: that is no
 // conflict, and is left out beyond loopMoves movers in the window. Who clones
@@ -42,7 +44,7 @@ type doubles struct {
 	iface  uint32
 	other  uint32
 	moves  turns
-	named  uint64 // what its DHCP requests look like, hashed; 0: not known
+	named  uint64 // the name in its last DHCP request, hashed; 0: not known
 	former uint64
 	names  [2]string
 	turns  turns
@@ -135,37 +137,27 @@ func (d *macConflict) moved(t time.Time, begins bool) bool {
 }
 
 func (d *macConflict) identity(e *flow.DHCP) {
+	if e.Hostname == "" || strings.HasPrefix(e.VendorClass, "PXEClient") {
+		return
+	}
 	s := d.tab.get(e.ClientMAC)
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%q %q %x", e.Hostname, e.VendorClass, e.Params)
-	now := h.Sum64()
+	now := hash64(e.Hostname)
 	back := s.former == now && s.named != now
 	if s.named == now {
 		return
 	}
 	s.former, s.named = s.named, now
-	s.names[0], s.names[1] = s.names[1], identityName(e)
+	s.names[0], s.names[1] = s.names[1], strings.Clone(e.Hostname)
 	if !back {
 		s.turns = turns{}
 		return
 	}
 	if n := s.turns.add(e.Time); n >= conflictTurns && s.told.more(n, Medium) {
 		d.out = append(d.out, d.finding(&e.Meta, s, Text{
-			EN: fmt.Sprintf("It asked for an address as %q and as %q in turn, %d times within 10 min.", s.names[0], s.names[1], n),
-			JA: fmt.Sprintf("10分以内に、「%s」と「%s」という名前で %d 回、交互にアドレスを要求しました。", s.names[0], s.names[1], n),
+			EN: fmt.Sprintf("It asked for an address as %s and as %s in turn, %d times within 10 min.", quoted(s.names[0]), quoted(s.names[1]), n),
+			JA: fmt.Sprintf("10分以内に、%s と %s という名前で %d 回、交互にアドレスを要求しました。", quoted(s.names[0]), quoted(s.names[1]), n),
 		}))
 	}
-}
-
-// identityName is what people may know of a DHCP client.
-func identityName(e *flow.DHCP) string {
-	if e.Hostname != "" {
-		return e.Hostname
-	}
-	if e.VendorClass != "" {
-		return e.VendorClass
-	}
-	return "-"
 }
 
 func (d *macConflict) finding(m *flow.Meta, s *doubles, what Text) Finding {
