@@ -20,7 +20,9 @@ import (
 // their own with lifetime 0 (RFC 4191 section 2.3), and are left alone.
 //
 //   - in the name of the known router's link-local address by another MAC, be it
-//     to draw traffic or to take the router away (lifetime 0): high;
+//     to draw traffic or to take the router away (lifetime 0): high. In a replay
+//     it is medium until the known one speaks again: routers are replaced, and
+//     many makers use fe80::1;
 //   - raFlood different prefixes or senders' addresses by one MAC in a minute
 //     (flood_router6 exhausts hosts with them): high;
 //   - a second router: medium. RFC 6104 section 2.2 has it that most are
@@ -44,6 +46,8 @@ type raSender struct {
 	minute   time.Time
 	first    time.Time
 	n        int
+	rivalled bool // of the known router: another has spoken in its name,
+	alive    bool // and it spoke again after that
 	told     told
 }
 
@@ -81,9 +85,15 @@ func (d *rogueRA) Observe(ev flow.Event) []Finding {
 	flooding := len(s.prefixes) >= raFlood || len(s.addrs) >= raFlood
 	draws := e.Lifetime > 0 || len(e.RDNSS) > 0
 	conf, score := Medium, 0.8
+	if k != nil && k.mac == e.SrcMAC {
+		k.alive = k.alive || k.rivalled
+	}
 	switch {
 	case impostor:
-		conf, score = High, 0.98
+		k.rivalled = true
+		if live || k.alive {
+			conf, score = High, 0.98
+		}
 	case flooding:
 		conf, score = High, 0.97
 	case !draws, k != nil && k.mac == e.SrcMAC, live && d.net.router(e.SrcMAC):
