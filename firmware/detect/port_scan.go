@@ -19,12 +19,19 @@ import (
 // when refused, and is never more than medium: media programs try many ports.
 // FIN, NULL and Xmas probes are segments that no TCP sends first (RFC 9293):
 // sureProbes of them on one host are medium, however few the ports. A probe
-// that is answered by data is none.
+// that is answered by data is none. While an FTP session of two hosts is open,
+// ports from 1024 on between them, either way, are no trials: the session
+// names them (RFC 959, PORT and PASV), a new one for each file, and behind a
+// badly set firewall they all fail. Inside TLS the session is known by its
+// greeting, which a scanner that only opens the port does not wait for.
 type portScan struct {
 	net *network
 	tab *table[pairKey, probing]
+	ftp *table[ftpKey, uint64] // open FTP sessions: the latest one's connection
 	out []Finding
 }
+
+type ftpKey struct{ client, server netip.Addr }
 
 type pairKey struct {
 	src source
@@ -62,17 +69,42 @@ const (
 var stepSilent = math.Log(2)
 
 func newPortScan(n *network) *portScan {
-	return &portScan{net: n, tab: newTable[pairKey, probing](4*n.MaxHosts, sweepBudget)}
+	return &portScan{net: n, tab: newTable[pairKey, probing](4*n.MaxHosts, sweepBudget), ftp: newTable[ftpKey, uint64](1024, 0)}
 }
 
 func (d *portScan) Name() string      { return "port_scan" }
-func (d *portScan) size() int         { return d.tab.size() }
-func (d *portScan) evictions() uint64 { return d.tab.evicted }
+func (d *portScan) size() int         { return d.tab.size() + d.ftp.size() }
+func (d *portScan) evictions() uint64 { return d.tab.evicted + d.ftp.evicted }
 
-func (d *portScan) Observe(flow.Event) []Finding {
+// session follows FTP sessions from greeting to end.
+func (d *portScan) session(ev flow.Event) {
+	switch e := ev.(type) {
+	case *flow.Banner:
+		if e.FromServer && e.Service == "ftp" {
+			*d.ftp.get(ftpKey{e.Client.Addr(), e.Server.Addr()}) = e.ConnID
+		}
+	case *flow.Conn:
+		if e.State != flow.ConnClosed || d.ftp.size() == 0 {
+			return
+		}
+		k := ftpKey{e.Client.Addr(), e.Server.Addr()}
+		if id := d.ftp.peek(k); id != nil && *id == e.ID {
+			d.ftp.remove(k)
+		}
+	}
+}
+
+// agreed says that an FTP session may have named the port.
+func (d *portScan) agreed(c contact) bool {
+	return c.port >= 1024 && d.ftp.size() > 0 &&
+		(d.ftp.peek(ftpKey{c.from, c.to}) != nil || d.ftp.peek(ftpKey{c.to, c.from}) != nil)
+}
+
+func (d *portScan) Observe(ev flow.Event) []Finding {
 	d.out = d.out[:0]
+	d.session(ev)
 	c, ok := d.net.contact, d.net.isContact
-	if !ok || c.proto == protoUDP && (!c.refused && !c.ok || c.port >= 33434 && c.port <= 33534) {
+	if !ok || d.agreed(c) || c.proto == protoUDP && (!c.refused && !c.ok || c.port >= 33434 && c.port <= 33534) {
 		return d.out
 	}
 	k := pairKey{c.src, c.to}
