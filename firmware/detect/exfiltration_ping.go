@@ -20,6 +20,7 @@ type pinging struct {
 	first    time.Time
 	open     [pingsOpen]pinged // requests not answered yet, ring
 	next     int
+	cut      int // length of the first reply that was shorter than its request
 	requests int
 	replies  int
 	broken   int // replies whose data is not that of the request
@@ -107,7 +108,7 @@ func (c *pingChannel) answer(e *flow.ICMP) (Finding, bool) {
 		q := &p.open[i]
 		if q.waiting && q.id == e.ID && q.seq == e.Seq {
 			known = true
-			same = same || q.sum == e.Sum && (q.size == e.Length || min(q.size, e.Length) >= fragmented)
+			same = same || q.sum == e.Sum && (q.size == e.Length || min(q.size, e.Length) >= fragmented) || q.size > e.Length && p.truncated(e.Length)
 		}
 	}
 	if !known || same {
@@ -115,6 +116,16 @@ func (c *pingChannel) answer(e *flow.ICMP) (Finding, bool) {
 	}
 	p.broken++
 	return c.judge(k, p, e.Time)
+}
+
+// truncated says that a reply is short as all short ones before it: large
+// services return the first bytes of a long ping only, always as many, so that
+// nobody has them send more than a forger of addresses did.
+func (p *pinging) truncated(size int) bool {
+	if p.cut == 0 {
+		p.cut = size
+	}
+	return size > 0 && p.cut == size
 }
 
 func (c *pingChannel) judge(k echoKey, p *pinging, now time.Time) (Finding, bool) {

@@ -65,3 +65,42 @@ func TestAReplacedIPv6RouterIsNotIsolated(t *testing.T) {
 	o.ra(mac(2), "fe80::1", 0, "")
 	o.want("rogue_ra", detect.High)
 }
+
+// A firewall lets the control connection pass and none of the files: a printer
+// that files its scans tries each time on another port, in both modes.
+func TestFilesThatFTPCannotSendAreNoPortScan(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	greet := func(from, to int, id uint64) (end func()) {
+		client, server := netip.AddrPortFrom(ip(from), 40000), netip.AddrPortFrom(ip(to), 21)
+		m := o.meta(mac(to))
+		m.DstMAC = mac(from)
+		o.play(&flow.Banner{Meta: m, ConnID: id, Client: client, Server: server, FromServer: true, Service: "ftp", Text: "220 nas"})
+		return func() {
+			o.play(&flow.Conn{Meta: o.meta(mac(from)), ID: id, State: flow.ConnClosed, Prev: flow.ConnEstablished, Proto: 6, Client: client, Server: server, ClientMAC: mac(from), Start: o.now})
+		}
+	}
+	for i := range 40 {
+		end := greet(10, 20, uint64(i))
+		o.tcp(10, ip(20), uint16(50000+37*i), flow.ConnUnanswered)
+		o.conn(20, ip(10), 6, uint16(40000+31*i), flow.ConnRefused)
+		end()
+		o.wait(time.Minute)
+	}
+	o.quiet()
+
+	for i := range 40 { // the session is over
+		o.tcp(10, ip(20), uint16(2000+i), flow.ConnRefused)
+	}
+	o.want("port_scan", detect.High)
+}
+
+// Large services return no more than the first bytes of a long ping.
+func TestRepliesThatAreCutShortCarryNoData(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range uint16(2000) {
+		o.echo(10, net4(8), false, i, 1000, 5)
+		o.echo(10, net4(8), true, i, 68, 9)
+		o.now = o.now.Add(time.Second)
+	}
+	o.quiet()
+}
