@@ -102,15 +102,15 @@ func TestHelpAndVersionAreNoErrors(t *testing.T) {
 
 func TestWrongUsageIsTwoAndSaysWhatIsRight(t *testing.T) {
 	for want, args := range map[string][]string{
-		"flies":                {"flies"},
-		"--config":             {"run"},
-		"--nonsense":           {"replay", "--nonsense", "x"},
-		"capture":              {"replay"},
-		"worm scan arp-spoof":  {"demo", "--scenario", "plague", "--headless"},
-		"--lan":                {"replay", "--lan", "office", "x"},
-		"--runs":               {"bench", "--runs", "0"},
-		"en":                   {"replay", "--lang", "fr", "x"},
-		"sekisho --help' for ": {"run", "--config"},
+		"flies":                 {"flies"},
+		"--config":              {"run"},
+		"--nonsense":            {"replay", "--nonsense", "x"},
+		"capture":               {"replay"},
+		"[worm scan ping-sweep": {"demo", "--scenario", "plague", "--headless"},
+		"--lan":                 {"replay", "--lan", "office", "x"},
+		"--runs":                {"bench", "--runs", "0"},
+		"en":                    {"replay", "--lang", "fr", "x"},
+		"sekisho --help' for ":  {"run", "--config"},
 	} {
 		t.Run(want, func(t *testing.T) { sekisho(t, args...).refuses(t, exitUsage, want) })
 	}
