@@ -53,6 +53,9 @@ type trade struct {
 	empty     int       // proofs of nothing but zeros
 	idle      int       // remote desktops without input
 	idleSince time.Time // the first of them
+	asked     time.Time // when managed was found out,
+	acts      uint64    // and for which acts, by their numbers
+	managed   bool
 	said      time.Time // when it was told
 	told      told
 }
@@ -135,7 +138,7 @@ func (d *lateral) did(m *flow.Meta, client, server netip.AddrPort, fromServer bo
 	}
 	p.last[a], p.touched = now, now
 	usual := d.usual(client.Addr(), server.Addr(), p.mac, a, m.Time)
-	conf := d.combine(p, a, usual, m.Time)
+	conf := d.combine(d.net.source(p.mac, client.Addr()), p, a, usual, m.Time)
 	if !d.net.onLAN(client.Addr()) {
 		conf = atMost(conf, Medium) // cannot be isolated
 	}
@@ -168,7 +171,7 @@ func (p *trade) within(a act, now int64) bool {
 
 // combine judges an act in the light of the others: the act's own band, more
 // when the acts of tradeTime draw the picture of an attack.
-func (d *lateral) combine(p *trade, a act, usual bool, at time.Time) Confidence {
+func (d *lateral) combine(client source, p *trade, a act, usual bool, at time.Time) Confidence {
 	conf := deeds[a].band
 	switch {
 	case a == actReplicate && d.ripe(at) && d.settledIn(p.mac, at), a == actZerologon && p.empty >= zerologonTries:
@@ -182,10 +185,46 @@ func (d *lateral) combine(p *trade, a act, usual bool, at time.Time) Confidence 
 	if conf == High || !p.picture(at.UnixNano()) {
 		return conf
 	}
-	if d.ripe(at) {
+	if d.ripe(at) && !d.manages(client, p, at) {
 		return High
 	}
 	return Medium
+}
+
+// manages says that the client does all of this as a matter of course, if not
+// to this server: it looks after computers, and a new one has come.
+func (d *lateral) manages(client source, p *trade, at time.Time) bool {
+	var acts uint64
+	for a := range p.last {
+		if p.within(act(a), at.UnixNano()) {
+			acts |= 1 << a
+		}
+	}
+	if p.acts == acts && at.Sub(p.asked).Abs() < time.Minute {
+		return p.managed
+	}
+	p.acts, p.asked, p.managed = acts, at, true
+	for a := range p.last {
+		if acts>>a&1 != 0 && d.accustomed(client, act(a), at) < manyServers {
+			p.managed = false
+		}
+	}
+	return p.managed
+}
+
+const _ = uint(64 - actCount) // trade.acts holds them all
+
+// manyServers make a role: whoever does it to one or two has their service.
+const manyServers = 3
+
+// accustomed counts the servers to which a client does this usually.
+func (d *lateral) accustomed(client source, a act, at time.Time) (servers int) {
+	for k, h := range d.habits.m {
+		if k.client == client && k.act == a && h.val.settled(at, d.net.Learn) {
+			servers++
+		}
+	}
+	return servers
 }
 
 // picture says that the acts of tradeTime together are what an attack looks

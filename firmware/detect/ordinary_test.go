@@ -104,3 +104,25 @@ func TestRepliesThatAreCutShortCarryNoData(t *testing.T) {
 	}
 	o.quiet()
 }
+
+// A management server installs its agent on each new computer, as it renews it
+// on the others: with exactly the acts of PsExec. Another device that does it
+// is sure.
+func TestLookingAfterANewComputerIsNoAttack(t *testing.T) {
+	o, a := watch(t)
+	for range 10 {
+		for pc := 2; pc < 6; pc++ {
+			a.psexec(pc)
+			o.now = o.now.Add(time.Minute)
+		}
+		o.now = o.now.Add(24 * time.Hour)
+	}
+	o.found = nil
+	a.psexec(9)
+	o.want(lateral, detect.Medium)
+	a.call(9, winreg, 20) // what it never did
+	o.want(lateral, detect.High)
+	o.found = nil
+	admin{o, 7}.psexec(3)
+	o.want(lateral, detect.High)
+}
