@@ -48,6 +48,7 @@ run: build ## start the gateway on a virtual office; SCENARIO=worm|ransomware|dn
 test: build lint ## everything that needs no virtual machine
 	$(call need,$(LAB_PKGS) $(TEST_PKGS))
 	go test -race -timeout 25m ./...
+	go test -run '^TestTenMillion' -timeout 15m ./firmware/gateway
 
 .PHONY: test-vm
 test-vm: ## the digital twin (not built yet)
