@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"slices"
 	"testing"
 	"time"
 
@@ -73,6 +74,31 @@ func TestEvidenceAddsUpAsDocumented(t *testing.T) {
 		}
 		if i.Confidence != c.want {
 			t.Errorf("%v: %s (%.4f), want %s", c.bands, i.Confidence, i.Score, c.want)
+		}
+	}
+}
+
+// Detectors that see one deed are one witness, however many speak.
+func TestOneCauseSeenByManyDetectorsNeverIsolates(t *testing.T) {
+	for name, c := range map[string]struct {
+		detectors []string
+		want      Action
+	}{
+		"a telephone's network finder":      {[]string{"arp_scan", "host_scan", "port_scan", "decoy_touch", "flood"}, Suggest},
+		"a home router plugged in wrongly":  {[]string{"rogue_dhcp", "rogue_ra", "arp_spoof", "mac_conflict", "name_spoof"}, Suggest},
+		"a backup to a box of one's own":    {[]string{"beacon", "tls_anomaly", "exfiltration", "c2_channel"}, Suggest},
+		"an inventory with an old password": {[]string{"brute_force", "lateral_movement", "host_scan"}, Suggest},
+		"a port that the owner opened":      {[]string{"new_service", "policy", "cleartext_credentials", "new_asset"}, Suggest},
+		"an intruder at work":               {[]string{"lateral_movement", "c2_channel", "host_scan"}, AutoIsolate},
+		"a listed address, a rhythm, files": {[]string{"ioc_match", "beacon", "smb_ransom"}, AutoIsolate},
+	} {
+		d := NewDesk(DefaultPolicy())
+		var i Incident
+		for _, detector := range c.detectors {
+			i = last(d.Observe(noon, found(noon, detector, detect.Medium), device(1), 50))
+		}
+		if i.Action != c.want {
+			t.Errorf("%s: %s (%.4f), want %s", name, i.Action, i.Score, c.want)
 		}
 	}
 }
@@ -512,5 +538,14 @@ func TestTheSameFindingsGiveTheSameBytes(t *testing.T) {
 	}
 	if first := play(); first != play() {
 		t.Error("two runs differ")
+	}
+}
+
+func TestFamiliesNameDetectorsThatThereAre(t *testing.T) {
+	names := detect.New(detect.Config{}).Names()
+	for name := range families {
+		if !slices.Contains(names, name) {
+			t.Errorf("no detector is called %s", name)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package incident
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -16,21 +17,39 @@ import (
 //	low 0..0.7 · medium 1.4..2.5 · high 4.6..6
 //
 // A weight halves every halfLife after the detector last spoke. One detector
-// counts once, with its strongest finding: repetition is no new evidence. The
-// detectors of one device see the same packets and are not independent, so the
-// weights, strongest first, are discounted by powers of 3/4 before they are
-// added. The sum is read back as a band: at 4.6 (odds of 100 to 1) high, at 1.4
-// (4 to 1) medium.
+// counts once, with its strongest finding: repetition is no new evidence. So
+// does a family of detectors that see one deed (families). What is left is still
+// about one device and not independent, so the weights, strongest first, are
+// discounted by powers of 3/4 before they are added. The sum is read back as a
+// band: at 4.6 (odds of 100 to 1) high, at 1.4 (4 to 1) medium.
 //
 // What follows: lows alone never become high (their sum stays under 2.8), nor
 // do lows tip one medium over (2.5 + 2.1 = 4.6 is the limit that is not
-// reached); two mediums and a low, or three mediums, do.
+// reached); two mediums and a low, or three mediums, of different families, do.
 const (
 	halfLife   = 30 * time.Minute
 	discount   = 0.75
 	mediumOdds = 1.4
 	highOdds   = 4.6
 )
+
+// families names the detectors that one honest cause sets off together, since
+// they read the same packets. A telephone's network finder asks by ARP, pings,
+// tries ports and meets the decoys; an inventory program fails to log in and
+// looks at services; a backup to a box of one's own keeps time, has a
+// certificate of its own and sends much; whoever asks for odd names does it to
+// both judges of names; a home router plugged in wrongly gives leases,
+// announces prefixes and has somebody's address; a port that was opened is a
+// new service and a weakness. A detector that is not here is its own family:
+// what somebody else says of a device (ioc_match, eve), or of files (smb_ransom).
+var families = map[string]string{
+	"host_scan": "search", "port_scan": "search", "arp_scan": "search", "worm": "search", "flood": "search", "decoy_touch": "search",
+	"brute_force": "entry", "lateral_movement": "entry",
+	"beacon": "call", "c2_channel": "call", "tls_anomaly": "call", "exfiltration": "call",
+	"dns_tunnel": "names", "dga": "names",
+	"arp_spoof": "posing", "mac_conflict": "posing", "name_spoof": "posing", "rogue_dhcp": "posing", "rogue_ra": "posing",
+	"new_asset": "weakness", "new_service": "weakness", "policy": "weakness", "cleartext_credentials": "weakness",
+}
 
 // Assessment is what policy made of the evidence at one moment.
 type Assessment struct {
@@ -68,18 +87,17 @@ func decayed(w float64, age time.Duration) float64 {
 // odds adds the evidence up as of now.
 func odds(found []Observation, now time.Time) float64 {
 	weights := make([]float64, 0, len(found))
+	first := make(map[string]int, len(found)) // family to its weight
 	for _, o := range found {
-		weights = append(weights, decayed(o.Weight, now.Sub(o.Last)))
-	}
-	slices.SortFunc(weights, func(a, b float64) int {
-		switch {
-		case a > b:
-			return -1
-		case a < b:
-			return 1
+		w, family := decayed(o.Weight, now.Sub(o.Last)), cmp.Or(families[o.Detector], o.Detector)
+		if n, ok := first[family]; ok {
+			weights[n] = max(weights[n], w)
+			continue
 		}
-		return 0
-	})
+		first[family] = len(weights)
+		weights = append(weights, w)
+	}
+	slices.SortFunc(weights, func(a, b float64) int { return cmp.Compare(b, a) })
 	sum, factor := 0.0, 1.0
 	for _, w := range weights {
 		sum += w * factor
