@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"strings"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
