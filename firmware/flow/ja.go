@@ -20,7 +20,7 @@ type fingerprint struct {
 	groups     []uint16
 	formats    []uint16
 	signatures []uint16
-	sni, any   bool   // the server_name extension, or any at all, is there
+	sni        bool   // the server_name extension is there
 	alpn       []byte // first protocol; points into the hello
 	text       []byte
 	sorted     []uint16

@@ -322,8 +322,8 @@ func (h *quicHello) frames(b []byte) *Error {
 
 // skipACK skips RFC 9000 section 19.3.
 func skipACK(s *cryptobyte.String, kind byte) bool {
-	var skip, ranges uint64
-	if !readVarint(s, &skip) || !readVarint(s, &skip) || !readVarint(s, &ranges) || !readVarint(s, &skip) || ranges > uint64(len(*s)) {
+	var largest, delay, ranges, first uint64
+	if !readVarint(s, &largest) || !readVarint(s, &delay) || !readVarint(s, &ranges) || !readVarint(s, &first) || ranges > uint64(len(*s)) {
 		return false
 	}
 	n := 2 * ranges
@@ -331,6 +331,7 @@ func skipACK(s *cryptobyte.String, kind byte) bool {
 		n += 3
 	}
 	for range n {
+		var skip uint64
 		if !readVarint(s, &skip) {
 			return false
 		}
