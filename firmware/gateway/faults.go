@@ -105,7 +105,11 @@ func (g *Gateway) checks() []health.Check {
 	if g.parts.Lists != nil {
 		checks = append(checks, g.listsCheck())
 	}
-	for _, name := range append([]string{"panel", "eve"}, slices.Sorted(maps.Keys(g.parts.Services))...) {
+	parts := []string{"panel"}
+	if g.cfg.Eve.File != "" {
+		parts = append(parts, "eve")
+	}
+	for _, name := range append(parts, slices.Sorted(maps.Keys(g.parts.Services))...) {
 		checks = append(checks, health.Check{
 			Name: "part:" + name, Title: health.Text{EN: "Part: " + name, JA: "部品：" + name},
 			Help:  health.Text{EN: "Restart the device; the isolation stays in force.", JA: "本装置を再起動してください。隔離は維持されます。"},
