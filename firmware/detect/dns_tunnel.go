@@ -71,6 +71,8 @@ type zone struct {
 	received float64
 	fresh    int // questions asked for the first time
 	repeats  int
+	last     uint64 // question, with its port and number
+	lastAt   time.Time
 	bulk     int // of fresh: those whose answer carries what its sender likes
 	label    string
 	from     netip.Addr
@@ -160,6 +162,10 @@ func keyOf(p *nameParts, src source, server netip.Addr) zoneKey {
 	return zoneKey{src: src, domain: p.domain}
 }
 
+// copyWithin: a mirror port that shows a frame twice does so within its queue,
+// some milliseconds; who asks again waits for an answer first.
+const copyWithin = 10 * time.Millisecond
+
 // question counts what a question tells; nil when it was asked before.
 func (d *dnsTunnel) question(e *flow.DNS, k zoneKey, prefix string, from netip.Addr) *zone {
 	z := d.tab.peek(k)
@@ -171,8 +177,17 @@ func (d *dnsTunnel) question(e *flow.DNS, k zoneKey, prefix string, from netip.A
 		z = d.tab.get(k)
 	}
 	name := hash64(e.QName)
+	port := e.Src.Port()
+	if e.Response {
+		port = e.Dst.Port()
+	}
+	asked := name + uint64(e.QType)<<32 + uint64(port)<<16 + uint64(e.ID)
+	copied := z.last == asked && e.Time.Sub(z.lastAt) < copyWithin
+	z.last, z.lastAt = asked, e.Time
 	if !d.note(k, z, name+uint64(e.QType)*0x9e3779b97f4a7c15) {
-		z.repeats++
+		if !copied {
+			z.repeats++
+		}
 		return nil
 	}
 	z.from = from

@@ -1,6 +1,7 @@
 package detect_test
 
 import (
+	"encoding/hex"
 	"net/netip"
 	"testing"
 	"time"
@@ -105,24 +106,43 @@ func TestRepliesThatAreCutShortCarryNoData(t *testing.T) {
 	o.quiet()
 }
 
-// A management server installs its agent on each new computer, as it renews it
-// on the others: with exactly the acts of PsExec. Another device that does it
-// is sure.
+// An inventory reads each new computer as it reads the others: with exactly the
+// acts of wmiexec. Another device that does it is sure.
 func TestLookingAfterANewComputerIsNoAttack(t *testing.T) {
+	read := func(a admin, pc int) {
+		a.call(pc, wmi, 24)
+		a.share(pc, "ADMIN$")
+		a.smb(pc, flow.SMB{Op: flow.SMBRead, Tree: 6, Path: "inventory.txt", Length: 4000})
+	}
 	o, a := watch(t)
 	for range 10 {
 		for pc := 2; pc < 6; pc++ {
-			a.psexec(pc)
+			read(a, pc)
 			o.now = o.now.Add(time.Minute)
 		}
 		o.now = o.now.Add(24 * time.Hour)
 	}
 	o.found = nil
-	a.psexec(9)
+	read(a, 9)
 	o.want(lateral, detect.Medium)
 	a.call(9, winreg, 20) // what it never did
 	o.want(lateral, detect.High)
 	o.found = nil
-	admin{o, 7}.psexec(3)
+	read(admin{o, 7}, 3)
 	o.want(lateral, detect.High)
+}
+
+// A mirror port may show each frame twice: that is no name asked again.
+func TestATunnelSeenTwiceIsOne(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	random := random(t, 3)
+	for i := range 400 {
+		name := hex.EncodeToString(random(30)) + "." + hex.EncodeToString(random(30)) + ".tunnel.example.com"
+		for range 2 {
+			o.play(&flow.DNS{Meta: o.meta(mac(10)), Src: netip.AddrPortFrom(ip(10), 40000), Dst: netip.AddrPortFrom(resolver, 53),
+				ID: uint16(i), QName: name, QType: qTXT})
+			o.reply(10, resolver, name, qTXT, noError, 200)
+		}
+	}
+	o.want("dns_tunnel", detect.High)
 }
