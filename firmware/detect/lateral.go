@@ -48,6 +48,7 @@ type trade struct {
 	first     time.Time
 	last      [actCount]int64 // Unix nanoseconds; 0: never
 	touched   int64           // the last remote operation of any kind
+	kit       int64           // the last pipe of a tool that only attackers have
 	oversized int64           // since when negotiate requests are absurdly long, and how many were
 	groomed   int
 	empty     int       // proofs of nothing but zeros
@@ -174,7 +175,7 @@ func (p *trade) within(a act, now int64) bool {
 func (d *lateral) combine(client source, p *trade, a act, usual bool, at time.Time) Confidence {
 	conf := deeds[a].band
 	switch {
-	case a == actReplicate && d.ripe(at) && d.settledIn(p.mac, at), a == actZerologon && p.empty >= zerologonTries:
+	case a == actZerologon && p.empty >= zerologonTries:
 		conf = High
 	case a == actCallback && p.recent(at.UnixNano()) == 1: // after browsing, not after an act
 		conf = Low
@@ -220,7 +221,7 @@ const manyServers = 3
 // accustomed counts the servers to which a client does this usually.
 func (d *lateral) accustomed(client source, a act, at time.Time) (servers int) {
 	for k, h := range d.habits.m {
-		if k.client == client && k.act == a && h.val.settled(at, d.net.Learn) {
+		if k.client == client && k.act == a && d.settled(&h.val, at) {
 			servers++
 		}
 	}
@@ -228,7 +229,11 @@ func (d *lateral) accustomed(client source, a act, at time.Time) (servers int) {
 }
 
 // picture says that the acts of tradeTime together are what an attack looks
-// like.
+// like. To put a program onto a share and run it as a service is none: PsExec
+// does that, and so does every tool that installs its agent on a new computer
+// (antivirus, backup, software distribution), some of which fetch what it wrote.
+// Nor is to ask for the domain's passwords alone: a new domain controller does,
+// and any server that becomes the bridge to a directory in the cloud.
 func (p *trade) picture(now int64) bool {
 	seen := func(list ...act) bool {
 		for _, a := range list {
@@ -240,17 +245,17 @@ func (p *trade) picture(now int64) bool {
 	}
 	runs := seen(actServiceCreate, actServiceStart, actTaskCreate, actTaskRun, actWMIExec, actDCOMExec, actWinRM)
 	switch {
-	case seen(actAdminProgram) && runs: // PsExec and its kin; T1570 with T1569.002
-		return true
-	case seen(actShellPipe) && seen(actServiceCreate, actServiceStart, actAdminProgram): // PsExec, RemCom, beacons over SMB
+	case p.kit != 0 && now-p.kit <= int64(tradeTime) && seen(actServiceCreate, actServiceStart, actAdminProgram): // RemCom, beacons over SMB
 		return true
 	case seen(actTaskCreate) && seen(actTaskRun) && seen(actTaskDelete): // atexec: leaves nothing behind
 		return true
-	case seen(actServiceCreate) && seen(actServiceStart) && seen(actServiceControl) && seen(actAdminRead): // smbexec
+	case seen(actServiceCreate) && seen(actServiceStart) && seen(actServiceControl) && seen(actAdminRead) && !seen(actAdminProgram): // smbexec
 		return true
 	case seen(actWMIExec, actTaskRun) && seen(actAdminRead) && seen(actAdminShare): // wmiexec fetches its output
 		return true
 	case seen(actRegistrySave) && seen(actAdminRead): // secretsdump
+		return true
+	case seen(actReplicate) && (runs || seen(actAdminShare, actRegistrySave, actSecrets, actRC4Login)): // DCSync of whoever broke in
 		return true
 	case seen(actCallback) && (runs || seen(actProbe17010)): // what was started calls back
 		return true
@@ -260,14 +265,6 @@ func (p *trade) picture(now int64) bool {
 
 // ripe says that the office was watched long enough to know its habits.
 func (d *lateral) ripe(at time.Time) bool { return at.Sub(d.start) >= d.net.Learn }
-
-// settledIn says that a device has been here for Learn. A new server that asks
-// for the domain's passwords is about to become a domain controller; one that
-// was no controller all the time is not.
-func (d *lateral) settledIn(m flow.MAC, at time.Time) bool {
-	a, ok := d.net.byMAC(m)
-	return ok && at.Sub(a.FirstSeen) >= d.net.Learn
-}
 
 func lower(c Confidence) Confidence {
 	switch c {
@@ -293,8 +290,10 @@ type habit struct {
 }
 
 // usual says that the client does this to the server as a matter of course:
-// since Learn or longer, on at least three days. Nothing is learnt from a
-// device while it is suspect, and exploits are no habit.
+// since Learn or longer, on at least three days; what began in the first Learn
+// is a habit from its end on, or a task of every night would be none in the
+// hour before its own week is over. Nothing is learnt from a device while it is
+// suspect, and exploits are no habit.
 func (d *lateral) usual(client, server netip.Addr, mac flow.MAC, a act, at time.Time) bool {
 	if a.exploit() || a == actShell {
 		return false
@@ -302,10 +301,10 @@ func (d *lateral) usual(client, server netip.Addr, mac flow.MAC, a act, at time.
 	k := habitKey{d.net.source(mac, client), server, a}
 	if d.net.suspect(mac) {
 		h := d.habits.peek(k)
-		return h != nil && h.settled(at, d.net.Learn)
+		return h != nil && d.settled(h, at)
 	}
 	h := d.habits.get(k)
-	settled := h.settled(at, d.net.Learn)
+	settled := d.settled(h, at)
 	if h.first.IsZero() {
 		h.first = at
 	}
@@ -316,6 +315,7 @@ func (d *lateral) usual(client, server netip.Addr, mac flow.MAC, a act, at time.
 	return settled
 }
 
-func (h *habit) settled(at time.Time, learn time.Duration) bool {
-	return h.days >= 3 && at.Sub(h.first) >= learn
+func (d *lateral) settled(h *habit, at time.Time) bool {
+	old := at.Sub(h.first) >= d.net.Learn || d.ripe(at) && h.first.Sub(d.start) < d.net.Learn
+	return h.days >= 3 && old
 }

@@ -53,6 +53,9 @@ func (d *lateral) smb(e *flow.SMB) {
 	switch d.share(e) {
 	case shareIPC:
 		if e.Op == flow.SMBOpen && shellPipe(e.Path) {
+			if p := d.trader(&e.Meta, e.Client, e.Server, false); p != nil && !sysadminPipe(e.Path) {
+				p.kit = e.Time.UnixNano()
+			}
 			d.did(&e.Meta, e.Client, e.Server, false, actShellPipe)
 		}
 	case shareAdmin:
@@ -151,4 +154,12 @@ func shellPipe(path string) bool {
 		}
 	}
 	return strings.HasSuffix(name, "-stdin") || strings.HasSuffix(name, "-stdout") || strings.HasSuffix(name, "-stderr")
+}
+
+// sysadminPipe says that the pipe may be one of PsExec or PAExec, which
+// administrators use too.
+func sysadminPipe(path string) bool {
+	name := strings.TrimLeft(path, `\`)
+	return hasPrefixFold(name, "psexe") || hasPrefixFold(name, "paexe") || strings.HasSuffix(strings.ToLower(name), "-stdin") ||
+		strings.HasSuffix(strings.ToLower(name), "-stdout") || strings.HasSuffix(strings.ToLower(name), "-stderr")
 }
