@@ -157,7 +157,7 @@ func (m *pduAt) pipeData(file uint64, path string, data []byte, dir int) bool {
 	r, ok := s.pipes.get(file)
 	if !ok {
 		r = &rpcConn{}
-		s.pipes.put(file, r, maxSMBPipes, &m.p.shared.pduRoom)
+		s.pipes.put(file, r, maxSMBPipes, &m.p.shared.pipes)
 	}
 	return m.rpcFragment(r, data, pipeName(path)) == nil
 }

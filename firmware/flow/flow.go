@@ -36,6 +36,13 @@
 // a minute or more behind: then the clock that stamps them was set, and the
 // Tracker follows it.
 //
+// # Memory
+//
+// With every pool in use, in MB: connections 25, heads that are put together 8,
+// half messages of SMB and its like 40 (or half as much of log-ins), what they
+// remember 40 and pipes 12, hellos of QUIC and certificates 2: less than 130,
+// whatever arrives. The worst office that the tests know takes some 80.
+//
 // # What it does not do
 //
 // Fragments are not put together, and TCP streams only up to 8 KiB from their

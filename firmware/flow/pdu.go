@@ -1,6 +1,9 @@
 package flow
 
-import "encoding/binary"
+import (
+	"cmp"
+	"encoding/binary"
+)
 
 const (
 	// pduHead is the most that is read of one message: SMB headers with the
@@ -9,9 +12,14 @@ const (
 	pduHead = 4608
 
 	// pduBudget bounds what all connections together remember: pending
-	// requests, open files and trees, each with a path of at most maxSMBPath
-	// bytes; some 30 MB when all is in use.
-	pduBudget = 1 << 16
+	// requests, open files and trees, with paths of at most maxSMBPath bytes
+	// or a log-in: 1.2 kB each at worst, 40 MB. It is eight times what an
+	// office of 50 devices has open, see maxSMBHandles.
+	pduBudget = 1 << 15
+
+	// pipeBudget bounds the conversations over pipes apart from that, since
+	// one takes 3 kB when it has bound all its interfaces: 12 MB.
+	pipeBudget = 1 << 12
 
 	// pduEvents bounds the messages of one connection that are reported at a
 	// stretch; pduRefill gives as many back for each second of packet time,
@@ -47,12 +55,16 @@ type pduHalf struct {
 // pduRoom counts what is remembered.
 type pduRoom struct {
 	entries int
+	budget  int    // 0: pduBudget
 	refused uint64 // entries that found no room
 }
+
+func (r *pduRoom) full() bool { return r.entries >= cmp.Or(r.budget, pduBudget) }
 
 // pduShared is what all connections have in common.
 type pduShared struct {
 	pduRoom
+	pipes    pduRoom
 	plogp    []float64 // n log2 n, see entropy
 	channels smbChannels
 }
@@ -87,6 +99,7 @@ func (t *Tracker) pduOf(c *conn) *pduConn {
 // forget gives back what the connection remembered.
 func (p *pduConn) forget() {
 	p.shared.entries -= p.smb.entries()
+	p.shared.pipes.entries -= len(p.smb.pipes.m)
 	p.smb = smbConn{}
 }
 
@@ -170,6 +183,9 @@ func (t *Tracker) pduFeed(c *conn, p *pduConn, dir int, data []byte, emit func(E
 			}
 		default:
 			n := min(head-len(f.buf), len(data))
+			if cap(f.buf) < head { // not more than is needed: there are thousands of these
+				f.buf = append(make([]byte, 0, head), f.buf...)
+			}
 			f.buf = append(f.buf, data[:n]...)
 			data = data[n:]
 			ready = len(f.buf) == head
@@ -402,6 +418,7 @@ func piece(b []byte, at, n int) []byte {
 type recent[K comparable, V any] struct {
 	m     map[K]V
 	order []K // in the order of arrival; entries may be gone from m
+	peak  int // the most that m has held since it was made
 }
 
 func (r *recent[K, V]) get(k K) (V, bool) {
@@ -415,10 +432,10 @@ func (r *recent[K, V]) put(k K, v V, limit int, room *pduRoom) {
 		r.m[k] = v
 		return
 	}
-	for len(r.m) > 0 && (len(r.m) >= limit || room.entries >= pduBudget) {
+	for len(r.m) > 0 && (len(r.m) >= limit || room.full()) {
 		r.dropOldest(room)
 	}
-	if room.entries >= pduBudget {
+	if room.full() {
 		room.refused++
 		return
 	}
@@ -430,6 +447,7 @@ func (r *recent[K, V]) put(k K, v V, limit int, room *pduRoom) {
 	}
 	r.m[k] = v
 	r.order = append(r.order, k)
+	r.peak = max(r.peak, len(r.m))
 	room.entries++
 }
 
@@ -438,8 +456,7 @@ func (r *recent[K, V]) dropOldest(room *pduRoom) {
 		k := r.order[0]
 		r.order = r.order[1:]
 		if _, ok := r.m[k]; ok {
-			delete(r.m, k)
-			room.entries--
+			r.remove(k, room)
 			return
 		}
 	}
@@ -464,7 +481,26 @@ func (r *recent[K, V]) compact() {
 
 func (r *recent[K, V]) drop(k K, room *pduRoom) {
 	if _, ok := r.m[k]; ok {
-		delete(r.m, k)
-		room.entries--
+		r.remove(k, room)
 	}
+}
+
+// keepPeak is how large a map may have been without being made anew.
+const keepPeak = 32
+
+// remove takes an entry out. A map keeps the memory of the most that it has
+// held, which the budget knows nothing about: it is made anew when little is
+// left, seldom enough to cost each removal a constant.
+func (r *recent[K, V]) remove(k K, room *pduRoom) {
+	delete(r.m, k)
+	room.entries--
+	if r.peak <= keepPeak || len(r.m) > r.peak/4 {
+		return
+	}
+	m := make(map[K]V, len(r.m))
+	for k, v := range r.m {
+		m[k] = v
+	}
+	r.m, r.peak = m, len(m)
+	r.compact()
 }

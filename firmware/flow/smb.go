@@ -90,7 +90,7 @@ type smbRelated struct {
 }
 
 func (s *smbConn) entries() int {
-	return len(s.asks) + len(s.files.m) + len(s.trees.m) + len(s.pipes.m)
+	return len(s.asks) + len(s.files.m) + len(s.trees.m)
 }
 
 // ask stores a request, in place of the oldest when there are too many.
@@ -107,7 +107,7 @@ func (s *smbConn) ask(a smbAsk, shared *pduShared) {
 			at = i
 		}
 	}
-	switch full := len(s.asks) >= maxSMBAsks || shared.entries >= pduBudget; {
+	switch full := len(s.asks) >= maxSMBAsks || shared.full(); {
 	case at >= 0 && (full || s.asks[at].mid == a.mid):
 		s.asks[at] = a
 	case full:
@@ -135,6 +135,9 @@ func (s *smbConn) settle(a *smbAsk, shared *pduShared) {
 	s.asks[last] = smbAsk{}
 	s.asks = s.asks[:last]
 	shared.entries--
+	if c := cap(s.asks); c > keepPeak && last <= c/4 { // room that the budget does not count
+		s.asks = append(make([]smbAsk, 0, c/2), s.asks...)
+	}
 }
 
 // smbMeasure finds the next message: the length in front (MS-SMB2 section 2.1,
@@ -266,7 +269,7 @@ func (m *pduAt) done(a *smbAsk, e *SMB) {
 		}
 	case SMBClose:
 		s.files.drop(a.file, &shared.pduRoom)
-		s.pipes.drop(a.file, &shared.pduRoom)
+		s.pipes.drop(a.file, &shared.pipes)
 		ch := &shared.channels
 		ch.files.drop(smbHandle{m.peer, e.Session, a.file}, &ch.room)
 	case SMBRename:

@@ -152,6 +152,7 @@ type events struct {
 func New(cfg Config) *Tracker {
 	cfg.defaults()
 	t := &Tracker{cfg: cfg, table: newTable(cfg.MaxConns)}
+	t.pdus.pipes.budget = pipeBudget
 	for _, p := range cfg.LAN {
 		if a, ok := broadcast(p); ok {
 			t.broadcasts = append(t.broadcasts, a)
