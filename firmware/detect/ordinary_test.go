@@ -141,8 +141,9 @@ func TestATunnelSeenTwiceIsOne(t *testing.T) {
 		for range 2 {
 			o.play(&flow.DNS{Meta: o.meta(mac(10)), Src: netip.AddrPortFrom(ip(10), 40000), Dst: netip.AddrPortFrom(resolver, 53),
 				ID: uint16(i), QName: name, QType: qTXT})
-			o.reply(10, resolver, name, qTXT, noError, 200)
 		}
+		o.reply(10, resolver, name, qTXT, noError, 200)
+		o.reply(10, resolver, name, qTXT, noError, 200)
 	}
 	o.want("dns_tunnel", detect.High)
 }
