@@ -86,8 +86,8 @@ type Config struct {
 	Now     func() time.Time
 }
 
-// NewKeeper loads what was kept on disk, so that lists are in force at once,
-// without the network.
+// NewKeeper loads what was kept on disk and reads the files, so that lists are
+// in force at once, without the network.
 func NewKeeper(c Config) (*Keeper, error) {
 	k := &Keeper{dir: c.Dir, client: c.Client, log: c.Log, now: c.Now}
 	if k.client == nil {
@@ -111,6 +111,9 @@ func NewKeeper(c Config) (*Keeper, error) {
 		}
 		l := &kept{src: s.filled(), status: Status{Name: s.Name}}
 		k.load(l)
+		if s.File != "" {
+			k.visit(context.Background(), l, k.now())
+		}
 		k.lists = append(k.lists, l)
 	}
 	k.publish()
@@ -194,25 +197,31 @@ func (k *Keeper) Refresh(ctx context.Context) {
 		if now.Before(l.due) || ctx.Err() != nil {
 			continue
 		}
-		fresh, err := k.look(ctx, l)
-		k.mu.Lock()
-		l.status.Tried, l.status.Problem = now, ""
-		if err == nil {
-			l.due, l.fails = now.Add(l.src.Refresh), 0
-		} else {
-			l.status.Problem = err.Error()
-			l.due = now.Add(min(l.src.Refresh, time.Minute<<min(l.fails, 10)))
-			l.fails++
-		}
-		k.mu.Unlock()
-		if err != nil {
-			k.log.Warn("indicator list not refreshed; the former one stays", "list", l.src.Name, "error", err)
-		}
-		changed = changed || fresh
+		changed = k.visit(ctx, l, now) || changed
 	}
 	if changed {
 		k.publish()
 	}
+}
+
+// visit looks at one source, notes how that went, and says whether there is
+// something new to publish.
+func (k *Keeper) visit(ctx context.Context, l *kept, now time.Time) bool {
+	fresh, err := k.look(ctx, l)
+	k.mu.Lock()
+	l.status.Tried, l.status.Problem = now, ""
+	if err == nil {
+		l.due, l.fails = now.Add(l.src.Refresh), 0
+	} else {
+		l.status.Problem = err.Error()
+		l.due = now.Add(min(l.src.Refresh, time.Minute<<min(l.fails, 10)))
+		l.fails++
+	}
+	k.mu.Unlock()
+	if err != nil {
+		k.log.Warn("indicator list not refreshed; the former one stays", "list", l.src.Name, "error", err)
+	}
+	return fresh
 }
 
 // look fetches one source and accepts it when it is good. fresh says that the
