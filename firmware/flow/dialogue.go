@@ -24,9 +24,34 @@ type dialogue struct {
 	left   [2]uint16 // segments that may still be read
 	skip   [2]int64  // set by a reader: bytes behind the present segment that it does not want
 	lost   [2]bool   // bytes are missing before the present segment
-	state  any       // the reader's own, bounded by it; nil at first
-	free   uint32    // free list
-	owner  *conn     // table slots never move
+	behind [2]behind
+	state  any    // the reader's own, bounded by it; nil at first
+	free   uint32 // free list
+	owner  *conn  // table slots never move
+}
+
+// behind counts the segments in a row that lie before what is expected next.
+// Who sends a segment that its receiver drops, far ahead of the stream, would
+// otherwise hide all that he says from then on (Ptacek and Newsham 1998,
+// section 5): each would pass for one that is sent again. But what is sent
+// again ends where the stream stood, and goes on behind that.
+type behind struct {
+	at  uint32 // where the next one would begin
+	run uint8
+}
+
+// maxBehind is how many are taken for sent again: the initial window (RFC
+// 6928), to which a sender falls back when all of a flight was lost.
+const maxBehind = 10
+
+// again says whether a segment is one that is sent again.
+func (b *behind) again(seq uint32, n int) bool {
+	if b.run > 0 && seq != b.at {
+		b.run = 0
+	}
+	b.run = min(b.run, maxBehind) + 1
+	b.at = seq + uint32(n)
+	return b.run <= maxBehind
 }
 
 // dialogues is a pool; slots keep their place, so that a pointer stays good
@@ -128,10 +153,13 @@ func (t *Tracker) listen(c *conn, dir int, emit func(Event)) {
 	data, n := h.Payload, int64(h.PayloadLen)
 	if d.synced[dir] {
 		seen := int64(int32(d.next[dir] - h.Seq))
-		if seen >= n {
-			return // sent again
+		if seen >= n && d.behind[dir].again(h.Seq, h.PayloadLen) {
+			return
 		}
-		if seen > 0 {
+		d.behind[dir].run = 0
+		if seen >= n {
+			d.lost[dir], d.skip[dir] = true, 0
+		} else if seen > 0 {
 			data, n = data[min(seen, int64(len(data))):], n-seen
 		} else if gap := -seen; gap > d.skip[dir] {
 			d.lost[dir], d.skip[dir] = true, 0

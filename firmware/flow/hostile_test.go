@@ -166,3 +166,50 @@ func TestABurstOfRequestsLeavesNoMemoryBehind(t *testing.T) {
 		t.Error("the file that is open still was forgotten")
 	}
 }
+
+// TestASegmentFarAheadHidesNothingForLong plays the oldest trick against who
+// listens: a segment that its receiver drops, so that all that follows looks
+// as if it had been sent before.
+func TestASegmentFarAheadHidesNothingForLong(t *testing.T) {
+	k := newTalker(21)
+	k.tcp(1, FlagACK, 500, []byte("220 FTP\r\n"))
+	k.tcp(0, FlagACK, 100+1<<20, []byte("NOOP\r\n"))
+	for i := range 20 {
+		k.tcp(0, FlagACK, uint32(100+8*i), []byte("PASS x\r\n"))
+	}
+	if n := len(k.seen) - 1; n != 20-maxBehind-1 { // and the line of which the beginning may be lost
+		t.Errorf("%d of 20 passwords were seen, want all behind the first %d", n, maxBehind+1)
+	}
+	w := newWire(445)
+	w.say(0, nbss(smb2CreateMsg(1, "a", 1, 1, 0)))
+	w.seq[0] += 1 << 20
+	w.say(0, nbss(smb2CreateMsg(2, "b", 1, 1, 0)))
+	w.seq[0] -= 1<<20 + uint32(len(nbss(smb2CreateMsg(2, "b", 1, 1, 0))))
+	w.seen = nil
+	for id := range uint64(20) {
+		w.say(0, nbss(smb2CreateMsg(3+id, "c", 1, 1, 0)))
+	}
+	if n := len(w.seen); n != 20-maxBehind {
+		t.Errorf("%d of 20 requests were seen, want all behind the first %d", n, maxBehind)
+	}
+}
+
+func TestAFlightThatIsSentAgainIsReadOnce(t *testing.T) {
+	k := newTalker(21)
+	k.tcp(1, FlagACK, 500, []byte("220 FTP\r\n"))
+	w := newWire(445)
+	for range 2 {
+		w.seq[0] = 100
+		for i := range maxBehind {
+			k.tcp(0, FlagACK, uint32(100+8*i), []byte("PASS x\r\n"))
+			w.say(0, nbss(smb2CreateMsg(3+uint64(i), "c", 1, 1, 0)))
+		}
+	}
+	for range 3 * maxBehind { // keep-alive probes
+		k.tcp(0, FlagACK|FlagPSH, 100+8*maxBehind-1, []byte("\n"))
+	}
+	k.tcp(0, FlagACK, 100+8*maxBehind, []byte("PASS x\r\n"))
+	if len(k.seen) != 1+maxBehind+1 || len(w.seen) != maxBehind {
+		t.Errorf("saw %d log-ins and %d requests:\n%s", len(k.seen)-1, len(w.seen), strings.Join(k.seen, "\n"))
+	}
+}

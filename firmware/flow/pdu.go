@@ -50,6 +50,7 @@ type pduHalf struct {
 	skip   int64  // bytes to pass over before the next message
 	inner  int64  // SMB: bytes of the session message that follow this one of a compound
 	buf    []byte // beginning of a message that is not complete
+	behind behind
 }
 
 // pduRoom counts what is remembered.
@@ -139,11 +140,10 @@ func (t *Tracker) pduSegment(c *conn, dir int, emit func(Event)) {
 	switch {
 	case f.synced && ahead >= 0 && ahead <= f.skip: // a hole in what is passed over does no harm
 		f.skip -= ahead
-	case f.synced && ahead < 0:
-		if -ahead >= int64(h.PayloadLen) {
-			return // sent again
-		}
+	case f.synced && ahead < 0 && -ahead < int64(h.PayloadLen):
 		data = data[min(-ahead, int64(len(data))):]
+	case f.synced && ahead < 0 && f.behind.again(h.Seq, h.PayloadLen):
+		return
 	case !pduStarts(c.app[dir], data):
 		return // wait for what is missing, or for a start
 	default:
@@ -151,7 +151,7 @@ func (t *Tracker) pduSegment(c *conn, dir int, emit func(Event)) {
 		f.skip, f.inner, f.synced = 0, 0, true
 	}
 	lost := int64(int32(end-h.Seq)) - int64(len(h.Payload))
-	f.next = end
+	f.next, f.behind.run = end, 0
 	t.pduFeed(c, p, dir, data, emit)
 	if lost > 0 && f.synced {
 		t.pduLost(c, p, dir, lost, emit)
@@ -270,6 +270,7 @@ func (t *Tracker) pduMessage(c *conn, p *pduConn, dir int, b []byte, size int64,
 	if n := (t.now - p.filled) / second * pduRefill; n > 0 {
 		p.left, p.filled = int(min(int64(p.left)+n, pduEvents)), t.now
 	}
+	p.filled = min(p.filled, t.now) // a clock that was set back
 	out := &t.pduOut
 	out.reset()
 	_, server, _, _ := c.ends()
