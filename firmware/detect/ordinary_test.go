@@ -147,3 +147,44 @@ func TestATunnelSeenTwiceIsOne(t *testing.T) {
 	}
 	o.want("dns_tunnel", detect.High)
 }
+
+// A storage box that spreads its load over two interfaces tells each client
+// another of its hardware addresses, without being asked.
+func TestTwoInterfacesOfOneMachineAreNotIsolated(t *testing.T) {
+	play := func(second int) *office {
+		o := newOffice(t, detect.Config{})
+		for i := range 30 {
+			o.arp(1, mac(64), ip(20), ip(100+i))
+			o.arp(2, mac(second), ip(20), ip(10))
+			o.wait(20 * time.Second)
+		}
+		return o
+	}
+	play(65).want("arp_spoof", detect.Medium)
+	play(90).want("arp_spoof", detect.High)
+}
+
+// While a computer sleeps, a sleep proxy answers for it; then it wakes up.
+func TestASleepProxyIsNoImpostor(t *testing.T) {
+	play := func(service string) *office {
+		o := newOffice(t, detect.Config{})
+		o.play(&flow.DNS{Meta: o.meta(mac(90)), Proto: flow.NameMDNS, Response: true,
+			Src: netip.AddrPortFrom(ip(90), 5353), Dst: netip.MustParseAddrPort("224.0.0.251:5353"),
+			Answers: []flow.DNSRecord{{Name: service, Type: 12, Data: "70-35-60-63." + service}}})
+		o.arp(1, mac(20), ip(20), ip(1))
+		for range 10 {
+			o.arp(2, mac(90), ip(20), ip(20)) // it takes over
+			o.wait(time.Minute)
+			o.arp(1, mac(10), ip(10), ip(20))
+			o.arp(2, mac(90), ip(20), ip(10))
+			o.wait(time.Minute)
+			o.arp(1, mac(20), ip(20), ip(20)) // the computer is awake
+			o.wait(time.Hour)
+		}
+		return o
+	}
+	if o := play("_sleep-proxy._udp.local"); o.best("arp_spoof") == detect.Medium || o.best("arp_spoof") == detect.High {
+		t.Error(o.dump())
+	}
+	play("_airplay._tcp.local").want("arp_spoof", detect.Medium)
+}
