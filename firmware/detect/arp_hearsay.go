@@ -33,7 +33,7 @@ func hearsay(e *flow.ARP) bool {
 func (d *arpSpoof) hearsay(e *flow.ARP, unasked bool) {
 	if d.gateway(e.SenderIP) {
 		if !e.SenderMAC.IsGroup() {
-			d.claimGateway(&e.Meta, e.SenderMAC, e.SenderIP, d.binds.get(e.SenderIP), Medium, 0.85)
+			d.claimGateway(&e.Meta, e.SenderMAC, e.SenderIP, d.binds.get(e.SenderIP), answered) // never more than medium
 		}
 		return
 	}

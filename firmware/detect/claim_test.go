@@ -9,11 +9,14 @@ import (
 	"sekisho/firmware/flow"
 )
 
-func TestClaimOfTheGatewaysAddressIsHighAtOnce(t *testing.T) {
+func TestClaimOfTheGatewaysAddressIsToldAtOnceAndHighWhenItInsists(t *testing.T) {
 	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
 	o.arp(2, gatewayMAC, gatewayIP, ip(10))
 	o.quiet()
 	o.arp(1, mac(66), ip(66), ip(10)) // the impostor's own address
+	o.arp(2, mac(66), gatewayIP, ip(10))
+	o.want("arp_spoof", detect.Medium)
+	o.arp(2, mac(66), gatewayIP, ip(10))
 	o.arp(2, mac(66), gatewayIP, ip(10))
 	o.want("arp_spoof", detect.High)
 	f := o.last("arp_spoof")
@@ -104,7 +107,35 @@ func TestForgedClaimOfTheGatewaysAddressWaitsForAPerson(t *testing.T) {
 	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
 	o.say(mac(66), mac(20), gatewayIP, ip(10))
 	o.want("arp_spoof", detect.Medium)
-	o.say(mac(20), mac(20), gatewayIP, ip(10)) // now it says so itself
+	for range 3 {
+		o.say(mac(20), mac(20), gatewayIP, ip(10)) // now it says so itself
+	}
+	o.want("arp_spoof", detect.High)
+}
+
+// A router or a camera comes with an address by its maker, which may be the
+// gateway's. It announces itself, defends its address and answers.
+func TestDeviceWithTheGatewaysAddressByItsMakerIsAskedAbout(t *testing.T) {
+	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
+	for range 3 { // it is switched on and off
+		for range 2 {
+			o.arp(1, mac(66), gatewayIP, gatewayIP)
+			o.wait(2 * time.Second)
+		}
+		for range 30 {
+			o.wait(10 * time.Second)
+			o.arp(1, mac(66), gatewayIP, gatewayIP)
+			o.arp(1, mac(10), ip(10), gatewayIP)
+			o.arp(2, mac(66), gatewayIP, ip(10))
+		}
+	}
+	o.want("arp_spoof", detect.Medium)
+
+	o = newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
+	for range 6 {
+		o.arp(2, mac(66), gatewayIP, gatewayIP)
+		o.wait(2 * time.Second)
+	}
 	o.want("arp_spoof", detect.High)
 }
 

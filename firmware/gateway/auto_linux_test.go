@@ -86,7 +86,7 @@ func TestWhoeverActsAsTheGatewayNeverIsolatesTheGateway(t *testing.T) {
 	o.flood(t, 1, func(n int) [][]byte {
 		return [][]byte{probeFrame(hostMAC(1), gatewayIP, n), claim(hostMAC(1), gatewayIP)}
 	})
-	// One claim of the gateway's address is enough: the claimant goes, not the gateway.
+	// It insists on the address of the gateway: the claimant goes, not the gateway.
 	o.awaitIncident(t, 1, "contained by itself", proven)
 	neighbour := o.witness(t, 3)
 	o.silent(t, neighbour, 2, 1)
