@@ -14,16 +14,3 @@ func (t *Tracker) banner(c *conn, dir int, service string, line []byte, emit fun
 	}
 	emit(&t.ev.banner)
 }
-
-// ssh reads the identification of each side (RFC 4253 section 4.2): one line,
-// before everything is encrypted.
-func (t *Tracker) ssh(c *conn, d *dialogue, dir int, data []byte, emit func(Event)) {
-	line, _, whole := bytes.Cut(data, []byte{'\n'})
-	if bytes.HasPrefix(line, []byte("SSH-")) && (whole || len(line) >= 8) {
-		t.banner(c, dir, "ssh", line, emit)
-	}
-	c.app[dir] = appDone
-	if c.app[1-dir] == appDone {
-		t.hangUp(c)
-	}
-}

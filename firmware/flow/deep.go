@@ -92,6 +92,7 @@ const (
 	parsePostgreSQL
 	parseText
 	parseSSDP
+	parseSSH
 )
 
 var errPanic = [...]*Error{
@@ -113,6 +114,7 @@ var errPanic = [...]*Error{
 	parsePostgreSQL: {"postgresql", "the decoder panicked"},
 	parseText:       {"text", "the decoder panicked"},
 	parseSSDP:       {"ssdp", "the decoder panicked"},
+	parseSSH:        {"ssh", "the decoder panicked"},
 }
 
 // errMore says that a head is not complete yet. It is never emitted.

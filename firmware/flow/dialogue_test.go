@@ -20,6 +20,7 @@ func TestSSHNamesBothSidesWhoeverSpeaksFirst(t *testing.T) {
 	k.tcp(1, FlagACK, 502, []byte(server[2:]))
 	k.tcp(0, FlagACK, 100, []byte(client))
 	k.want(t, sent[1], sent[0])
+	k.tcp(0, FlagACK, 100+uint32(len(client)), []byte("no packet of a key exchange"))
 	if c := k.track.table.at(1); c.dialogue != 0 || c.stream != [2]uint32{} {
 		t.Errorf("slots %d and %v are still held", c.dialogue, c.stream)
 	}

@@ -89,7 +89,7 @@ type Login struct {
 	ConnID         uint64
 	Client, Server netip.AddrPort
 	FromServer     bool   // the packet that caused it
-	Service        string // ftp, telnet, smtp, pop3, imap, http, vnc, rdp, mysql, mssql, postgresql, smb, ldap, kerberos, dcerpc
+	Service        string // ftp, telnet, smtp, pop3, imap, http, vnc, rdp, mysql, mssql, postgresql, smb, ldap, kerberos, dcerpc, ssh (inferred, without a name)
 	Mechanism      string // plain, login, basic, ntlm, md5, …; empty when the service has one only
 	User           string // as sent, at most 128 bytes
 	Domain         string
