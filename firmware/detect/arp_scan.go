@@ -48,6 +48,7 @@ func newARPScan(n *network) *arpScan {
 }
 
 func (d *arpScan) Name() string      { return "arp_scan" }
+func (d *arpScan) reads() kinds      { return onARP }
 func (d *arpScan) size() int         { return d.tab.size() + d.net.asks.size() }
 func (d *arpScan) evictions() uint64 { return d.tab.evicted + d.net.asks.evictions() }
 

@@ -119,6 +119,10 @@ func newBeacon(n *network, p *places, h *history) *beacon {
 }
 
 func (d *beacon) Name() string { return "beacon" }
+
+func (d *beacon) reads() kinds {
+	return onConn | onActivity | onTLSHello | onHTTP | onOpaque | onBanner | onSSDP | onDNS
+}
 func (d *beacon) size() int {
 	return d.live.size() + d.dead.size() + d.named.size() + d.asked.size() + d.told.size() + d.places.size()
 }
@@ -129,8 +133,6 @@ func (d *beacon) evictions() uint64 {
 func (d *beacon) Observe(ev flow.Event) []Finding {
 	d.out = d.out[:0]
 	switch e := ev.(type) {
-	case *flow.Tick:
-		return nil
 	case *flow.Conn:
 		d.places.observe(ev)
 		d.conn(e)

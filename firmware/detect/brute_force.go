@@ -75,6 +75,7 @@ func newBruteForce(n *network) *bruteForce {
 }
 
 func (d *bruteForce) Name() string { return "brute_force" }
+func (d *bruteForce) reads() kinds { return onConn | onLogin | onHTTP | onBanner }
 func (d *bruteForce) size() int {
 	return d.tab.size() + d.servers.size() + d.fans.size() + d.known.size() + d.posted.size()
 }

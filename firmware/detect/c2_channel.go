@@ -64,6 +64,10 @@ func newC2Channel(n *network, p *places, h *history) *c2Channel {
 }
 
 func (d *c2Channel) Name() string { return "c2_channel" }
+
+func (d *c2Channel) reads() kinds {
+	return onHTTP | onHTTPReply | onOpaque | onTLSHello | onLDAP | onConn | onActivity | onIRC
+}
 func (d *c2Channel) size() int {
 	return d.talks.size() + d.jndi.size() + d.irc.size() + d.coin.size() + d.stages.size() + d.told.size()
 }

@@ -50,6 +50,7 @@ func newCleartext(n *network) *cleartext {
 }
 
 func (d *cleartext) Name() string      { return "cleartext_credentials" }
+func (d *cleartext) reads() kinds      { return onLogin }
 func (d *cleartext) size() int         { return d.tab.size() }
 func (d *cleartext) evictions() uint64 { return d.tab.evicted }
 

@@ -62,6 +62,7 @@ func newDecoyTouch(n *network) *decoyTouch {
 }
 
 func (d *decoyTouch) Name() string      { return "decoy_touch" }
+func (d *decoyTouch) reads() kinds      { return onTick | onConn | onICMP | onDNS }
 func (d *decoyTouch) size() int         { return d.tab.size() }
 func (d *decoyTouch) evictions() uint64 { return d.tab.evicted }
 

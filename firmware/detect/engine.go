@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
@@ -50,6 +51,7 @@ type Stats struct {
 type Engine struct {
 	net  *network
 	list []Detector
+	by   [kindCount][]Detector // of list, those that read a kind
 	out  []Finding
 }
 
@@ -75,7 +77,7 @@ func New(c Config) *Engine {
 	n.forwarders = newForwarders(n)
 	places, past := newPlaces(n), newHistory(n)
 	devices := newNewAsset(n)
-	return &Engine{net: n, list: []Detector{
+	e := &Engine{net: n, list: []Detector{
 		newDecoyTouch(n),
 		newSMBRansom(n),
 		newLateral(n),
@@ -102,17 +104,25 @@ func New(c Config) *Engine {
 		devices,
 		newNewService(n, devices),
 	}}
+	e.by = readers(e.list)
+	return e
 }
 
-// Observe hands one event to every detector. The slice is valid until the next
-// call; the findings in it are the caller's.
+// Observe hands one event to every detector that reads its kind. The slice
+// is valid until the next call; the findings in it are the caller's.
 func (e *Engine) Observe(ev flow.Event) []Finding {
 	e.out = e.out[:0]
 	e.net.contact, e.net.isContact = e.net.contactOf(ev)
 	e.net.asked = e.net.asks.observe(ev)
 	e.net.forwarders.observe(ev)
-	for _, d := range e.list {
-		e.out = append(e.out, d.Observe(ev)...)
+	list := e.by[bits.TrailingZeros32(uint32(kindOf(ev)))]
+	if len(e.net.asked) > 0 {
+		list = e.list // they come with whatever lets time pass
+	}
+	for _, d := range list {
+		if found := d.Observe(ev); len(found) > 0 {
+			e.out = append(e.out, found...)
+		}
 	}
 	return e.out
 }

@@ -96,6 +96,7 @@ func newExfiltration(n *network, p *places, h *history) *exfiltration {
 }
 
 func (d *exfiltration) Name() string { return "exfiltration" }
+func (d *exfiltration) reads() kinds { return onActivity | onConn | onICMP }
 func (d *exfiltration) size() int {
 	return d.conns.size() + d.flows.size() + d.peers.size() + d.past.size() + d.ping.tab.size()
 }

@@ -125,6 +125,7 @@ func newFlood(n *network) *flood {
 }
 
 func (d *flood) Name() string { return "flood" }
+func (d *flood) reads() kinds { return onConn | onICMP | onDHCP | onActivity }
 func (d *flood) size() int {
 	return d.open.size() + d.ping.size() + d.dhcp.size() + d.conn.size()
 }

@@ -84,6 +84,7 @@ func newIOCMatch(n *network) *iocMatch {
 }
 
 func (d *iocMatch) Name() string      { return "ioc_match" }
+func (d *iocMatch) reads() kinds      { return onConn | onDNS | onTLSHello | onTLSCert | onHTTP }
 func (d *iocMatch) size() int         { return d.tab.size() + d.met.size() }
 func (d *iocMatch) evictions() uint64 { return d.tab.evicted + d.met.evicted }
 

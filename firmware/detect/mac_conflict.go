@@ -79,6 +79,7 @@ func newMACConflict(n *network) *macConflict {
 }
 
 func (d *macConflict) Name() string      { return "mac_conflict" }
+func (d *macConflict) reads() kinds      { return onARP | onConn | onDHCP }
 func (d *macConflict) size() int         { return d.tab.size() }
 func (d *macConflict) evictions() uint64 { return d.tab.evicted }
 

@@ -48,6 +48,7 @@ func newNewAsset(n *network) *newAsset {
 }
 
 func (d *newAsset) Name() string      { return "new_asset" }
+func (d *newAsset) reads() kinds      { return onTick | onConn }
 func (d *newAsset) size() int         { return d.known.size() }
 func (d *newAsset) evictions() uint64 { return d.known.evicted }
 

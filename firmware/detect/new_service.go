@@ -60,6 +60,7 @@ func newNewService(n *network, devices *newAsset) *newService {
 }
 
 func (d *newService) Name() string      { return "new_service" }
+func (d *newService) reads() kinds      { return onConn | onActivity | onBanner }
 func (d *newService) size() int         { return d.tab.size() + d.finders.size() }
 func (d *newService) evictions() uint64 { return d.tab.evicted + d.finders.evicted }
 

@@ -46,6 +46,7 @@ func newPolicy(n *network) *policy {
 }
 
 func (d *policy) Name() string      { return "policy" }
+func (d *policy) reads() kinds      { return onConn | onBanner | onSMB | onDNS | onHTTP }
 func (d *policy) size() int         { return d.tab.size() + d.names.size() }
 func (d *policy) evictions() uint64 { return d.tab.evicted + d.names.evicted }
 

@@ -59,6 +59,7 @@ func newRogueRA(n *network) *rogueRA {
 }
 
 func (d *rogueRA) Name() string      { return "rogue_ra" }
+func (d *rogueRA) reads() kinds      { return onNDP }
 func (d *rogueRA) size() int         { return d.tab.size() + len(d.known) }
 func (d *rogueRA) evictions() uint64 { return d.tab.evicted }
 

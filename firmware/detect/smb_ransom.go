@@ -144,6 +144,7 @@ func newSMBRansom(n *network) *smbRansom {
 }
 
 func (d *smbRansom) Name() string { return "smb_ransom" }
+func (d *smbRansom) reads() kinds { return onSMB }
 func (d *smbRansom) size() int {
 	return d.files.size() + d.stems.size() + d.clients.size() + d.rhythm.tab.size()
 }

@@ -122,6 +122,7 @@ func newTLSAnomaly(n *network, p *places, h *history) *tlsAnomaly {
 }
 
 func (d *tlsAnomaly) Name() string      { return "tls_anomaly" }
+func (d *tlsAnomaly) reads() kinds      { return onDNS | onTLSHello | onTLSCert }
 func (d *tlsAnomaly) size() int         { return d.pairs.size() + d.asking.size() }
 func (d *tlsAnomaly) evictions() uint64 { return d.pairs.evicted + d.asking.evicted }
 

@@ -107,6 +107,7 @@ func newWorm(n *network) *worm {
 }
 
 func (d *worm) Name() string      { return "worm" }
+func (d *worm) reads() kinds      { return onConn }
 func (d *worm) size() int         { return d.tab.size() }
 func (d *worm) evictions() uint64 { return d.tab.evicted }
 
