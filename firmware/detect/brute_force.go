@@ -20,6 +20,10 @@ import (
 // trials of their own: five that fail and none that works is what host_scan
 // asks of addresses. One name, retried at leisure, is never more than low.
 //
+// SSH names nobody; its answers are inferred from lengths (flow/ssh.go). What
+// only a list does there is to send several passwords on each of many
+// connections, without a pause: a stored password is offered once on each.
+//
 // Shape, where it cannot (SSH, RDP, whatever is wrapped in TLS): connections
 // that carry as much as a key exchange and a few refusals, and no session. The
 // flow records of such attacks were described by Hellemons et al., "SSHCure",
@@ -44,7 +48,14 @@ type bruteForce struct {
 	fans    *table[fanKey, fan]
 	known   *table[netip.AddrPort, lock]
 	posted  *table[uint64, int64] // by connection: length of the last request, which a form's log-in follows
+	ssh     *table[uint64, sshLogin]
 	out     []Finding
+}
+
+// sshLogin is what was inferred of one connection by SSH.
+type sshLogin struct {
+	refused int
+	let     bool
 }
 
 type guessKey struct {
@@ -71,16 +82,17 @@ func newBruteForce(n *network) *bruteForce {
 		fans:    newTable[fanKey, fan](n.MaxHosts, sweepBudget),
 		known:   newTable[netip.AddrPort, lock](4096, 0),
 		posted:  newTable[uint64, int64](1024, 0),
+		ssh:     newTable[uint64, sshLogin](4096, 0),
 	}
 }
 
 func (d *bruteForce) Name() string { return "brute_force" }
 func (d *bruteForce) reads() kinds { return onConn | onLogin | onHTTP | onBanner }
 func (d *bruteForce) size() int {
-	return d.tab.size() + d.servers.size() + d.fans.size() + d.known.size() + d.posted.size()
+	return d.tab.size() + d.servers.size() + d.fans.size() + d.known.size() + d.posted.size() + d.ssh.size()
 }
 
-// evictions leaves out lengths of requests: those are forgotten all day.
+// evictions leaves out lengths of requests and connections by SSH: those are forgotten all day.
 func (d *bruteForce) evictions() uint64 {
 	return d.tab.evicted + d.servers.evicted + d.fans.evicted + d.known.evicted
 }
@@ -139,7 +151,22 @@ func (d *bruteForce) login(e *flow.Login) {
 		d.form(a, e)
 		return
 	}
+	if e.Service == "ssh" && e.Result != flow.LoginTried {
+		d.inferred(a, e)
+	}
 	d.answer(a, e.User, e.Result)
+}
+
+// inferred notes the answer on a connection whose shape is judged too.
+func (d *bruteForce) inferred(a attempt, e *flow.Login) {
+	l := d.ssh.get(e.ConnID)
+	if e.Result == flow.LoginOK {
+		l.let = true
+		return
+	}
+	if l.refused++; l.refused == offered {
+		d.tab.get(a.key).lists++
+	}
 }
 
 // form counts a web form that was sent; its answer cannot be told.
@@ -194,6 +221,12 @@ func (d *bruteForce) closed(c *flow.Conn) {
 		return
 	}
 	kind := s.kind(c)
+	var read sshLogin
+	if l := d.ssh.peek(c.ID); l != nil {
+		if read = *l; read.let {
+			kind = aSession // however short
+		}
+	}
 	if kind == noTry {
 		return
 	}
@@ -212,10 +245,10 @@ func (d *bruteForce) closed(c *flow.Conn) {
 	}
 	g = d.tab.get(a.key)
 	g.shape = s
-	if g.tries.add(s, c, trip) {
+	if g.tries.add(s, c, trip, kind) {
 		d.judge(a, g)
 	}
-	if kind == aTry {
+	if kind == aTry && read.refused == 0 {
 		d.spread(a, g, true, "")
 	}
 }
@@ -255,6 +288,8 @@ func (g *guesses) answered(service string) Confidence {
 	switch {
 	case relay && many, relay && fast:
 		return Medium
+	case g.lists >= strikes && g.streak >= retried && (g.good.len() == 0 || g.inside != ""):
+		return High
 	case list && g.dead.len() >= max(strikes, 3*g.good.len()), list && g.inside != "":
 		return High
 	case many, fast:

@@ -132,8 +132,8 @@ var (
 )
 
 // add counts one closed connection and says whether the tries are decided.
-func (t *tries) add(s *shape, c *flow.Conn, trip time.Duration) bool {
-	if s.kind(c) == aSession {
+func (t *tries) add(s *shape, c *flow.Conn, trip time.Duration, kind tryKind) bool {
+	if kind == aSession {
 		t.sessions++
 		t.after = t.after || t.decided()
 		t.slow.s = max(0, t.slow.s+weightSession)

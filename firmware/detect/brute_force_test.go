@@ -399,3 +399,50 @@ func TestBruteForceHintsAtShortSessionsWithManyServers(t *testing.T) {
 	}
 	play.quiet()
 }
+
+// overSSH plays a connection by SSH whose answers were inferred.
+func (o *office) overSSH(id uint64, from, to netip.Addr, results ...flow.LoginResult) {
+	for _, r := range results {
+		l := flow.Login{ConnID: id, Client: netip.AddrPortFrom(from, 40000), Server: netip.AddrPortFrom(to, 22), Service: "ssh"}
+		l.Meta = flow.Meta{Time: o.now, SrcMAC: o.macOf(from), DstMAC: o.macOf(to)}
+		o.play(&l)
+		o.now = o.now.Add(2 * time.Second)
+		l.Meta = flow.Meta{Time: o.now, SrcMAC: o.macOf(to), DstMAC: o.macOf(from)}
+		l.FromServer, l.Result = true, r
+		o.play(&l)
+	}
+	c := flow.Conn{Meta: flow.Meta{Time: o.now, SrcMAC: o.macOf(from), DstMAC: o.macOf(to)}, ID: id, Proto: 6,
+		Client: netip.AddrPortFrom(from, 40000), Server: netip.AddrPortFrom(to, 22), ClientMAC: o.macOf(from), ServerMAC: o.macOf(to),
+		Start: o.now.Add(-2 * time.Second), State: flow.ConnClosed, Prev: flow.ConnEstablished, Sent: 1300, Received: 1500, RecvPackets: 9}
+	o.play(&c)
+}
+
+func TestBruteForceIsSureOfAListOverSSH(t *testing.T) {
+	for _, c := range []struct {
+		pause time.Duration
+		list  []flow.LoginResult
+		want  detect.Confidence
+	}{
+		{300 * time.Millisecond, []flow.LoginResult{refused, refused, refused, refused}, detect.High},
+		{300 * time.Millisecond, []flow.LoginResult{refused}, detect.Medium}, // one stored password, tried in a loop
+	} {
+		o := newOffice(t, detect.Config{})
+		for i := range 60 {
+			o.overSSH(uint64(i+1), ip(10), ip(20), c.list...)
+			o.now = o.now.Add(c.pause)
+		}
+		o.want("brute_force", c.want)
+	}
+}
+
+func TestBruteForceIsQuietAboutShortSessionsThatWereLetIn(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range 300 { // as often as a list, and as short
+		o.overSSH(uint64(i+1), ip(10), ip(20+i%40), let)
+		o.now = o.now.Add(100 * time.Millisecond)
+	}
+	for i := range 30 { // a wrong password first
+		o.overSSH(uint64(i+1000), ip(11), ip(20), refused, let)
+	}
+	o.quiet()
+}

@@ -11,6 +11,7 @@ type failures struct {
 	n      int     // failed log-ins in the present run
 	hurry  int     // of the last ones, how many began within thinkTime of the failure before
 	streak int     // the longest such row
+	lists  int     // connections by SSH that had several passwords refused
 	w      walk    // over log-ins
 	names  walk    // over the first answer to each name
 	dead   nameSet // names that failed
@@ -38,6 +39,9 @@ const (
 	// browser holds to one host (six), or Explorer has drives. Six failures of
 	// each are as patient as a person.
 	retried = 6 * mistyped
+	// offered: NumberOfPasswordPrompts of OpenSSH; a program offers the password
+	// that it has stored once, or twice by two methods.
+	offered = 3
 	// failuresRest ends a run: after a night without a failure it is another story.
 	failuresRest = 12 * time.Hour
 )
@@ -79,7 +83,7 @@ func (f *failures) succeed(user string) (broke bool) {
 	if f.n >= strikes && f.w.decided() {
 		f.inside, broke = strings.Clone(user), true
 	} else {
-		f.n, f.hurry, f.streak, f.inside = 0, 0, 0, ""
+		f.n, f.hurry, f.streak, f.lists, f.inside = 0, 0, 0, 0, ""
 	}
 	f.begun = true
 	f.w.step(true)
