@@ -218,6 +218,16 @@ func TestOfferOfAStrangerIsHighWhereTheServerIsKnown(t *testing.T) {
 	}
 }
 
+// The office's Windows server gives leases, and nobody wrote it into the settings.
+func TestServerThatNamesTheGatewayAsRouterIsAskedAbout(t *testing.T) {
+	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
+	for range 20 {
+		lease(o, 2, 5, ip(10), gatewayIP)
+		lease(o, 5, 5, ip(10), gatewayIP)
+	}
+	o.want("rogue_dhcp", detect.Medium)
+}
+
 func TestImpostorInTheGatewaysNameIsFound(t *testing.T) {
 	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
 	o.play(&flow.DHCP{Meta: o.meta(mac(66)), Src: gatewayIP, Type: 2, FromServer: true, YourIP: ip(10), ClientMAC: mac(10), ServerID: gatewayIP})

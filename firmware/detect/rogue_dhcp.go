@@ -11,7 +11,9 @@ import (
 
 // rogueDHCP reports leases offered by a server other than the office's (RFC
 // 2131: whoever answers first decides where a client sends its traffic). On
-// the gateway the legitimate server is known and one offer is enough. In a
+// the gateway the legitimate server is known and one offer is enough, but for one
+// that names the gateway as router: the office's own server may have been left
+// out of the settings, so that is medium. In a
 // replay it is the first whose lease a client got, per VLAN, and which of two is the
 // impostor is a guess: medium, unless the second names itself as router
 // against the first.
@@ -136,11 +138,15 @@ func (d *rogueDHCP) live(e *flow.DHCP, id netip.Addr) []Finding {
 	} else {
 		want = d.net.DHCPServers[0]
 	}
-	score := 0.95
-	if slices.Contains(e.Routers, id) || slices.Contains(e.DNS, id) {
+	conf, score := High, 0.95
+	switch {
+	case slices.Contains(d.net.Gateway, id): // in our name
+	case len(e.Routers) > 0 && !slices.ContainsFunc(e.Routers, func(a netip.Addr) bool { return !slices.Contains(d.net.Gateway, a) }):
+		conf, score = Medium, 0.8 // sends nobody elsewhere
+	case slices.Contains(e.Routers, id) || slices.Contains(e.DNS, id):
 		score = 0.99
 	}
-	return d.report(e, id, High, score, want)
+	return d.report(e, id, conf, score, want)
 }
 
 func (d *rogueDHCP) report(e *flow.DHCP, id netip.Addr, conf Confidence, score float64, want netip.Addr) []Finding {
