@@ -28,7 +28,7 @@ func TestGeneratedDomainsThatDoNotExist(t *testing.T) {
 	for name, next := range makers {
 		t.Run(name, func(t *testing.T) {
 			o, bytes := newOffice(t, detect.Config{}), random(t, 1)
-			for i := range 60 {
+			for i := range 160 {
 				o.missing(7, next(i, bytes))
 				o.lookup(7, fmt.Sprintf("www.shop%d.com", i), qA, -1) // its user goes on working
 				o.now = o.now.Add(10 * time.Second)
@@ -40,6 +40,16 @@ func TestGeneratedDomainsThatDoNotExist(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A filter says that they do not exist: a person's pages ask for some dozens.
+func TestDomainsOfPopUpAdvertisingAreNeverCertain(t *testing.T) {
+	o, bytes := newOffice(t, detect.Config{}), random(t, 2)
+	for range 8 * 60 { // all day
+		o.missing(7, invented(bytes, 11)+".com")
+		o.now = o.now.Add(time.Minute)
+	}
+	o.want("dga", detect.Medium)
 }
 
 func TestGeneratedDomainsAskedSlowlyAreMedium(t *testing.T) {
