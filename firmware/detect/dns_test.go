@@ -337,3 +337,16 @@ func BenchmarkOrdinaryLookups(b *testing.B) {
 		o.eng.Observe(list[i%len(list)])
 	}
 }
+
+// Three computers ask one unknown vendor about every file that they see: fast,
+// both ways, and no channel.
+func TestVerdictsThatThreeDevicesAskForAreNeverCertain(t *testing.T) {
+	o, random := newOffice(t, detect.Config{}), random(t, 5)
+	for range 300 {
+		for device := 10; device < 13; device++ {
+			name := hex.EncodeToString(random(30)) + ".verdict.vendor.com"
+			o.lookup(device, name, qTXT, 60)
+		}
+	}
+	o.want("dns_tunnel", detect.Medium)
+}

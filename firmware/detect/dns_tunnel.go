@@ -323,10 +323,11 @@ func (d *dnsTunnel) judge(e *flow.DNS, k zoneKey, z *zone, mac flow.MAC, forward
 	}
 	conf, score := Medium, 0.9
 	switch {
-	case both && !z.hurried.IsZero() && e.Time.Sub(z.hurried) < day:
+	case both && !shared && !z.hurried.IsZero() && e.Time.Sub(z.hurried) < day:
 		conf, score = High, 0.99
 	case shared && !both:
 		conf, score = Low, 0.3
+	case shared: // an unknown product's look-ups, or a tunnel of three
 	}
 	if 4*z.repeats > z.fresh || forwards || !d.net.onLAN(z.from) || d.net.router(k.src.mac) {
 		conf, score = Low, 0.3
