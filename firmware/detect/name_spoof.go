@@ -22,7 +22,8 @@ import (
 //
 // Bands. Medium: three names besides the first that it answers for, which is
 // taken for its own; or wpad or isatap alone. High: three, one of them another's
-// or one of those two; or ten. A single name of another device is low: machines
+// or one of those two; or ten, not by mDNS alone, where a host may publish a name
+// for each of its services. A single name of another device is low: machines
 // are replaced. Answers that lead elsewhere, as a WINS server's, a reflector's
 // or a sleep proxy's do, are counted for each address and never high.
 //
@@ -287,7 +288,7 @@ func (s *spoofing) note(e *flow.DNS, name string, bad, others bool) bool {
 func (s *spoofing) band(own bool) Confidence {
 	n := len(s.names)
 	switch {
-	case own && (n >= spoofHigh || n >= spoofMedium && s.reserved+s.stolen > 0):
+	case own && (n >= spoofHigh && (s.proto[flow.NameLLMNR] || s.proto[flow.NameNBNS]) || n >= spoofMedium && s.reserved+s.stolen > 0):
 		return High
 	case n >= spoofMedium, s.reserved > 0:
 		return Medium

@@ -79,6 +79,16 @@ func TestFourNamesOfNobodyAreMedium(t *testing.T) {
 	o.want("name_spoof", detect.Medium)
 }
 
+// A host that publishes a name for each of its services was there before us.
+func TestManyNamesByMDNSAloneAreMedium(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	for i := range 15 {
+		o.asks(flow.NameMDNS, 5, fmt.Sprintf("app%d.local", i))
+		o.says(flow.NameMDNS, 8, 5, fmt.Sprintf("app%d.local", i), ip(8))
+	}
+	o.want("name_spoof", detect.Medium)
+}
+
 func TestAnswersThatLeadToAThirdDeviceAreMediumAtMost(t *testing.T) {
 	o := newOffice(t, detect.Config{})
 	for i := range 20 {
