@@ -61,6 +61,12 @@ const firstSay = 5
 // sureAfter failures in a row leave a posterior below 0.2 % for "ordinary".
 const sureAfter = 8
 
+// sureAnywhere: by services that no worm enters by, programs call neighbours of
+// whom the internet told them (Delivery Optimization of Windows, tcp/7680), and
+// whose owners sleep or have a firewall. More than the office that the bands
+// are made for has devices is no such thing.
+const sureAnywhere = 50
+
 func newHostScan(n *network) *hostScan {
 	return &hostScan{net: n, ping: newEchoes(n), tab: newTable[serviceKey, sweep](4*n.MaxHosts, sweepBudget)}
 }
@@ -132,7 +138,11 @@ func (s *sweep) revise(c contact) {
 
 func (d *hostScan) confidence(c contact, s *sweep) Confidence {
 	conf := Medium
-	if s.dead.len() >= sureAfter && s.dead.len() >= 3*s.hits {
+	sure := sureAfter
+	if !remoteControl(c.port) {
+		sure = sureAnywhere
+	}
+	if s.dead.len() >= sure && s.dead.len() >= 3*s.hits {
 		conf = High
 	}
 	switch {

@@ -77,6 +77,17 @@ func TestHostScanDecidesAboutTheFifthFirstContact(t *testing.T) {
 	for i := range 3 {
 		o.tcp(10, ip(55+i), 8000, flow.ConnRefused)
 	}
+	o.want("host_scan", detect.Medium) // programs call what the internet told them
+	for i := range 42 {
+		o.tcp(10, ip(60+i), 8000, flow.ConnRefused)
+	}
+	o.want("host_scan", detect.High)
+
+	o = newOffice(t, detect.Config{})
+	for i := range 8 {
+		o.tcp(10, ip(50+i), 3389, flow.ConnRefused)
+		o.wait(10 * time.Minute) // slower than the worm counter forgets
+	}
 	o.want("host_scan", detect.High)
 }
 
