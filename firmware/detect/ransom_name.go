@@ -140,4 +140,4 @@ var denseType = endings(`7z zip rar gz tgz bz2 xz zst lz4 lzma z cab jar apk mp3
 
 // toolEnding holds what programs add that people use to encrypt their own files.
 var toolEnding = endings(`gpg pgp asc age aes axx axxx kdbx p7m p7e c9r c9s cpt ccrypt crypt12 crypt14 crypt15 pfile ptxt ppdf pjpg bc bcx
-	nxl rpmsg sig enx`)
+	nxl rpmsg sig enx atc fcl`)
