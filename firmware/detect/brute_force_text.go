@@ -62,6 +62,12 @@ func (d *bruteForce) finding(a attempt, g *guesses, conf Confidence) Finding {
 	}
 	if rank(g.answered(a.key.service)) > 0 {
 		f.Explain = g.explainAnswers(conf)
+		if a.key.service == "ssh" {
+			f.Explain = both(f.Explain, Text{
+				EN: " SSH is encrypted: this was inferred from the lengths of the answers.",
+				JA: "SSH は暗号化されているため、応答の長さから推定しています。",
+			})
+		}
 	} else {
 		f.Explain = g.explainShape()
 	}
