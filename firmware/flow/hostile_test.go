@@ -213,3 +213,20 @@ func TestAFlightThatIsSentAgainIsReadOnce(t *testing.T) {
 		t.Errorf("saw %d log-ins and %d requests:\n%s", len(k.seen)-1, len(w.seen), strings.Join(k.seen, "\n"))
 	}
 }
+
+// TestRepliesOfOneConnectionAreBounded: a server may send interim replies as
+// long as it likes (RFC 9110 section 15.2).
+func TestRepliesOfOneConnectionAreBounded(t *testing.T) {
+	k := newTalker(80)
+	k.tcp(0, FlagACK, 100, []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+	reply := bytes.Repeat([]byte("HTTP/1.1 100 Continue\r\n\r\n"), 40)
+	for i := range 100 {
+		k.tcp(1, FlagACK, uint32(500+i*len(reply)), reply)
+	}
+	if n := len(k.seen); n != 1+2*maxRequests {
+		t.Errorf("%d events, want %d", n, 1+2*maxRequests)
+	}
+	if k.track.table.at(1).dialogue != 0 {
+		t.Error("its slot is still held")
+	}
+}

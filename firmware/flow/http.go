@@ -44,6 +44,7 @@ func sniffHTTP(b []byte) app {
 // httpState is what is known between the messages of a connection.
 type httpState struct {
 	requests int // seen
+	replies  int // seen, interim ones too
 	answered int // of them
 	unsure   [2]bool
 	form     bool // the next segment is the beginning of a form
@@ -218,6 +219,11 @@ func (t *Tracker) httpForm(c *conn, s *httpState, data []byte, emit func(Event))
 }
 
 func (t *Tracker) httpReply(c *conn, s *httpState, data []byte, m *httpMessage, emit func(Event)) int64 {
+	if s.replies++; s.replies > 2*maxRequests { // a reply may have an interim one before it
+		t.stats.DeepSkipped++
+		t.hangUp(c)
+		return int64(len(data))
+	}
 	e := &t.ev.reply
 	if s.unsure[0] || s.answered >= s.requests {
 		s.answered = max(s.requests-1, 0)
