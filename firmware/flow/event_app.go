@@ -57,7 +57,8 @@ type HTTP struct {
 	Lookup         string // value of the first header field of another name that holds "${", at most 256 bytes
 }
 
-// HTTPReply is the head of the answer to a request (RFC 9112 section 4).
+// HTTPReply is the head of the answer to a request (RFC 9112 section 4), at
+// most 512 for one connection.
 type HTTPReply struct {
 	Meta
 	ConnID         uint64
