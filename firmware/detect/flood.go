@@ -33,7 +33,8 @@ import (
 // ICMP: ping -f sends 100 a second at least (ping(8)), which an administrator
 // may do: low. DHCP: a client sends its DISCOVER at most five times a minute
 // (RFC 2131 section 4.1); a device that sends dhcpMedium in ten seconds exhausts
-// the leases, and so does one that asks for many others. Packets: see activity.
+// the leases, and so does one that asks for many others; the same request over
+// and over (xid) is low, as a loop of cables multiplies every broadcast. Packets: see activity.
 //
 // Limits. Who invents another MAC with every frame is not one device: that
 // shows as evictions of the inventory. A relay (DHCP) and routers are not
@@ -84,6 +85,8 @@ func (c *cusum) add(n, slack int, t time.Time) {
 // leaseAsks counts the DHCP requests of one sender within dhcpWindow.
 type leaseAsks struct {
 	n       int
+	fresh   int // of n: with another number than the one before
+	xid     uint32
 	from    time.Time
 	clients map[flow.MAC]struct{}
 	told    told
@@ -224,9 +227,12 @@ func (d *flood) lease(e *flow.DHCP) {
 	a := d.dhcp.get(e.SrcMAC)
 	if e.Time.Sub(a.from) > dhcpWindow || e.Time.Before(a.from) {
 		d.dhcp.grow(e.SrcMAC, -len(a.clients))
-		a.n, a.from, a.clients = 0, e.Time, nil
+		a.n, a.fresh, a.from, a.clients = 0, 0, e.Time, nil
 	}
-	a.n++
+	if a.n++; a.n == 1 || e.XID != a.xid {
+		a.fresh++
+	}
+	a.xid = e.XID
 	if a.clients == nil {
 		a.clients = make(map[flow.MAC]struct{}, 1)
 	}
@@ -237,8 +243,12 @@ func (d *flood) lease(e *flow.DHCP) {
 	if a.n < dhcpMedium && len(a.clients) < dhcpClients {
 		return
 	}
-	if a.told.more(a.n, Medium) {
-		d.out = append(d.out, d.leases(e, a))
+	conf := Low // the same request over and over: a loop of cables shows it so
+	if a.fresh >= dhcpMedium || len(a.clients) >= dhcpClients {
+		conf = Medium
+	}
+	if a.told.more(a.n, conf) {
+		d.out = append(d.out, d.leases(e, a, conf))
 	}
 }
 

@@ -89,7 +89,8 @@ func TestPingFloodIsLowUntilItIsAbsurd(t *testing.T) {
 }
 
 func (o *office) discover(from, client flow.MAC, every time.Duration) {
-	o.play(&flow.DHCP{Meta: o.meta(from), Type: 1, ClientMAC: client})
+	o.ids++
+	o.play(&flow.DHCP{Meta: o.meta(from), Type: 1, ClientMAC: client, XID: uint32(o.ids)})
 	o.now = o.now.Add(every)
 }
 

@@ -50,15 +50,24 @@ func (d *flood) pings(e *flow.ICMP, c *cusum, conf Confidence) Finding {
 	return f
 }
 
-func (d *flood) leases(e *flow.DHCP, a *leaseAsks) Finding {
+func (d *flood) leases(e *flow.DHCP, a *leaseAsks, conf Confidence) Finding {
 	h := d.net.host(e.SrcMAC, e.ClientIP)
-	f := d.finding(e.Time, a.from, "T1499.002", h, nil, excess(max(a.n, dhcpMedium), dhcpMedium), Medium)
+	f := d.finding(e.Time, a.from, "T1499.002", h, nil, excess(max(a.n, dhcpMedium), dhcpMedium), conf)
 	tEN, tJA := span(e.Time.Sub(a.from))
 	f.Explain = Text{
 		EN: fmt.Sprintf("%s asked for an address %d times within %s, in the name of %s. Addresses run out, and other devices get none.",
 			h.label(), a.n, tEN, plural(len(a.clients), "device")),
 		JA: fmt.Sprintf("%s が %s の間に、%d 台の機器の名前で %d 回アドレスを要求しました。アドレスが足りなくなり、ほかの機器が受け取れなくなります。",
 			h.label(), tJA, len(a.clients), a.n),
+	}
+	if conf == Low {
+		f.Score = 0.3
+		f.Explain = Text{
+			EN: fmt.Sprintf("%s asked for an address %d times within %s, most of them the same request. A cable that joins two ports of the network shows it so; is everything slow?",
+				h.label(), a.n, tEN),
+			JA: fmt.Sprintf("%s が %s の間に %d 回アドレスを要求しましたが、ほとんどが同じ要求の繰り返しです。LAN ケーブルの接続がループしているときにもこのように見えます。ネットワーク全体が遅くなっていないかご確認ください。",
+				h.label(), tJA, a.n),
+		}
 	}
 	return f
 }

@@ -188,3 +188,23 @@ func TestASleepProxyIsNoImpostor(t *testing.T) {
 	}
 	play("_airplay._tcp.local").want("arp_spoof", detect.Medium)
 }
+
+// A cable that joins two ports of one switch sends each broadcast round and round.
+func TestALoopOfCablesBlamesNobody(t *testing.T) {
+	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
+	for range 200 {
+		for n := 10; n < 30; n++ {
+			m := o.meta(mac(n))
+			m.DstMAC = flow.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+			o.play(&flow.DHCP{Meta: m, Type: 1, ClientMAC: mac(n), XID: uint32(n)})
+			o.play(&flow.ARP{Meta: m, Op: 1, SenderMAC: mac(n), SenderIP: ip(n), TargetIP: ip(n + 1)})
+			o.now = o.now.Add(100 * time.Microsecond)
+		}
+	}
+	o.wait(time.Minute)
+	for _, f := range o.found {
+		if f.Confidence != detect.Low {
+			t.Error(f.Explain.EN)
+		}
+	}
+}
