@@ -49,7 +49,7 @@ type HTTP struct {
 	UserAgent      string
 	ContentType    string
 	Length         int64  // Content-Length, -1 when absent
-	Auth           string // scheme of Authorization, lower case: basic, digest, ntlm, negotiate, bearer
+	Auth           string // scheme of Authorization, lower case: basic, digest, ntlm, negotiate, bearer, …; other when it is not known
 	SOAPAction     string
 	Cookie         string // at most 256 bytes
 	Body           []byte // what of the body came in the same segment, at most 512 bytes

@@ -230,3 +230,44 @@ func TestRepliesOfOneConnectionAreBounded(t *testing.T) {
 		t.Error("its slot is still held")
 	}
 }
+
+// TestSecretsInOddPlacesStayOnTheWire holds every event of odd log-ins against
+// the secret in them.
+func TestSecretsInOddPlacesStayOnTheWire(t *testing.T) {
+	const hidden = "hunter2"
+	filter := element(0xa3, slices.Concat(element(4, []byte("userPassword")), element(4, []byte(hidden))))
+	part := element(0xa4, slices.Concat(element(4, []byte("unicodePwd")), element(0x30, element(0x81, []byte(hidden)))))
+	rule := element(0xa9, slices.Concat(element(0x82, []byte("ms-Mcs-AdmPwd")), element(0x83, []byte(hidden))))
+	both := element(0xa1, slices.Concat(filter, part, rule))
+	search := slices.Concat([]byte{4, 0, 10, 1, 0, 10, 1, 0, 2, 1, 0, 2, 1, 0, 1, 1, 0}, both, []byte{0x30, 0})
+	for _, c := range []struct {
+		port uint16
+		say  string
+	}{
+		{80, "GET / HTTP/1.1\r\nAuthorization: " + hidden + "\r\n\r\n"},
+		{80, "GET / HTTP/1.1\r\nProxy-Authorization: " + hidden + ", x\r\n\r\n"},
+		{80, "GET http://root:" + hidden + "@a/ HTTP/1.1\r\n\r\n"},
+		{80, "POST /login?user=a&password=" + hidden + " HTTP/1.1\r\nContent-Length: 20\r\n\r\npass=" + hidden},
+		{6667, "NICK a\r\nPRIVMSG NickServ@services :GHOST a " + hidden + "\r\nPRIVMSG Q@CServe.quakenet.org :AUTH a " + hidden + "\r\nJOIN #a " + hidden + "\r\n"},
+		{389, string(element(0x30, append([]byte{2, 1, 1}, element(0x63, search)...)))},
+	} {
+		k, seen := newTalker(c.port), 0
+		k.hook = func(ev Event) {
+			text := fmt.Sprintf("%+v", ev)
+			if e, ok := ev.(*HTTP); ok {
+				text += string(e.Body)
+			}
+			if strings.Contains(text, hidden) {
+				t.Errorf("%q is told: %s", c.say, text)
+			}
+			switch ev.(type) {
+			case *HTTP, *IRC, *LDAP:
+				seen++
+			}
+		}
+		k.tcp(0, FlagACK, 100, []byte(c.say))
+		if seen == 0 {
+			t.Errorf("%q: no event", c.say)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"bytes"
+	"cmp"
 	"strconv"
 )
 
@@ -315,7 +316,7 @@ func readHTTP(b []byte, e *HTTP, m *httpMessage) *Error {
 		case "cookie":
 			first(&e.Cookie, value, maxCookie)
 		case "authorization", "proxy-authorization":
-			first(&e.Auth, bytes.ToLower(scheme(value)), 32)
+			e.Auth = cmp.Or(e.Auth, authScheme(value))
 			m.auth = value
 		}
 	})
@@ -428,4 +429,27 @@ func first(s *string, value []byte, limit int) {
 func scheme(value []byte) []byte {
 	word, _, _ := bytes.Cut(value, []byte{' '})
 	return bytes.TrimRight(word, ",")
+}
+
+// authSchemes are those of the IANA registry and what is met beside them.
+var authSchemes = [...]string{
+	"basic", "bearer", "digest", "negotiate", "ntlm", "kerberos", "oauth", "token", "apikey", "aws4-hmac-sha256", "hoba",
+	"mutual", "dpop", "gnap", "vapid", "privatetoken", "scram-sha-1", "scram-sha-256", "wsse", "hawk",
+}
+
+// authScheme is the scheme of an authorisation, "other" when it is not known:
+// programs of all sorts put the secret where the scheme should stand.
+func authScheme(value []byte) string {
+	word := scheme(value)
+	if len(word) > 32 {
+		return "other"
+	}
+	var lower [32]byte
+	n := lowerASCII(lower[:], word)
+	for _, s := range authSchemes {
+		if string(n) == s {
+			return s
+		}
+	}
+	return "other"
 }

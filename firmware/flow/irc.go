@@ -86,9 +86,18 @@ func ircSecret(verb string, e *IRC) bool {
 		return true
 	case "JOIN": // a channel's key
 		return e.Text != e.Target
-	case "PRIVMSG", "NS":
-		return containsAny(strings.ToLower(e.Text), "identify", "register") && strings.EqualFold(e.Target[:min(len(e.Target), 8)], "nickserv") ||
-			verb == "NS"
+	case "NS", "AUTH", "LOGIN":
+		e.Target = ""
+		return true
+	case "PRIVMSG", "SQUERY":
+		// What is said to the services of a network is mostly passwords, in
+		// too many forms to know: IDENTIFY, GHOST, REGAIN, AUTH.
+		to := strings.ToLower(e.Target)
+		for _, s := range [...]string{"nickserv", "authserv", "userserv", "chanserv", "q@", "x@"} {
+			if strings.HasPrefix(to, s) {
+				return true
+			}
+		}
 	}
 	return false
 }

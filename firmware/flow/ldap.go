@@ -323,6 +323,9 @@ func filterText(out []byte, b *ber, depth int) []byte {
 		value, _ := v.want(4)
 		out = filterValue(out, name)
 		out = append(out, filterSign[kind]...)
+		if secretAttribute(name) {
+			value = nil
+		}
 		out = filterValue(out, value)
 	case 4:
 		out = filterSubstrings(out, v)
@@ -332,6 +335,14 @@ func filterText(out []byte, b *ber, depth int) []byte {
 		out = filterExtended(out, v)
 	}
 	return append(out, ')')
+}
+
+// secretAttribute says that an attribute holds a password (RFC 4519 section
+// 2.41, MS-ADA3 unicodePwd, MS-ADA2 ms-Mcs-AdmPwd of LAPS): who looks for a
+// value of it writes the value.
+func secretAttribute(name []byte) bool {
+	n := bytes.ToLower(name[:min(len(name), 64)])
+	return bytes.Contains(n, []byte("password")) || bytes.HasSuffix(n, []byte("pwd"))
 }
 
 func filterSubstrings(out []byte, v ber) []byte {
@@ -346,6 +357,9 @@ func filterSubstrings(out []byte, v ber) []byte {
 		}
 		if tag != 0x80 && !star {
 			out = append(out, '*')
+		}
+		if secretAttribute(name) {
+			part = nil
 		}
 		out = filterValue(out, part)
 		if star = tag != 0x82; star {
@@ -366,6 +380,9 @@ func filterExtended(out []byte, v ber) []byte {
 	}
 	if len(rule) > 0 {
 		out = filterValue(append(out, ':'), rule)
+	}
+	if secretAttribute(name) {
+		value = nil
 	}
 	return filterValue(append(out, ":="...), value)
 }
