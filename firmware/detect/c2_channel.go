@@ -16,9 +16,9 @@ import (
 // bots. When a device calls is beacon's; here it is what is said. See c2_http.go
 // and c2_raw.go for each model.
 //
-// Confidence: high only for what no honest program sends: a shell prompt by
-// the side that opened the connection, the banner of a shell without terminal,
-// code loaded by a directory look-up. Everything that is weighed is
+// Confidence: high only for what no honest program sends: a shell prompt to the
+// outside by the side that opened the connection, the banner of a shell without
+// terminal, code loaded by a directory look-up. Everything that is weighed is
 // medium at most: sums of log-likelihood ratios over a prior of one in a
 // hundred, low from 5 %, medium from one half.
 //

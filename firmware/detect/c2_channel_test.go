@@ -153,8 +153,10 @@ func TestFirstWordsThatGiveAnIntruderAway(t *testing.T) {
 		{"cmd.exe handed out", false, "Microsoft Windows [Version 10.0.19045.2965]\r\n(c) Microsoft", detect.High, 10},
 		{"PowerShell handed out", false, "Windows PowerShell running as user admin on PC1", detect.High, 10},
 		{"bash without a terminal", false, "bash: cannot set terminal process group (12): Inappropriate ioctl for device\n", detect.High, 10},
-		{"a Unix prompt", false, "www-data@web:/var/www$ ", detect.High, 10},
-		{"a Unix prompt with its title", false, "\x1b]0;root@web: /root\x07root@web:~# ", detect.High, 10},
+		{"a Unix prompt", false, "www-data@web:/var/www$ ", detect.Medium, 10},
+		{"a Unix prompt with its title", false, "\x1b]0;root@web: /root\x07root@web:~# ", detect.Medium, 10},
+		{"a log that tells of a shell", false, "Nov 25 02:00:01 web cron: bash: no job control in this shell\n", "", 10},
+		{"sh, by its path", false, "/bin/sh: 0: can't access tty; job control turned off\n$ ", detect.High, 10},
 		{"a shell that waits to be called", true, "Microsoft Windows [Version 10.0.19045.2965]", detect.High, 66},
 		{"a console that answers with its prompt", true, "root@switch:~# ", detect.Medium, 66},
 		{"a program behind its length", true, string(stage), detect.Medium, 10},
@@ -173,6 +175,9 @@ func TestFirstWordsThatGiveAnIntruderAway(t *testing.T) {
 			}
 			o.play(&flow.Opaque{Meta: m, ConnID: 1, Client: port(ip(10), 40000), Server: port(ip(66), 4444), FromServer: c.fromServer, Data: []byte(c.data)})
 			o.want("c2_channel", c.want)
+			if c.want == "" {
+				return
+			}
 			if f := o.last("c2_channel"); f.Host.MAC != mac(c.host) {
 				t.Errorf("host is %v, want %v", f.Host.MAC, mac(c.host))
 			}
@@ -186,6 +191,8 @@ func TestAPromptIsNotAnyTextThatEndsLikeOne(t *testing.T) {
 		o.firstWords(10, port(net4(4), 9000), false, []byte(s))
 	}
 	o.want("c2_channel", "")
+	o.firstWords(10, port(net4(4), 9000), false, []byte("www-data@web:/var/www$ ")) // no collector of consoles is outside
+	o.want("c2_channel", detect.High)
 }
 
 func TestAStageThatFollowsItsLength(t *testing.T) {

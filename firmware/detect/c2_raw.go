@@ -24,6 +24,8 @@ func (d *c2Channel) opaque(e *flow.Opaque) {
 	}
 	d.callsBack(src, mac, e.Client.Addr(), e.Server, calledBack, e.Time)
 	switch kind := shellText(e.Data); {
+	case kind != "" && shellBanner(e.Data) == "" && d.net.onLAN(e.Server.Addr()):
+		d.shell(a, kind, Medium) // an adapter hands a machine's serial console to a collector
 	case kind != "":
 		d.shell(a, kind, High)
 	case isBind(e.Data):
@@ -98,25 +100,44 @@ func (d *c2Channel) shell(a accusation, kind string, conf Confidence) {
 	d.say(a)
 }
 
-// shellText names the shell whose first words these are. Interactive shells
-// without a terminal say so (bash, dash and busybox in their sources); cmd.exe
-// and PowerShell begin with their banner; a prompt alone must be complete.
+// shellText names the shell whose first words these are; a prompt alone must be
+// complete.
 func shellText(data []byte) string {
-	text := data[:min(len(data), 256)]
-	switch {
-	case bytes.Contains(text, []byte("Microsoft Windows [Version")), bytes.HasPrefix(text, []byte("Microsoft Windows [")):
-		return "cmd.exe"
-	case bytes.HasPrefix(text, []byte("Windows PowerShell running as user")), bytes.HasPrefix(text, []byte("PS C:\\")):
-		return "PowerShell"
-	case bytes.Contains(text, []byte("bash: cannot set terminal process group")), bytes.Contains(text, []byte("bash: no job control in this shell")):
-		return "bash"
-	case bytes.Contains(text, []byte("can't access tty; job control turned off")):
-		return "sh"
+	if kind := shellBanner(data); kind != "" {
+		return kind
 	}
-	if isPrompt(text) {
+	if isPrompt(data[:min(len(data), 256)]) {
 		return unixShell
 	}
 	return ""
+}
+
+// shellBanner names the shell that begins with data. cmd.exe and PowerShell do
+// with their banner, and interactive shells without a terminal say so (bash,
+// dash and busybox in their sources). The same words further on are somebody's
+// log that is sent along.
+func shellBanner(data []byte) string {
+	text := bytes.TrimLeft(data[:min(len(data), 256)], "\r\n")
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	switch {
+	case bytes.HasPrefix(line, []byte("Microsoft Windows ")) && bytes.Contains(line[:min(len(line), 40)], []byte("[")):
+		return "cmd.exe"
+	case bytes.HasPrefix(text, []byte("Windows PowerShell running as user")), bytes.HasPrefix(text, []byte("Windows PowerShell\r\nCopyright")),
+		bytes.HasPrefix(line, []byte(`PS C:\`)):
+		return "PowerShell"
+	case complains(line, "bash: cannot set terminal process group"), complains(line, "bash: no job control in this shell"):
+		return "bash"
+	case complains(line, "can't access tty; job control turned off"):
+		return "sh"
+	}
+	return ""
+}
+
+// complains says that a program begins to speak with these words, behind
+// nothing but its path and the number of a line ("/bin/sh: 0: ").
+func complains(line []byte, words string) bool {
+	i := bytes.Index(line, []byte(words))
+	return i == 0 || i > 0 && len(bytes.Trim(line[:i], "abcdefghijklmnopqrstuvwxyz0123456789/.-: ")) == 0
 }
 
 // isPrompt recognises the default prompts user@host:path$ and [user@host dir]#,

@@ -1,7 +1,6 @@
 package detect
 
 import (
-	"bytes"
 	"time"
 
 	"sekisho/firmware/flow"
@@ -83,17 +82,6 @@ func (d *lateral) idleDesktop(e *flow.Conn, fromServer bool) {
 	}
 }
 
-// shellSays are first words of command interpreters whose input and output are
-// a bare connection.
-var shellSays = [...][]byte{
-	[]byte("Microsoft Windows [Version"),
-	[]byte("Microsoft Windows XP [Version"),
-	[]byte("Windows PowerShell\r\nCopyright"),
-	[]byte("bash: no job control in this shell"),
-	[]byte("bash: cannot set terminal process group"),
-	[]byte("can't access tty; job control turned off"),
-}
-
 // opaque finds command shells on connections of no known protocol. Who opened
 // the connection is not who commands: whoever gets the shell's greeting is. A
 // commander outside is the matter of c2_channel, which names the device inside.
@@ -101,12 +89,8 @@ func (d *lateral) opaque(e *flow.Opaque) {
 	if e.Server.Port() == 23 { // a Windows telnet server greets so too
 		return
 	}
-	found := bytes.HasPrefix(e.Data, []byte(`PS C:\`))
-	for _, s := range shellSays {
-		found = found || bytes.Contains(e.Data, s)
-	}
 	switch {
-	case !found:
+	case shellBanner(e.Data) == "":
 	case e.FromServer:
 		d.did(&e.Meta, e.Client, e.Server, true, actShell)
 	case d.net.onLAN(e.Server.Addr()):

@@ -591,6 +591,8 @@ func TestLateralShellsNameWhoCommands(t *testing.T) {
 	o, _ = watch(t)
 	say(o, 2, inside, netip.AddrPortFrom(ip(1), 23), true, banner)
 	say(o, 2, inside, other, false, "\x16\x03\x01 C:\\")
+	say(o, 2, inside, other, false, "<13>Nov 25 02:00:01 pc2 cron: bash: no job control in this shell\n") // a log that is sent along
+	say(o, 2, inside, other, false, `{"text":"Microsoft Windows [Version 10.0.19045.3803]"}`)
 	if o.best(lateral) != "" {
 		t.Error(o.dump())
 	}
