@@ -73,7 +73,7 @@ func newPortScan(n *network) *portScan {
 }
 
 func (d *portScan) Name() string      { return "port_scan" }
-func (d *portScan) reads() kinds      { return onConn }
+func (d *portScan) reads() kinds      { return onBanner | onConn }
 func (d *portScan) size() int         { return d.tab.size() + d.ftp.size() }
 func (d *portScan) evictions() uint64 { return d.tab.evicted + d.ftp.evicted }
 
