@@ -263,6 +263,17 @@ func oneByOne(service string) bool {
 	return false
 }
 
+// onBehalf names the services that programs ask with what others gave them: a
+// mail server asks the directory, a web server in front passes requests on, a
+// page for mail opens mailboxes. When strangers guess there, it is them.
+func onBehalf(service string) bool {
+	switch service {
+	case "ldap", "http", "imap", "pop3", "smtp":
+		return true
+	}
+	return false
+}
+
 // band says how sure both evidences are together; "" is not at all.
 func (g *guesses) band(service string) Confidence {
 	c := g.answered(service)
@@ -284,7 +295,7 @@ func (g *guesses) answered(service string) Confidence {
 	fast := g.streak >= row
 	many := g.dead.len() >= firstSay && g.names.decided() && g.failures.n >= strikes
 	list := many && g.streak >= strikes
-	relay := g.good.len() >= firstSay // a mail server asks the directory what strangers ask of it
+	relay := onBehalf(service) || g.good.len() >= firstSay
 	switch {
 	case relay && many, relay && fast:
 		return Medium

@@ -176,6 +176,17 @@ func TestBruteForceIsNotSureOfWhoeverPassesGuessesOn(t *testing.T) {
 	o.want("brute_force", detect.Medium)
 }
 
+// The same before anybody honest came by, since the gateway was just started.
+func TestBruteForceIsNotSureOfServicesThatOthersAskFor(t *testing.T) {
+	for service, port := range map[string]uint16{"ldap": 389, "http": 80, "imap": 143, "pop3": 110, "smtp": 587} {
+		o := newOffice(t, detect.Config{})
+		for i := range 300 {
+			o.login(ip(10), ip(20), service, port, fmt.Sprintf("guess%d", i), refused, 10*time.Millisecond)
+		}
+		o.want("brute_force", detect.Medium)
+	}
+}
+
 // Shares are tried as a guest before a name is asked for: that neither speaks
 // for a guesser nor pays for one.
 func TestBruteForceLeavesGuestsOut(t *testing.T) {
