@@ -77,21 +77,21 @@ func (d *portScan) reads() kinds      { return onBanner | onConn }
 func (d *portScan) size() int         { return d.tab.size() + d.ftp.size() }
 func (d *portScan) evictions() uint64 { return d.tab.evicted + d.ftp.evicted }
 
-// session follows FTP sessions from greeting to end.
-func (d *portScan) session(ev flow.Event) {
-	switch e := ev.(type) {
-	case *flow.Banner:
-		if e.FromServer && e.Service == "ftp" {
-			*d.ftp.get(ftpKey{e.Client.Addr(), e.Server.Addr()}) = e.ConnID
-		}
-	case *flow.Conn:
-		if e.State != flow.ConnClosed || d.ftp.size() == 0 {
-			return
-		}
-		k := ftpKey{e.Client.Addr(), e.Server.Addr()}
-		if id := d.ftp.peek(k); id != nil && *id == e.ID {
-			d.ftp.remove(k)
-		}
+// greeted notes an FTP session that begins.
+func (d *portScan) greeted(e *flow.Banner) {
+	if e.FromServer && e.Service == "ftp" {
+		*d.ftp.get(ftpKey{e.Client.Addr(), e.Server.Addr()}) = e.ConnID
+	}
+}
+
+// ended forgets it.
+func (d *portScan) ended(e *flow.Conn) {
+	if e.State != flow.ConnClosed || d.ftp.size() == 0 {
+		return
+	}
+	k := ftpKey{e.Client.Addr(), e.Server.Addr()}
+	if id := d.ftp.peek(k); id != nil && *id == e.ID {
+		d.ftp.remove(k)
 	}
 }
 
@@ -103,7 +103,12 @@ func (d *portScan) agreed(c contact) bool {
 
 func (d *portScan) Observe(ev flow.Event) []Finding {
 	d.out = d.out[:0]
-	d.session(ev)
+	switch e := ev.(type) {
+	case *flow.Banner:
+		d.greeted(e)
+	case *flow.Conn:
+		d.ended(e)
+	}
 	c, ok := d.net.contact, d.net.isContact
 	if !ok || d.agreed(c) || c.proto == protoUDP && (!c.refused && !c.ok || c.port >= 33434 && c.port <= 33534) {
 		return d.out
