@@ -3,8 +3,9 @@ package ioc
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -17,44 +18,47 @@ type stixObject struct {
 	Revoked     bool   `json:"revoked"`
 }
 
+// parseSTIX reads a bundle, or a bare list of objects, one object at a time:
+// what a list of a few bytes each would become in memory is not for its author
+// to say.
 func parseSTIX(data []byte, rep *Report) ([]Entry, error) {
-	var bundle struct {
-		Objects []stixObject `json:"objects"`
-	}
-	if data = bytes.TrimSpace(data); len(data) > 0 && data[0] == '[' {
-		if err := json.Unmarshal(data, &bundle.Objects); err != nil {
-			return nil, err
-		}
-	} else if err := json.Unmarshal(data, &bundle); err != nil {
-		return nil, err
-	}
 	var out []Entry
-	for _, o := range bundle.Objects {
-		if o.Type != "indicator" || o.Revoked {
-			continue
+	w := walk{dec: json.NewDecoder(bytes.NewReader(data)), list: "objects"}
+	w.take = func() error {
+		var o stixObject
+		if err := w.element(&o); err != nil {
+			return err
 		}
-		rep.Lines++
-		if o.PatternType != "" && o.PatternType != "stix" {
-			rep.refuse(o.Pattern, errKind)
-			continue
+		if len(out) <= MaxEntries {
+			out = o.entries(out, rep)
 		}
-		values := stixValues(o.Pattern)
-		until := parseTime(o.ValidUntil)
-		found := false
-		for _, v := range values {
-			if k, c, err := Canonical(v); err == nil {
-				out = append(out, Entry{Kind: k, Value: c, Expires: until})
-				found = true
-			}
-		}
-		if !found {
-			rep.refuse(o.Pattern, errKind)
-		}
-		if len(out) > MaxEntries {
-			break
+		return nil
+	}
+	return out, w.all()
+}
+
+// entries appends what an indicator names.
+func (o *stixObject) entries(out []Entry, rep *Report) []Entry {
+	if o.Type != "indicator" || o.Revoked {
+		return out
+	}
+	rep.Lines++
+	if o.PatternType != "" && o.PatternType != "stix" {
+		rep.refuse(o.Pattern, errKind)
+		return out
+	}
+	until := parseTime(o.ValidUntil)
+	found := false
+	for _, v := range stixValues(o.Pattern) {
+		if k, c, err := Canonical(v); err == nil {
+			out = append(out, Entry{Kind: k, Value: c, Expires: until})
+			found = true
 		}
 	}
-	return out, nil
+	if !found {
+		rep.refuse(o.Pattern, errKind)
+	}
+	return out
 }
 
 // stixPaths are the object paths whose values are indicators here.
@@ -137,72 +141,142 @@ var mispTypes = map[string]bool{
 	"url": true, "ja3-fingerprint-md5": true, "x509-fingerprint-sha1": true, "x509-fingerprint-sha256": true,
 }
 
+// mispAttribute is what is read of one (MISP core format, section 2.4).
+type mispAttribute struct {
+	Type    string `json:"type"`
+	Value   string `json:"value"`
+	ToIDs   *bool  `json:"to_ids"`
+	Deleted bool   `json:"deleted"`
+}
+
 // parseMISP walks the JSON and takes every attribute that it meets, in
-// whatever wrapping (event, response list, feed).
+// whatever wrapping (event, response list, feed), one at a time.
 func parseMISP(data []byte, rep *Report) ([]Entry, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	var root any
-	if err := dec.Decode(&root); err != nil {
-		return nil, err
+	var out []Entry
+	w := walk{dec: json.NewDecoder(bytes.NewReader(data)), list: "Attribute", into: []string{"Event", "Object", "response", "Response"}}
+	w.take = func() error {
+		var a mispAttribute
+		if err := w.element(&a); err != nil {
+			return err
+		}
+		if len(out) <= MaxEntries {
+			out = a.entries(out, rep)
+		}
+		return nil
 	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, fmt.Errorf("more than one JSON value")
-	}
-	w := mispWalk{rep: rep}
-	w.visit(root, 0)
-	return w.out, nil
+	return out, w.all()
 }
 
-type mispWalk struct {
-	rep *Report
-	out []Entry
-}
-
-func (w *mispWalk) visit(v any, depth int) {
-	if depth > 16 || len(w.out) > MaxEntries {
-		return
+func (a *mispAttribute) entries(out []Entry, rep *Report) []Entry {
+	if a.ToIDs != nil && !*a.ToIDs || a.Deleted || !mispTypes[a.Type] { // context, not to be matched
+		return out
 	}
-	switch v := v.(type) {
-	case []any:
-		for _, x := range v {
-			w.visit(x, depth+1)
-		}
-	case map[string]any:
-		if list, ok := v["Attribute"].([]any); ok {
-			for _, a := range list {
-				w.attribute(a)
-			}
-		}
-		for _, name := range []string{"Event", "Object", "response", "Response"} { // in this order: no map order in the result
-			if x, ok := v[name]; ok {
-				w.visit(x, depth+1)
-			}
-		}
-	}
-}
-
-func (w *mispWalk) attribute(v any) {
-	m, ok := v.(map[string]any)
-	if !ok {
-		return
-	}
-	kind, _ := m["type"].(string)
-	text, _ := m["value"].(string)
-	if ids, ok := m["to_ids"].(bool); ok && !ids { // context, not to be matched
-		return
-	}
-	if deleted, _ := m["deleted"].(bool); deleted {
-		return
-	}
-	if !mispTypes[kind] {
-		return
-	}
-	w.rep.Lines++
-	value, _, _ := strings.Cut(text, "|")
+	rep.Lines++
+	value, _, _ := strings.Cut(a.Value, "|")
 	k, c, err := Canonical(value)
 	if err != nil {
-		w.rep.refuse(text, err)
-		return
+		rep.refuse(a.Value, err)
+		return out
 	}
-	w.out = append(w.out, Entry{Kind: k, Value: c})
+	return append(out, Entry{Kind: k, Value: c})
+}
+
+// walk goes through one JSON value without keeping it: into arrays and the
+// named members of objects, up to the lists whose elements are wanted.
+type walk struct {
+	dec  *json.Decoder
+	list string       // member whose elements are wanted
+	into []string     // members that may hold such lists
+	take func() error // reads one element
+}
+
+const (
+	maxNesting = 16     // how deep lists are looked for
+	maxDepth   = 10_000 // of what is passed over, as in encoding/json
+)
+
+func (w *walk) all() error {
+	if err := w.value(0, w.list == "objects"); err != nil {
+		return err
+	}
+	if _, err := w.dec.Token(); err != io.EOF {
+		return errors.New("more than one JSON value")
+	}
+	return nil
+}
+
+// value reads the next value; wanted says that the elements of it, if it is an
+// array, are to be taken.
+func (w *walk) value(depth int, wanted bool) error {
+	t, err := w.dec.Token()
+	if err != nil {
+		return err
+	}
+	switch t {
+	case json.Delim('['):
+		for w.dec.More() && err == nil {
+			switch {
+			case wanted:
+				err = w.take()
+			case depth < maxNesting:
+				err = w.value(depth+1, false)
+			default:
+				err = w.skip()
+			}
+		}
+	case json.Delim('{'):
+		for w.dec.More() && err == nil {
+			err = w.member(depth)
+		}
+	default:
+		return nil
+	}
+	if err == nil {
+		_, err = w.dec.Token()
+	}
+	return err
+}
+
+func (w *walk) member(depth int) error {
+	name, err := w.dec.Token()
+	if err != nil {
+		return err
+	}
+	key, _ := name.(string)
+	if depth < maxNesting && (key == w.list || slices.Contains(w.into, key)) {
+		return w.value(depth+1, key == w.list)
+	}
+	return w.skip()
+}
+
+// skip passes over one value in constant memory.
+func (w *walk) skip() error {
+	for open := 0; ; {
+		t, err := w.dec.Token()
+		if err != nil {
+			return err
+		}
+		switch t {
+		case json.Delim('['), json.Delim('{'):
+			open++
+		case json.Delim(']'), json.Delim('}'):
+			open--
+		}
+		switch {
+		case open == 0:
+			return nil
+		case open > maxDepth:
+			return errors.New("nested too deep")
+		}
+	}
+}
+
+// element reads one; what is no object, or holds other types than it should,
+// is passed over.
+func (w *walk) element(to any) error {
+	err := w.dec.Decode(to)
+	if odd := (*json.UnmarshalTypeError)(nil); errors.As(err, &odd) {
+		return nil
+	}
+	return err
 }
