@@ -84,7 +84,7 @@ func Parse(b []byte) (Alert, error) {
 		return Alert{}, errors.New("eve: alert without addresses")
 	}
 	a := Alert{
-		Time: at.UTC(), Src: netip.AddrPortFrom(l.SrcIP.Unmap(), l.SrcPort), Dst: netip.AddrPortFrom(l.DstIP.Unmap(), l.DstPort), Proto: short(l.Proto, 16),
+		Time: at.UTC(), Src: netip.AddrPortFrom(plain(l.SrcIP), l.SrcPort), Dst: netip.AddrPortFrom(plain(l.DstIP), l.DstPort), Proto: short(l.Proto, 16),
 		SID: l.Alert.SID, Rev: l.Alert.Rev, Signature: short(l.Alert.Signature, 160), Category: short(l.Alert.Category, 160), Severity: l.Alert.Severity,
 		Blocked: l.Alert.Action == "blocked",
 	}
@@ -95,6 +95,9 @@ func Parse(b []byte) (Alert, error) {
 	}
 	return a, nil
 }
+
+// plain drops the zone, which in text may be anything.
+func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // short bounds a text, and takes control characters out of it.
 func short(s string, n int) string {

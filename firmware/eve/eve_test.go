@@ -157,6 +157,17 @@ func TestHostileLinesAreCountedAndPassedOver(t *testing.T) {
 	}
 }
 
+func TestTheZoneOfAnAddressIsNotBelieved(t *testing.T) {
+	a, err := Parse([]byte(alert("192.168.77.10", "fe80::1%\\u001b[2J"+strings.Repeat("x", 1000), 1, 1, 0)))
+	if err == nil && a.Dst.String() != "[fe80::1]:50000" {
+		t.Errorf("address %q", a.Dst)
+	}
+	line := strings.Replace(alert("192.168.77.10", "fe80::1", 1, 1, 0), `"fe80::1"`, `"fe80::1%eth0\u000aforged"`, 1)
+	if a, err = Parse([]byte(line)); err != nil || a.Dst.String() != "[fe80::1]:50000" {
+		t.Errorf("address %q, %v", a.Dst, err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(alert("192.168.77.10", "203.0.113.9", 1, 1, 0)))
 	f.Add([]byte(`{"event_type":"alert","src_ip":"::1","dest_ip":"x","alert":{"signature":"\u0000"}}`))
