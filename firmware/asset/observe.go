@@ -276,11 +276,13 @@ func (v *Inventory) dns(e *flow.DNS) {
 	if d == nil || e.Proto == flow.NameDNS {
 		return
 	}
+	var text [64]byte // longer than any address without a zone
+	own := e.Src.Addr().AppendTo(text[:0])
 	for _, r := range e.Answers {
 		if e.Proto == flow.NameMDNS {
 			v.kindByName(d, r.Name)
 		}
-		if e.Proto != flow.NameNBNS && r.Data == e.Src.Addr().String() && e.Response {
+		if e.Proto != flow.NameNBNS && r.Data == string(own) && e.Response {
 			// Only who answers for its own address names itself.
 			v.name(d, strings.TrimSuffix(r.Name, ".local"), protoNames[e.Proto])
 		}
@@ -289,7 +291,7 @@ func (v *Inventory) dns(e *flow.DNS) {
 		}
 		// The computer's own name is registered first; workgroup names follow
 		// from the same address, so the first one stays (RFC 1002, 4.2).
-		if e.Proto == flow.NameNBNS && e.RCode == 0 && r.Data == e.Src.Addr().String() && d.NameFrom != "nbns" {
+		if e.Proto == flow.NameNBNS && e.RCode == 0 && r.Data == string(own) && d.NameFrom != "nbns" {
 			v.name(d, r.Name, "nbns")
 		}
 	}

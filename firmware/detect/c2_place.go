@@ -117,7 +117,7 @@ func (p *places) answer(e *flow.DNS) {
 }
 
 func (p *places) called(m *flow.Meta, client, server netip.AddrPort, name string) {
-	if _, err := netip.ParseAddr(name); err == nil {
+	if isAddr(name) {
 		return
 	}
 	if v := p.used.get(server.Addr()); v.name != name {

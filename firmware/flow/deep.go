@@ -64,6 +64,8 @@ type deepDecoders struct {
 	ndp    layers.ICMPv6Options
 	dns    dnsmessage.Parser
 	masked []byte // a body without its passwords
+	names  texts  // of DNS
+	addrs  texts  // of its records
 	tls    []byte // handshake bytes of a hello that spans records
 
 	hello fingerprint // of the hello at hand

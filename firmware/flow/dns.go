@@ -55,7 +55,7 @@ func (d *deepDecoders) readDNS(msg []byte, e *DNS) *Error {
 	q, err := p.Question()
 	if err == nil {
 		e.QType = uint16(q.Type)
-		if e.QName, err = e.name(&q.Name); err != nil {
+		if e.QName, err = d.name(e.Proto, &q.Name); err != nil {
 			return errDNSName
 		}
 		err = p.SkipAllQuestions()
@@ -112,7 +112,7 @@ func (d *deepDecoders) record(e *DNS, h *dnsmessage.ResourceHeader, skip func(*d
 	if h.Type == dnsmessage.TypeOPT {
 		return skip(&d.dns)
 	}
-	name, err := e.name(&h.Name)
+	name, err := d.name(e.Proto, &h.Name)
 	if err != nil {
 		name = printable(h.Name.Data[:h.Name.Length])
 	}
@@ -138,38 +138,56 @@ func (d *deepDecoders) data(kind dnsmessage.Type, skip func(*dnsmessage.Parser) 
 	switch kind {
 	case dnsmessage.TypeA:
 		r, err := p.AResource()
-		return netip.AddrFrom4(r.A).String(), err
+		return d.addrText(r.A[:]), err
 	case dnsmessage.TypeAAAA:
 		r, err := p.AAAAResource()
-		return netip.AddrFrom16(r.AAAA).String(), err
+		return d.addrText(r.AAAA[:]), err
 	case dnsmessage.TypeCNAME:
 		r, err := p.CNAMEResource()
-		return dnsName(&r.CNAME), err
+		return d.dnsName(&r.CNAME), err
 	case dnsmessage.TypePTR:
 		r, err := p.PTRResource()
-		return dnsName(&r.PTR), err
+		return d.dnsName(&r.PTR), err
 	case dnsmessage.TypeNS:
 		r, err := p.NSResource()
-		return dnsName(&r.NS), err
+		return d.dnsName(&r.NS), err
 	case dnsmessage.TypeSRV:
 		r, err := p.SRVResource()
-		return dnsName(&r.Target), err
+		return d.dnsName(&r.Target), err
 	}
 	return "", skip(p)
 }
 
+// addrText is the text of 4 or 16 bytes.
+func (d *deepDecoders) addrText(b []byte) string {
+	s := d.addrs.slot(b)
+	if !s.holds(b) {
+		a, _ := netip.AddrFromSlice(b)
+		s.keep(b, a.String())
+	}
+	return s.text
+}
+
 // dnsName is lower case without the final dot; the root is "".
-func dnsName(n *dnsmessage.Name) string {
+func (d *deepDecoders) dnsName(n *dnsmessage.Name) string {
 	b := n.Data[:n.Length]
+	s := d.names.slot(b)
+	if !s.holds(b) {
+		s.keep(b, dnsText(b))
+	}
+	return s.text
+}
+
+func dnsText(b []byte) string {
 	if len(b) > 0 && b[len(b)-1] == '.' {
 		b = b[:len(b)-1]
 	}
 	return strings.ToLower(printable(b))
 }
 
-func (e *DNS) name(n *dnsmessage.Name) (string, error) {
-	if e.Proto != NameNBNS {
-		return dnsName(n), nil
+func (d *deepDecoders) name(p NameProto, n *dnsmessage.Name) (string, error) {
+	if p != NameNBNS {
+		return d.dnsName(n), nil
 	}
 	name, ok := nbName(n.Data[:n.Length])
 	if !ok {
