@@ -261,6 +261,9 @@ func (t *Tracker) Stats() Stats {
 	return s
 }
 
+// UnsupportedLink is that of Stats, for who asks at every frame.
+func (t *Tracker) UnsupportedLink() uint64 { return t.stats.UnsupportedLink }
+
 // here fills the Meta of an event that the frame at hand causes.
 func (t *Tracker) here() Meta {
 	return Meta{

@@ -93,11 +93,11 @@ func (r *replay) read(src capture.Source) (damage, err error) {
 			r.first = f.Time
 		}
 		r.last = max(r.last, f.Time)
-		before := r.pipeline.Flows().UnsupportedLink
+		before := r.pipeline.tracker.UnsupportedLink()
 		if err := r.report(r.pipeline.Frame(&f)); err != nil {
 			return nil, err
 		}
-		if r.pipeline.Flows().UnsupportedLink != before {
+		if r.pipeline.tracker.UnsupportedLink() != before {
 			r.undecoded[f.Link.String()]++
 		}
 	}
