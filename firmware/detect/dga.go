@@ -76,6 +76,7 @@ func newDGA(n *network) *dga {
 }
 
 func (d *dga) Name() string      { return "dga" }
+func (d *dga) reads() kinds      { return onDNS }
 func (d *dga) size() int         { return d.tab.size() }
 func (d *dga) evictions() uint64 { return d.tab.evicted }
 

@@ -83,6 +83,7 @@ func newNameSpoof(n *network) *nameSpoof {
 }
 
 func (d *nameSpoof) Name() string { return "name_spoof" }
+func (d *nameSpoof) reads() kinds { return onDHCP | onDNS }
 func (d *nameSpoof) size() int    { return d.tab.size() + d.claims.size() + d.asks.size() }
 func (d *nameSpoof) evictions() uint64 {
 	return d.tab.evicted + d.claims.evicted

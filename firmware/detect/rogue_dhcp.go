@@ -64,6 +64,7 @@ func newRogueDHCP(n *network) *rogueDHCP {
 }
 
 func (d *rogueDHCP) Name() string      { return "rogue_dhcp" }
+func (d *rogueDHCP) reads() kinds      { return onDHCP }
 func (d *rogueDHCP) size() int         { return d.tab.size() + d.early.size() + len(d.known) } // 4,096 VLANs at most
 func (d *rogueDHCP) evictions() uint64 { return d.tab.evicted + d.early.evicted + d.over }
 
