@@ -84,7 +84,7 @@ func New(c Config) *Engine {
 		newARPSpoof(n),
 		newRogueDHCP(n),
 		newWorm(n),
-		newHostScan(n),
+		newHostScan(n, places),
 		newPortScan(n),
 		newARPScan(n),
 		newFlood(n),

@@ -20,10 +20,11 @@ import (
 // so its silence is weak. A scan of living hosts with the service open leaves
 // no failures and is not seen here.
 type hostScan struct {
-	net  *network
-	ping *echoes
-	tab  *table[serviceKey, sweep]
-	out  []Finding
+	net     *network
+	ping    *echoes
+	unasked *strangers
+	tab     *table[serviceKey, sweep]
+	out     []Finding
 }
 
 type serviceKey struct {
@@ -67,16 +68,23 @@ const sureAfter = 8
 // are made for has devices is no such thing.
 const sureAnywhere = 50
 
-func newHostScan(n *network) *hostScan {
-	return &hostScan{net: n, ping: newEchoes(n), tab: newTable[serviceKey, sweep](4*n.MaxHosts, sweepBudget)}
+func newHostScan(n *network, p *places) *hostScan {
+	return &hostScan{net: n, ping: newEchoes(n), unasked: newStrangers(n, p), tab: newTable[serviceKey, sweep](4*n.MaxHosts, sweepBudget)}
 }
 
-func (d *hostScan) Name() string      { return "host_scan" }
-func (d *hostScan) size() int         { return d.tab.size() + d.ping.pending.size() }
-func (d *hostScan) evictions() uint64 { return d.tab.evicted + d.ping.pending.evicted }
+func (d *hostScan) Name() string { return "host_scan" }
+func (d *hostScan) size() int {
+	return d.tab.size() + d.ping.pending.size() + d.unasked.tab.size()
+}
+func (d *hostScan) evictions() uint64 {
+	return d.tab.evicted + d.ping.pending.evicted + d.unasked.tab.evicted
+}
 
 func (d *hostScan) Observe(ev flow.Event) []Finding {
 	d.out = d.out[:0]
+	if e, ok := ev.(*flow.Conn); ok {
+		d.strange(e)
+	}
 	if d.net.isContact {
 		d.contact(d.net.contact)
 		return d.out
