@@ -149,7 +149,7 @@ func (d *dga) answer(e *flow.DNS, domain string) {
 // band counts back from the newest of the names that do not exist.
 func (g *guesser) band(now time.Time) Confidence {
 	within := func(n int) bool {
-		return g.missing >= n && now.Unix()-g.recent[(g.missing-n)%dgaHigh] <= int64(dgaWindow/time.Second)
+		return g.missing >= n && now.Sub(time.Unix(g.recent[(g.missing-n)%dgaHigh], 0)).Abs() <= dgaWindow
 	}
 	switch {
 	case within(dgaHigh):

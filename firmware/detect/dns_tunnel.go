@@ -96,6 +96,8 @@ func (d *drain) add(by float64, t time.Time, bound float64, over time.Duration) 
 	if dt := t.Sub(d.at); dt > 0 {
 		d.level = max(0, d.level-bound*float64(dt)/float64(over))
 		d.at = t
+	} else if -dt > setBack { // nothing would drain until that time comes again
+		d.level, d.at = 0, t
 	}
 	d.level += by
 }
@@ -324,7 +326,7 @@ func (d *dnsTunnel) judge(e *flow.DNS, k zoneKey, z *zone, mac flow.MAC, forward
 	}
 	conf, score := Medium, 0.9
 	switch {
-	case both && !shared && !z.hurried.IsZero() && e.Time.Sub(z.hurried) < day:
+	case both && !shared && !z.hurried.IsZero() && e.Time.Sub(z.hurried).Abs() < day:
 		conf, score = High, 0.99
 	case shared && !both:
 		conf, score = Low, 0.3

@@ -66,8 +66,8 @@ type cusum struct {
 }
 
 func (c *cusum) add(n, slack int, t time.Time) {
-	if c.first.IsZero() {
-		c.first, c.at = t, t
+	if c.first.IsZero() || c.at.Sub(t) > setBack {
+		c.sum, c.total, c.first, c.at = 0, 0, t, t
 	}
 	if s := int(t.Sub(c.at) / time.Second); s > 0 {
 		c.sum = max(0, c.sum-s*slack)

@@ -167,7 +167,7 @@ func (p *trade) recent(now int64) int {
 }
 
 func (p *trade) within(a act, now int64) bool {
-	return p.last[a] != 0 && now-p.last[a] <= int64(tradeTime)
+	return p.last[a] != 0 && now-p.last[a] <= int64(tradeTime) && p.last[a]-now <= int64(tradeTime)
 }
 
 // combine judges an act in the light of the others: the act's own band, more

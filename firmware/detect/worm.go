@@ -65,7 +65,7 @@ func (l *leak) add(by int, t time.Time) {
 		l.n = max(0, l.n-m)
 		l.last = l.last.Add(time.Duration(m) * leakEvery)
 	}
-	if l.last.IsZero() || l.n == 0 {
+	if l.last.IsZero() || l.n == 0 || t.Before(l.last) { // or the clock was set back, and nothing would be forgotten
 		l.last = t
 	}
 	l.n = max(wormFloor, l.n+by)

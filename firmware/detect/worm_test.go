@@ -65,3 +65,28 @@ func TestWormWaitsForAnswersWhereCallsAreOrdinary(t *testing.T) {
 		})
 	}
 }
+
+// A clock without battery runs ahead until it is set. What was counted by it
+// must not wait for that time to come again.
+func TestAClockSetBackDoesNotMakeAWormOfDeadShortcuts(t *testing.T) {
+	o, bytes := newOffice(t, detect.Config{}), random(t, 7)
+	o.now = o.now.AddDate(10, 0, 0)
+	for i := range 3 {
+		o.tcp(10, ip(50+i), 445, flow.ConnUnanswered)
+	}
+	for range 60 {
+		o.missing(7, invented(bytes, 11)+".net")
+		o.now = o.now.Add(time.Minute)
+	}
+	o.now = o.now.AddDate(-10, 0, 0)
+	for i := range 6 {
+		o.tcp(10, ip(60+i), 445, flow.ConnUnanswered)
+		o.now = o.now.Add(time.Hour)
+	}
+	o.want("worm", "")
+	for range 60 { // twelve an hour
+		o.missing(7, invented(bytes, 11)+".net")
+		o.now = o.now.Add(5 * time.Minute)
+	}
+	o.want("dga", detect.Medium)
+}
