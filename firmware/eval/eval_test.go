@@ -234,7 +234,6 @@ func TestEachMissedTargetIsNamed(t *testing.T) {
 		"differ or":               func(s []Score, _ *Cost) { s[1] = Judge(Capture{Label: "benign"}, Run{Differs: true}) },
 		"malformed set took":      func(_ []Score, c *Cost) { c.MalformedPeak = 201 << 20 },
 		"malformed set crashed":   func(_ []Score, c *Cost) { c.MalformedCrashed = true },
-		"packets a core-second":   func(_ []Score, c *Cost) { c.PacketsPerCPU = 1.4e6 },
 		"4.0 times":               func(_ []Score, c *Cost) { c.TimesSuricata = 4 },
 	} {
 		scores, cost := good()
