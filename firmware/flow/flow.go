@@ -50,6 +50,9 @@
 // that fill several segments are read when those arrive in order. Compressed
 // or encrypted content is not looked into. Byte counts are payload as seen on
 // the wire, retransmissions included. VLAN ids are no part of a connection's
-// key, since the gateway sees routed packets on both sides. A capture of one
+// key, since the gateway sees routed packets on both sides. Sequence numbers of
+// RST, FIN and SYN are not held against a window: an end that sends one which
+// the other end ignores (RFC 5961) ends what is read of its connection, until
+// that is met again as one whose opening was not seen. A capture of one
 // direction only shows every attempt as unanswered.
 package flow

@@ -25,18 +25,22 @@ type caller struct {
 type crowd struct {
 	track *Tracker
 	now   int64
-	seen  int
+	hear  func(Event)
 }
 
-func (w *crowd) emit(Event) { w.seen++ }
+func (w *crowd) emit(ev Event) {
+	if w.hear != nil {
+		w.hear(ev)
+	}
+}
 
-func (w *crowd) call(i int, port uint16) *caller {
+func (w *crowd) call(i int, port uint16, client, server uint32) *caller {
 	c := &caller{
-		client: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), server: hostB, port: port, seq: [2]uint32{99, 499},
+		client: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), server: hostB, port: port, seq: [2]uint32{client, server},
 	}
 	w.send(c, 0, FlagSYN, nil)
 	w.send(c, 1, FlagSYN|FlagACK, nil)
-	c.seq = [2]uint32{100, 500}
+	c.seq = [2]uint32{client + 1, server + 1}
 	return c
 }
 
@@ -99,10 +103,10 @@ func TestMemoryIsBoundedWhenEveryPoolIsFull(t *testing.T) {
 	w := &crowd{track: New(Config{})}
 	for i := range 1<<16 - dialogueSlots {
 		h := &halfSaid[i%len(halfSaid)]
-		w.say(w.call(i, h.port), h.dir, []byte(h.data))
+		w.say(w.call(i, h.port, 99, 499), h.dir, []byte(h.data))
 	}
 	for i := range dialogueSlots {
-		w.share(w.call(1<<16-dialogueSlots+i, 445), i)
+		w.share(w.call(1<<16-dialogueSlots+i, 445, 99, 499), i)
 	}
 	used := heap() - before
 	s := w.track.Stats()
@@ -268,6 +272,38 @@ func TestSecretsInOddPlacesStayOnTheWire(t *testing.T) {
 		k.tcp(0, FlagACK, 100, []byte(c.say))
 		if seen == 0 {
 			t.Errorf("%q: no event", c.say)
+		}
+	}
+}
+
+// TestSequenceNumbersWrapAnywhere lets them pass zero inside a head, a
+// dialogue and a message with its length in front.
+func TestSequenceNumbersWrapAnywhere(t *testing.T) {
+	for _, before := range []uint32{1, 7, 20, 45} {
+		isn := -before - 1
+		const cut = 40 // so that no head takes more segments than are read
+		for port, say := range map[uint16][]byte{
+			80:  []byte("GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n"),
+			21:  []byte("USER a\r\nPASS x\r\nPASS y\r\nPASS z\r\nPASS v\r\nPASS w\r\n"),
+			445: slices.Concat(nbss(smb2Head(smb2Echo, 0, 1)), nbss(smb2Head(smb2Echo, 0, 2))),
+			443: flowtest.ClientHello("a.example", 300),
+		} {
+			seen := func(from uint32) []string {
+				k := &talker{}
+				w := &crowd{track: New(Config{}), hear: k.emit}
+				c := w.call(1, port, from, from)
+				if port == 21 {
+					w.say(c, 1, []byte("220 FTP\r\n"))
+				}
+				for i := 0; i < len(say); i += cut {
+					c.seq[0] = from + 1 + uint32(i)
+					w.send(c, 0, FlagACK, say[i:min(i+cut+4, len(say))]) // each overlaps the next
+				}
+				return k.seen
+			}
+			if got, want := seen(isn), seen(99); !slices.Equal(got, want) || len(want) == 0 {
+				t.Errorf("port %d, %d bytes before zero: saw %q, want %q", port, before, got, want)
+			}
 		}
 	}
 }
