@@ -124,6 +124,7 @@ func (e *Engine) Observe(ev flow.Event) []Finding {
 			e.out = append(e.out, found...)
 		}
 	}
+	e.net.roleCount = 0
 	return e.out
 }
 
@@ -157,14 +158,35 @@ type network struct {
 	names      nameCache
 	contact    contact // when isContact
 	isContact  bool
+	roles      [4]roleOf // answers during the present event
+	roleCount  int
 	asked      []ask // ARP questions whose time is over
 }
 
+// roleOf is what a device was at the present event.
+type roleOf struct {
+	mac  flow.MAC
+	addr netip.Addr
+	role asset.Role
+}
+
+// role asks once for each event: several detectors want to know the same of
+// its two ends, and the inventory learns between events only.
 func (n *network) role(m flow.MAC, a netip.Addr) asset.Role {
 	if n.Assets == nil || m.IsZero() {
 		return asset.Role{}
 	}
-	return n.Assets.Role(m, a)
+	for i := range n.roles[:n.roleCount] {
+		if r := &n.roles[i]; r.mac == m && r.addr == a {
+			return r.role
+		}
+	}
+	r := n.Assets.Role(m, a)
+	if n.roleCount < len(n.roles) {
+		n.roles[n.roleCount] = roleOf{m, a, r}
+		n.roleCount++
+	}
+	return r
 }
 
 func (n *network) onLAN(a netip.Addr) bool {
