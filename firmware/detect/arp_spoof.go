@@ -88,6 +88,9 @@ func newARPSpoof(n *network) *arpSpoof {
 }
 
 func (d *arpSpoof) Name() string { return "arp_spoof" }
+
+func (d *arpSpoof) reads() kinds { return onARP | onNDP | onDHCP | onDNS | onConn }
+
 func (d *arpSpoof) size() int {
 	return d.binds.size() + d.asked.size() + d.rival.size() + d.proxy.size()
 }

@@ -40,7 +40,8 @@ func TestDetectorsDeclareTheEventsThatTheyRead(t *testing.T) {
 	}
 }
 
-// observed is, for each type, which of the names stand in its Observe.
+// observed is, for each type, which of the names stand in its Observe, or in
+// its own methods that are handed the whole event.
 func observed(t *testing.T, byName map[string]kinds) map[string]kinds {
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -54,7 +55,7 @@ func observed(t *testing.T, byName map[string]kinds) map[string]kinds {
 		}
 		for _, decl := range f.Decls {
 			m, ok := decl.(*ast.FuncDecl)
-			if !ok || m.Recv == nil || m.Name.Name != "Observe" {
+			if !ok || m.Recv == nil || !takesEvent(m) {
 				continue
 			}
 			typ := m.Recv.List[0].Type.(*ast.StarExpr).X.(*ast.Ident).Name
@@ -67,6 +68,14 @@ func observed(t *testing.T, byName map[string]kinds) map[string]kinds {
 		}
 	}
 	return named
+}
+
+// takesEvent tells a method with an event of any type among its parameters.
+func takesEvent(m *ast.FuncDecl) bool {
+	return slices.ContainsFunc(m.Type.Params.List, func(p *ast.Field) bool {
+		s, ok := p.Type.(*ast.SelectorExpr)
+		return ok && s.Sel.Name == "Event"
+	})
 }
 
 // An engine that hands everything to everybody finds the same.
