@@ -208,3 +208,25 @@ func TestALoopOfCablesBlamesNobody(t *testing.T) {
 		}
 	}
 }
+
+// In a capture that nobody explained, the second server may be the new router.
+func TestAReplacedRouterThatGivesLeasesIsNotIsolated(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	renew := func(server int) {
+		for range 3 {
+			lease(o, 2, server, ip(10), ip(server))
+			lease(o, 5, server, ip(10), ip(server))
+		}
+	}
+	renew(1)
+	o.wait(time.Minute)
+	for range 5 {
+		renew(2)
+		o.wait(time.Hour)
+	}
+	o.want("rogue_dhcp", detect.Medium)
+	renew(1) // it is still there
+	o.wait(time.Hour)
+	renew(2)
+	o.want("rogue_dhcp", detect.High)
+}

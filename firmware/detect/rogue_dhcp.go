@@ -16,7 +16,7 @@ import (
 // out of the settings, so that is medium. In a
 // replay it is the first whose lease a client got, per VLAN, and which of two is the
 // impostor is a guess: medium, unless the second names itself as router
-// against the first.
+// against the first, and both are there.
 //
 // Limits. An ACK to INFORM grants nothing and is ignored, whoever sends it
 // (two directory servers do). A second server that hands out the same router
@@ -40,6 +40,7 @@ type server struct {
 	routers []netip.Addr
 	dns     []netip.Addr
 	acks    int
+	spoke   time.Time // last
 }
 
 // One impostor is the rule, a handful a badly wired office.
@@ -47,6 +48,10 @@ const (
 	tellServers = 32
 	tellWindow  = 10 * time.Minute
 )
+
+// offersOpen is how long a client waits for further offers at most (RFC 2131
+// section 4.4.1 leaves it to the client; section 4.1 has it ask again by then).
+const offersOpen = 4 * time.Second
 
 type rogueKey struct {
 	mac flow.MAC
@@ -96,7 +101,7 @@ func (d *rogueDHCP) replay(e *flow.DHCP, id netip.Addr) []Finding {
 		return nil
 	}
 	if s == nil {
-		s = &server{mac: e.SrcMAC, id: id, routers: slices.Clone(e.Routers), dns: slices.Clone(e.DNS)}
+		s = &server{mac: e.SrcMAC, id: id, routers: slices.Clone(e.Routers), dns: slices.Clone(e.DNS), spoke: e.Time}
 		d.known[vlan] = s
 		var out []Finding
 		for n := d.early.root.prev; n != &d.early.root; n = n.prev { // oldest first
@@ -111,6 +116,7 @@ func (d *rogueDHCP) replay(e *flow.DHCP, id netip.Addr) []Finding {
 	}
 	if s.id == id || s.mac == e.SrcMAC && !s.mac.IsZero() {
 		s.acks++ // one machine with two addresses, or a relay's copy
+		s.spoke = e.Time
 		return nil
 	}
 	return d.second(e, id, s)
@@ -121,10 +127,21 @@ func (d *rogueDHCP) second(e *flow.DHCP, id netip.Addr, s *server) []Finding {
 	switch {
 	case slices.Equal(s.routers, e.Routers) && slices.Equal(s.dns, e.DNS) && len(e.Routers) > 0:
 		conf, score = Low, 0.3
-	case s.acks > 0 && slices.Contains(e.Routers, id) && !slices.Contains(s.routers, id):
+	case s.acks > 0 && d.both(e, id, s) && slices.Contains(e.Routers, id) && !slices.Contains(s.routers, id):
 		conf, score = High, 0.97
 	}
 	return d.report(e, id, conf, score, s.id)
+}
+
+// both says that the known server is there beside the second one: it answered
+// while a client collects offers, or since the second one began. Otherwise the
+// router may have been replaced, or the capturing computer been carried away.
+func (d *rogueDHCP) both(e *flow.DHCP, id netip.Addr, s *server) bool {
+	if e.Time.Sub(s.spoke) <= offersOpen {
+		return true
+	}
+	o := d.tab.peek(rogueKey{e.SrcMAC, id})
+	return o != nil && s.spoke.After(o.first)
 }
 
 // live judges against what is configured. An answer in the gateway's name that
