@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+	"unicode"
 
 	"sekisho/firmware/detect"
 	"sekisho/firmware/flow"
@@ -99,12 +100,13 @@ func Parse(b []byte) (Alert, error) {
 // plain drops the zone, which in text may be anything.
 func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
-// short bounds a text, and takes control characters out of it.
+// short bounds a text, and takes control characters out of it, and those that
+// can reverse a line on a screen.
 func short(s string, n int) string {
 	out := make([]rune, 0, min(len(s), n))
 	size := 0
 	for _, r := range s {
-		if r < ' ' || r == 0x7f || r == '\ufffd' {
+		if !unicode.IsGraphic(r) || r == '\ufffd' {
 			r = '?'
 		}
 		if size += len(string(r)); size > n {
@@ -133,7 +135,9 @@ func technique(s string) bool {
 //
 // Suricata's rules name whom they saw sending. Between two devices of the
 // office that is the one reported; with the outside it is the device inside,
-// since a rule may have seen the answer of a control server. Severity 1 reaches
+// since a rule may have seen the answer of a control server. Where the outside
+// called (its port is the higher one) the device may be the victim: medium at
+// most. Severity 1 reaches
 // trust, 2 stays a band below, the rest is low: a rule is somebody's word, as
 // an indicator list is.
 func (a Alert) Finding(onLAN func(netip.Addr) bool, trust detect.Confidence) (detect.Finding, bool) {
@@ -149,6 +153,8 @@ func (a Alert) Finding(onLAN func(netip.Addr) bool, trust detect.Confidence) (de
 	}
 	conf := detect.Low
 	switch {
+	case a.Severity == 1 && trust == detect.High && !onLAN(a.Src.Addr()) && a.Src.Port() >= a.Dst.Port():
+		conf = detect.Medium
 	case a.Severity == 1:
 		conf = trust
 	case a.Severity == 2 && trust == detect.High:

@@ -64,6 +64,17 @@ func TestSeverityAndTrustMakeTheBand(t *testing.T) {
 	}
 }
 
+func TestVictimOfTheOutsideIsNotIsolated(t *testing.T) {
+	a, err := Parse([]byte(alert("203.0.113.9", "192.168.77.10", 1, 1, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Src, a.Dst = netip.AddrPortFrom(a.Src.Addr(), 50000), netip.AddrPortFrom(a.Dst.Addr(), 445)
+	if f, _ := a.Finding(onLAN, detect.High); f.Confidence != detect.Medium {
+		t.Errorf("%s, want medium", f.Confidence)
+	}
+}
+
 // gather follows a log until n findings came.
 type gather struct {
 	t     *testing.T
@@ -170,13 +181,14 @@ func TestTheZoneOfAnAddressIsNotBelieved(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(alert("192.168.77.10", "203.0.113.9", 1, 1, 0)))
+	f.Add([]byte(strings.Replace(alert("192.168.77.10", "203.0.113.9", 1, 1, 0), "Example", `\u202eelpmaxE\u200b`, 1)))
 	f.Add([]byte(`{"event_type":"alert","src_ip":"::1","dest_ip":"x","alert":{"signature":"\u0000"}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := Parse(b)
 		if err != nil {
 			return
 		}
-		if len(a.Signature) > 160 || strings.ContainsAny(a.Signature, "\n\x00") {
+		if len(a.Signature) > 160 || strings.ContainsAny(a.Signature, "\n\x00\u202e\u200b") {
 			t.Errorf("signature %q", a.Signature)
 		}
 		if found, ok := a.Finding(onLAN, detect.High); ok {
