@@ -29,6 +29,7 @@ import (
 type lateral struct {
 	net    *network
 	start  time.Time
+	now    time.Time // of the last event
 	pairs  *table[tradeKey, trade]
 	habits *table[habitKey, habit]
 	trees  *table[treeKey, shareKind]
@@ -91,9 +92,7 @@ func (d *lateral) evictions() uint64 {
 
 func (d *lateral) Observe(ev flow.Event) []Finding {
 	d.out = d.out[:0]
-	if d.start.IsZero() {
-		d.start = ev.Head().Time
-	}
+	d.clock(ev.Head().Time)
 	switch e := ev.(type) {
 	case *flow.SMB:
 		d.smb(e)
@@ -113,6 +112,19 @@ func (d *lateral) Observe(ev flow.Event) []Finding {
 		d.ldap(e)
 	}
 	return d.out
+}
+
+// clock keeps the time since which the office is watched. A leap of more than
+// two learning times is a clock that was set, and no watching.
+func (d *lateral) clock(now time.Time) {
+	leap := now.Sub(d.now)
+	switch {
+	case d.start.IsZero():
+		d.start = now
+	case !d.now.IsZero() && leap.Abs() > 2*d.net.Learn:
+		d.start = d.start.Add(leap)
+	}
+	d.now = now
 }
 
 // trader finds what is known of a client and a server, and who the client is;

@@ -265,6 +265,18 @@ func TestLateralHabitsAreKnownWhenTheOfficeIs(t *testing.T) {
 	o.want(lateral, detect.Medium)
 }
 
+// The clock of a small computer begins in the past, until it is set.
+func TestLateralLearnsNothingFromAClockThatIsSet(t *testing.T) {
+	o, a := watch(t)
+	o.now = o.now.AddDate(-3, 0, 0)
+	a.tcp(1, ip(9), 80, flow.ConnEstablished)
+	o.now = o.now.AddDate(3, 0, 0)
+	a.call(2, tasks, 1)
+	a.call(2, tasks, 12)
+	a.call(2, tasks, 13)
+	o.want(lateral, detect.Medium)
+}
+
 func TestLateralPicturesNeedTheirActsTogether(t *testing.T) {
 	o, a := watch(t)
 	o.play(&flow.Tick{Meta: o.meta(flow.MAC{})})
