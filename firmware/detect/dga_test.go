@@ -148,7 +148,7 @@ func TestMailServerThatAsksForStrangersInventionsIsLow(t *testing.T) {
 
 func TestForwarderIsNotBlamedForItsClient(t *testing.T) {
 	o, bytes := newOffice(t, detect.Config{}), random(t, 5)
-	for range 40 {
+	for range 120 {
 		name := invented(bytes, 12) + ".com"
 		o.query(7, ip(53), name, qA)
 		o.query(53, resolver, name, qA)
