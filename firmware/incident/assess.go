@@ -87,30 +87,29 @@ func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) A
 		Score: probability(sum), Confidence: band(sum), Action: None, Guard: d.policy.guard(i.Asset),
 		Why: detect.Text{EN: bounded(f.Explain.EN), JA: bounded(f.Explain.JA)},
 	}
-	because := func(en, ja string) { a.Why.EN += " " + en; a.Why.JA += ja }
 	if len(i.Findings) > 1 {
-		because(fmt.Sprintf("%d detectors agree.", len(i.Findings)), fmt.Sprintf("%d種類の検知が重なっています。", len(i.Findings)))
+		a.because(fmt.Sprintf("%d detectors agree.", len(i.Findings)), fmt.Sprintf("%d種類の検知が重なっています。", len(i.Findings)))
 	}
 	if again {
-		because(
+		a.because(
 			fmt.Sprintf("The same was confirmed on this device on %s.", confirmed.At.Format(time.DateOnly)),
 			fmt.Sprintf("この機器では、%sにも同じ動きが実際の問題と確認されています。", confirmed.At.Format(time.DateOnly)),
 		)
 	}
 	switch {
 	case a.Guard == GuardNever:
-		because("This is the gateway or its uplink, which is never isolated.", "ゲートウェイまたは上位ルーターのため、隔離の対象にはなりません。")
+		a.because("This is the gateway or its uplink, which is never isolated.", "ゲートウェイまたは上位ルーターのため、隔離の対象にはなりません。")
 		return a
 	case !d.local(i.Asset):
-		because("The device is not on the office network.", "社内ネットワークの機器ではありません。")
+		a.because("The device is not on the office network.", "社内ネットワークの機器ではありません。")
 		return a
 	case a.Confidence == detect.Low:
-		because("This alone is no reason to act.", "これだけでは対処の必要はありません。")
+		a.because("This alone is no reason to act.", "これだけでは対処の必要はありません。")
 		return a
 	}
 	a.Action = Suggest
 	if l, ok := d.harmless(i.Asset.ID, f.Detector, a.Confidence); ok {
-		because(
+		a.because(
 			fmt.Sprintf("%s called this harmless on %s.", who(l.By), l.At.Format(time.DateOnly)),
 			fmt.Sprintf("%sに%sが問題なしと判断しています。", l.At.Format(time.DateOnly), who(l.By)),
 		)
@@ -122,26 +121,33 @@ func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) A
 	if a.Confidence != detect.High || i.State.Held() {
 		return a
 	}
-	switch trip, open := d.tripped(now, i.Asset.ID, active); {
+	d.auto(now, i.Asset, active, &a)
+	return a
+}
+
+func (a *Assessment) because(en, ja string) { a.Why.EN += " " + en; a.Why.JA += ja }
+
+// auto says whether policy may hold the device by itself, and why not.
+func (d *Desk) auto(now time.Time, host asset.Asset, active int, a *Assessment) {
+	switch trip, open := d.tripped(now, host.ID, active); {
 	case a.Guard != GuardNone:
-		because("A protected device or router: a person has to decide.", "保護対象の機器またはルーターのため、担当者の判断が必要です。")
-	case twoPorts(now, i.Asset):
-		because(
-			fmt.Sprintf("The device was seen on two ports, %s and %s, within the last minutes: another one may pose as it. A person has to decide.", i.Asset.MovedFrom, i.Asset.Port),
-			fmt.Sprintf("この機器は直近の数分間に2つのポート（%sと%s）で見つかりました。別の機器がなりすましている可能性があるため、担当者の判断が必要です。", i.Asset.MovedFrom, i.Asset.Port),
+		a.because("A protected device or router: a person has to decide.", "保護対象の機器またはルーターのため、担当者の判断が必要です。")
+	case twoPorts(now, host):
+		a.because(
+			fmt.Sprintf("The device was seen on two ports, %s and %s, within the last minutes: another one may pose as it. A person has to decide.", host.MovedFrom, host.Port),
+			fmt.Sprintf("この機器は直近の数分間に2つのポート（%sと%s）で見つかりました。別の機器がなりすましている可能性があるため、担当者の判断が必要です。", host.MovedFrom, host.Port),
 		)
 	case !d.policy.AutoIsolate:
-		because("Automatic isolation is switched off.", "自動隔離は無効に設定されています。")
+		a.because("Automatic isolation is switched off.", "自動隔離は無効に設定されています。")
 	case open:
-		because(trip.EN, trip.JA)
+		a.because(trip.EN, trip.JA)
 	default:
 		a.Action, a.Level = AutoIsolate, Isolate
 		if d.policy.Business.Contain(now) {
 			a.Level = Limit
-			because("Business hours: limited instead of isolated.", "業務時間中のため、隔離ではなく制限にとどめます。")
+			a.because("Business hours: limited instead of isolated.", "業務時間中のため、隔離ではなく制限にとどめます。")
 		}
 	}
-	return a
 }
 
 // movedLately is how long a change of port makes it doubtful whose frames the
