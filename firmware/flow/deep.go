@@ -66,6 +66,7 @@ type deepDecoders struct {
 	masked []byte // a body without its passwords
 	names  texts  // of DNS
 	addrs  texts  // of its records
+	heads  texts  // of HTTP
 	tls    []byte // handshake bytes of a hello that spans records
 
 	hello fingerprint // of the hello at hand

@@ -63,6 +63,7 @@ type httpMessage struct {
 	size    int // of the head
 	chunked bool
 	auth    []byte // value of Authorization or Proxy-Authorization
+	kept    *texts // nil: every text is made anew
 }
 
 // http reads the heads of a connection and passes over the bodies. A body
@@ -130,7 +131,7 @@ func (t *Tracker) httpNext(c *conn, d *dialogue, s *httpState, dir int, data []b
 	if s.unsure[dir] && !httpBegins(dir, data) {
 		return whole
 	}
-	var m httpMessage
+	m := httpMessage{kept: &t.deep.heads}
 	err := t.guard(parseHTTP, func() *Error {
 		if dir == 0 {
 			return readHTTP(data, &t.ev.http, &m)
@@ -300,21 +301,21 @@ func readHTTP(b []byte, e *HTTP, m *httpMessage) *Error {
 	case len(target) == 0 || !bytes.HasPrefix(version, []byte("HTTP/1.")):
 		return errHTTP
 	}
-	e.Method = printable(method)
-	e.Path = printableN(withoutUser(target), maxPath)
+	m.first(&e.Method, method, 255)
+	m.first(&e.Path, withoutUser(target), maxPath)
 	e.CleartextProxy = e.Method == "CONNECT" || bytes.Contains(target[:min(len(target), 8)], []byte("://"))
 	return httpFields(b, rest, m, &e.Length, &e.ContentType, func(name string, value []byte) {
 		switch name {
 		case "host":
-			first(&e.Host, value, 255)
+			m.first(&e.Host, value, 255)
 		case "user-agent":
-			first(&e.UserAgent, value, 255)
+			m.first(&e.UserAgent, value, 255)
 		case "soapaction":
-			first(&e.SOAPAction, value, 255)
+			m.first(&e.SOAPAction, value, 255)
 		case "": // no browser sends it; log4j resolves it in whatever is logged
-			first(&e.Lookup, value, 256)
+			m.first(&e.Lookup, value, 256)
 		case "cookie":
-			first(&e.Cookie, value, maxCookie)
+			m.first(&e.Cookie, value, maxCookie)
 		case "authorization", "proxy-authorization":
 			e.Auth = cmp.Or(e.Auth, authScheme(value))
 			m.auth = value
@@ -350,9 +351,9 @@ func readHTTPReply(b []byte, e *HTTPReply, m *httpMessage) *Error {
 	return httpFields(b, rest, m, &e.Length, &e.ContentType, func(name string, value []byte) {
 		switch name {
 		case "server":
-			first(&e.Product, value, 255)
+			m.first(&e.Product, value, 255)
 		case "www-authenticate", "proxy-authenticate":
-			first(&e.Authenticate, bytes.ToLower(scheme(value)), 32)
+			m.first(&e.Authenticate, bytes.ToLower(scheme(value)), 32)
 		}
 	})
 }
@@ -383,7 +384,7 @@ func httpFields(b, rest []byte, m *httpMessage, length *int64, kind *string, fie
 		case "transfer-encoding":
 			m.chunked = true
 		case "content-type":
-			first(kind, value, 255)
+			m.first(kind, value, 255)
 		default:
 			if name := wanted(n); name != "" {
 				field(name, value)
@@ -397,13 +398,25 @@ func httpFields(b, rest []byte, m *httpMessage, length *int64, kind *string, fie
 // wanted returns the name as a constant, so that fields that nobody reads do
 // not cost a string each.
 func wanted(name []byte) string {
-	for _, w := range [...]string{
-		"host", "user-agent", "soapaction", "cookie", "authorization", "proxy-authorization",
-		"server", "www-authenticate", "proxy-authenticate",
-	} {
-		if string(name) == w {
-			return w
-		}
+	switch string(name) {
+	case "host":
+		return "host"
+	case "user-agent":
+		return "user-agent"
+	case "soapaction":
+		return "soapaction"
+	case "cookie":
+		return "cookie"
+	case "authorization":
+		return "authorization"
+	case "proxy-authorization":
+		return "proxy-authorization"
+	case "server":
+		return "server"
+	case "www-authenticate":
+		return "www-authenticate"
+	case "proxy-authenticate":
+		return "proxy-authenticate"
 	}
 	return ""
 }
@@ -418,7 +431,28 @@ func lowerASCII(to, from []byte) []byte {
 	return to[:len(from)]
 }
 
-// first keeps the first value of a field that is repeated.
+// first keeps the first value of a field that is repeated. What a browser says
+// of itself comes again with each request.
+func (m *httpMessage) first(s *string, value []byte, limit int) {
+	if m.kept == nil || len(value) > min(limit, maxKept) {
+		first(s, value, limit)
+		return
+	}
+	if *s != "" {
+		return
+	}
+	k := m.kept.slot(value)
+	if !k.holds(value) {
+		k.keep(value, printableN(value, limit))
+	}
+	*s = k.text
+}
+
+// maxKept bounds the fields that are kept: longer ones are cookies and paths
+// with parameters, which seldom come again.
+const maxKept = 255
+
+// first is that for what seldom comes again.
 func first(s *string, value []byte, limit int) {
 	if *s == "" {
 		*s = printableN(value, limit)

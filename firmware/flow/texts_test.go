@@ -53,3 +53,22 @@ func BenchmarkTexts(b *testing.B) {
 		}
 	})
 }
+
+func TestAnHTTPRequestThatComesAgainCostsNoMemory(t *testing.T) {
+	var kept texts
+	var e HTTP
+	raw := []byte("GET /poll HTTP/1.1\r\nHost: a.test\r\nUser-Agent: b/1\r\nContent-Type: text/plain\r\n\r\n")
+	read := func() {
+		m := httpMessage{kept: &kept}
+		if err := readHTTP(raw, &e, &m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read()
+	if n := testing.AllocsPerRun(100, read); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if e.Host != "a.test" || e.UserAgent != "b/1" || e.Path != "/poll" || e.ContentType != "text/plain" {
+		t.Errorf("%+v", e)
+	}
+}
