@@ -120,7 +120,7 @@ func newDNSTunnel(n *network) *dnsTunnel {
 func (d *dnsTunnel) Name() string      { return "dns_tunnel" }
 func (d *dnsTunnel) reads() kinds      { return onDNS }
 func (d *dnsTunnel) size() int         { return d.tab.size() + d.fans.size() + d.said.size() }
-func (d *dnsTunnel) evictions() uint64 { return d.tab.evicted }
+func (d *dnsTunnel) evictions() uint64 { return d.tab.evicted + d.fans.evicted + d.said.evicted }
 
 func (d *dnsTunnel) Observe(ev flow.Event) []Finding {
 	e, ok := ev.(*flow.DNS)

@@ -86,7 +86,7 @@ func (d *nameSpoof) Name() string { return "name_spoof" }
 func (d *nameSpoof) reads() kinds { return onDHCP | onDNS }
 func (d *nameSpoof) size() int    { return d.tab.size() + d.claims.size() + d.asks.size() }
 func (d *nameSpoof) evictions() uint64 {
-	return d.tab.evicted + d.claims.evicted
+	return d.tab.evicted + d.claims.evicted + d.asks.evicted
 }
 
 func (d *nameSpoof) Observe(ev flow.Event) []Finding {
