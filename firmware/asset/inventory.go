@@ -169,6 +169,19 @@ func (v *Inventory) All() []Asset {
 	return all
 }
 
+// Active counts the devices seen since t, without this appliance itself.
+func (v *Inventory) Active(t time.Time) int {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	n := 0
+	for _, e := range v.byID {
+		if !e.Gateway && !e.LastSeen.Before(t) {
+			n++
+		}
+	}
+	return n
+}
+
 // Stats reports the size and what the bound cost.
 func (v *Inventory) Stats() Stats {
 	v.mu.RLock()

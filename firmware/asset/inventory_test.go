@@ -426,3 +426,15 @@ func TestNetBIOSNameIsTheFirstOneRegistered(t *testing.T) {
 		t.Errorf("name %q: a node status names the computer itself", a.Name)
 	}
 }
+
+func TestActiveCountsWhoWasSeenLately(t *testing.T) {
+	self := flow.MAC{2, 0, 0, 0, 0, 0xfe}
+	inv := asset.New(asset.Config{Self: []flow.MAC{self}})
+	began := time.Date(2026, 4, 1, 9, 0, 0, 0, time.UTC)
+	for i, m := range []flow.MAC{{0, 1, 2, 3, 4, 1}, {0, 1, 2, 3, 4, 2}, {0, 1, 2, 3, 4, 3}, self} {
+		inv.Observe(&flow.ARP{Meta: flow.Meta{Time: began.Add(time.Duration(i) * time.Minute), SrcMAC: m}, Op: 1, SenderMAC: m})
+	}
+	if n := inv.Active(began.Add(time.Minute)); n != 2 {
+		t.Errorf("%d devices, want the two that were not silent since", n)
+	}
+}

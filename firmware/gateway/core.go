@@ -137,7 +137,7 @@ func (g *Gateway) observeWaiting(ctx context.Context) {
 func (g *Gateway) observe(ctx context.Context, s sighting) {
 	now := g.now()
 	g.log.Info("finding", "detector", s.finding.Detector, "host", s.host.ID, "confidence", s.finding.Confidence)
-	for _, c := range g.desk.Observe(now, s.finding, s.host, active(g.Devices(), now)) {
+	for _, c := range g.desk.Observe(now, s.finding, s.host, g.parts.Pipeline.active(now)) {
 		g.carry(ctx, c) // first: isolation never waits for evidence
 		if c.Incident.State == incident.Dismissed {
 			continue // another device's, which made room

@@ -123,12 +123,4 @@ func (p *Pipeline) Host(f detect.Finding) asset.Asset {
 const activeWithin = time.Hour
 
 // active counts devices of the office seen lately, for the circuit breaker.
-func active(all []asset.Asset, now time.Time) int {
-	n := 0
-	for _, a := range all {
-		if !a.Gateway && now.Sub(a.LastSeen) <= activeWithin {
-			n++
-		}
-	}
-	return n
-}
+func (p *Pipeline) active(now time.Time) int { return p.inventory.Active(now.Add(-activeWithin)) }

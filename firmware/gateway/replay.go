@@ -106,7 +106,7 @@ func (r *replay) read(src capture.Source) (damage, err error) {
 func (r *replay) report(found []detect.Finding) error {
 	for _, f := range found {
 		r.findings++
-		r.desk.Observe(f.Time, f, r.pipeline.Host(f), active(r.pipeline.inventory.All(), f.Time))
+		r.desk.Observe(f.Time, f, r.pipeline.Host(f), r.pipeline.active(f.Time))
 		if r.found == nil {
 			continue
 		}

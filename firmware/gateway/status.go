@@ -45,7 +45,7 @@ func (g *Gateway) status(all []incident.Incident) hal.Status {
 	spool := g.parts.Spool.Stats()
 	s := hal.Status{
 		State: hal.Normal, Lang: g.cfg.Lang, Now: now, Vendor: g.cfg.Vendor, VendorPhone: g.cfg.VendorPhone,
-		Devices: active(g.Devices(), now), PacketDays: spool.Days, Lockdown: g.lockdown,
+		Devices: g.parts.Pipeline.active(now), PacketDays: spool.Days, Lockdown: g.lockdown,
 	}
 	if left := g.began.Add(g.cfg.Learn).Sub(now); !g.began.IsZero() && left > 0 && left <= g.cfg.Learn {
 		s.State, s.LearnLeft = hal.Learning, left
