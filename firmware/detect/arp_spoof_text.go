@@ -26,8 +26,13 @@ func (d *arpSpoof) finding(now time.Time, a netip.Addr, b *bind, conf Confidence
 		Explain: d.explain(now, a, b, who),
 	}
 	if d.gateway(a) {
-		f.Explain.EN = fmt.Sprintf("%s said that %s is its own. That is the address of this gateway: whoever believes it sends all traffic through that device.", who, a)
-		f.Explain.JA = fmt.Sprintf("%s が、このゲートウェイのアドレス %s を自分のものだと名乗りました。これを信じた機器の通信は、すべてこの機器を経由してしまいます。", who, a)
+		nEN, nJA := times(b.claims)
+		f.Explain.EN = fmt.Sprintf("%s said %s that %s is its own. That is the address of this gateway: whoever believes it sends all traffic through that device.", who, nEN, a)
+		f.Explain.JA = fmt.Sprintf("%s が %s、このゲートウェイのアドレス %s を自分のものだと名乗りました。これを信じた機器の通信は、すべてこの機器を経由してしまいます。", who, nJA, a)
+		if conf != High {
+			f.Explain.EN += " A router or a camera may come with this address by its maker: ask whether one was plugged in."
+			f.Explain.JA += "出荷時の設定が同じアドレスのルーターやカメラかもしれません。新しくつないだ機器がないか確認してください。"
+		}
 	}
 	return f
 }

@@ -37,7 +37,7 @@ import (
 // until twice as many sources guess there; the many that guess a few times each
 // add up.
 //
-// Limits. What cannot be read is never high: automation that opens more than
+// Limits. What is told by shape alone is never high: automation that opens more than
 // one short SSH session a minute, all of them slow, looks the same. One try a
 // minute and less by shape is not seen, nor what a web form was answered.
 // T1110.004 cannot be told from T1110.003: secrets are never kept.

@@ -186,13 +186,20 @@ func (d *rogueDHCP) report(e *flow.DHCP, id netip.Addr, conf Confidence, score f
 		client.Name = a.Name
 	}
 	router, dns := join(e.Routers), join(e.DNS)
+	title := Text{
+		EN: fmt.Sprintf("%s hands out addresses beside the office's own server", h.label()),
+		JA: fmt.Sprintf("%s が、社内の DHCP サーバーとは別にアドレスを配っています", h.label()),
+	}
+	if conf == High {
+		title = Text{
+			EN: fmt.Sprintf("%s hands out addresses as if it were the office's gateway", h.label()),
+			JA: fmt.Sprintf("%s がゲートウェイになりすましてアドレスを配っています", h.label()),
+		}
+	}
 	d.out = append(d.out[:0], Finding{
 		Time: e.Time, Detector: d.Name(), Technique: "T1557.003", Host: h, Peers: []Host{client}, PeerCount: len(o.clients),
 		Score: score, Confidence: conf, First: o.first, Last: e.Time,
-		Title: Text{
-			EN: fmt.Sprintf("%s hands out addresses as if it were the office's gateway", h.label()),
-			JA: fmt.Sprintf("%s がゲートウェイになりすましてアドレスを配っています", h.label()),
-		},
+		Title: title,
 		Explain: Text{
 			EN: fmt.Sprintf("%s offered the address %s to %s, with router %s and name server %s. The office's own server is %s. Devices that accept send their traffic where this one says.",
 				h.label(), e.YourIP, plural(len(o.clients), "device"), router, dns, want),
