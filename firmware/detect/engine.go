@@ -115,6 +115,7 @@ func (e *Engine) Observe(ev flow.Event) []Finding {
 	e.net.contact, e.net.isContact = e.net.contactOf(ev)
 	e.net.asked = e.net.asks.observe(ev)
 	e.net.forwarders.observe(ev)
+	e.net.listen(ev)
 	list := e.by[bits.TrailingZeros32(uint32(kindOf(ev)))]
 	if len(e.net.asked) > 0 {
 		list = e.list // they come with whatever lets time pass
@@ -160,6 +161,7 @@ type network struct {
 	isContact  bool
 	roles      [4]roleOf // answers during the present event
 	roleCount  int
+	line       line
 	asked      []ask // ARP questions whose time is over
 }
 

@@ -158,8 +158,8 @@ func (d *hostScan) confidence(c contact, s *sweep) Confidence {
 		return Low
 	case c.proto == protoUDP && s.dead.len() < 2*sureAfter:
 		return Low
-	case c.proto != protoTCP:
-		return atMost(conf, Medium) // monitoring and printer discovery ping and query whole networks
+	case c.proto != protoTCP, d.net.lineDoubt(c):
+		return atMost(conf, Medium) // monitoring and printer discovery ping and query whole networks; or the line is down
 	}
 	return conf
 }

@@ -230,3 +230,27 @@ func TestAReplacedRouterThatGivesLeasesIsNotIsolated(t *testing.T) {
 	renew(2)
 	o.want("rogue_dhcp", detect.High)
 }
+
+func TestWhileTheLineIsDownManyLogInsElsewhereAreAQuestion(t *testing.T) {
+	o := newOffice(t, detect.Config{})
+	o.tcp(20, net4(1), 443, flow.ConnEstablished)
+	o.wait(5 * time.Minute) // and then the line goes
+	for i := range 12 {     // an administrator's tool calls its servers
+		o.tcp(10, net4(100+i), 22, flow.ConnUnanswered)
+	}
+	o.want("worm", detect.Medium)
+	o.want("host_scan", detect.Medium)
+
+	o = newOffice(t, detect.Config{})
+	for i := range 12 { // the line is there, and most of those called are not
+		o.tcp(20, net4(1), 443, flow.ConnEstablished)
+		o.tcp(10, net4(100+i), 22, flow.ConnUnanswered)
+	}
+	o.want("worm", detect.High)
+
+	o = newOffice(t, detect.Config{})
+	for i := range 12 { // nobody calls Telnet there, whatever the line does
+		o.tcp(10, net4(100+i), 23, flow.ConnUnanswered)
+	}
+	o.want("worm", detect.High)
+}

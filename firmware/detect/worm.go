@@ -28,7 +28,9 @@ import (
 //
 // Limits. A worm that only hits (it was given a list) leaves no misses. A
 // vulnerability scanner of the vendor looks the same; it is to be marked as
-// protected. A router is never reported: it relays for others.
+// protected. While nothing answers from the internet, misses there are medium at
+// most, but for services that no office calls there: the line may be down. A
+// router is never reported: it relays for others.
 type worm struct {
 	net *network
 	tab *table[source, outbreak]
@@ -51,6 +53,7 @@ type spread struct {
 	hits  int
 	miss  int
 	first time.Time
+	doubt bool // the last miss may be the line's fault
 	told  told
 }
 
@@ -176,6 +179,7 @@ func (d *worm) contact(c contact) {
 	s.dead[c.to] = struct{}{}
 	s.miss++
 	s.leak.add(1, c.at)
+	s.doubt = d.net.lineDoubt(c)
 	d.judge(c.src, o, s, c.port, c.from, c.at)
 }
 
@@ -211,11 +215,16 @@ func (d *worm) judge(k source, o *outbreak, s *spread, port uint16, from netip.A
 	if n < wormThreshold || misses < wormThreshold {
 		return
 	}
-	all := misses + s.hits
-	if !s.told.more(all, High) {
+	all, conf := misses+s.hits, High
+	if s.doubt {
+		conf = Medium
+	}
+	if !s.told.more(all, conf) {
 		return
 	}
-	d.out = append(d.out, d.finding(k, o, s, port, from, at, all, misses, n))
+	f := d.finding(k, o, s, port, from, at, all, misses, n)
+	f.Confidence = conf
+	d.out = append(d.out, f)
 }
 
 func (d *worm) finding(k source, o *outbreak, s *spread, port uint16, from netip.Addr, at time.Time, all, misses, n int) Finding {
