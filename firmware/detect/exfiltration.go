@@ -16,7 +16,8 @@ import (
 // median absolute deviation: uploads are near log-normal, and one backup must
 // not move the measure) and with the largest hour of any other device. A
 // destination that took an archive (uploadFloor) in the learning time is a
-// backup and does not count. Before, there is no measure but physics: much to one
+// backup and does not count. Before, a device is measured by what others of its
+// role send, and where there is no such measure by physics alone: much to one
 // destination, hardly anything back.
 //
 // Ping. RFC 792 has the reply return the data of the request, and programs
@@ -38,6 +39,7 @@ type exfiltration struct {
 	flows  *table[uploadKey, upload]   // per destination
 	peers  *table[source, busiestHour] // for comparison
 	ping   pingChannel
+	roles  roles
 	out    []Finding
 }
 
@@ -185,17 +187,21 @@ func (d *exfiltration) judge(k uploadKey, u *upload, p *past, now time.Time) {
 		label = k.to.String()
 	}
 	conf, why, quiet := Low, Text{}, false
-	switch us := p.usualHour(); {
+	us := p.usualHour()
+	role, alike := d.role(k.src, now)
+	switch {
 	case d.past.learnt(k.src, now) && us.n >= leastHours:
 		quiet = !us.exceeded(u.inHour)
 		why = us.text(u.inHour)
 		if u.inHour > 2*d.busiestOther(k.src) {
 			conf = Medium
 		}
+	case name == "" && u.sent >= uploadBareMedium && d.places.alone(k.src, k.to):
+		conf = Medium
+	case alike:
+		quiet = !role.exceeded(u.inHour)
 	case name != "":
 		quiet = u.sent < uploadNamed
-	case u.sent >= uploadBareMedium && d.places.alone(k.src, k.to):
-		conf = Medium
 	}
 	if d.net.own(u.mac, u.from) {
 		return

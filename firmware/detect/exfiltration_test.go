@@ -1,6 +1,7 @@
 package detect_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -103,6 +104,45 @@ func TestUploadAgainstTheDevicesOwnPast(t *testing.T) {
 			o.now = o.now.Add(time.Hour)
 			o.upload(10, c.to, c.size, mega)
 			o.found = o.found[before:]
+			o.want("exfiltration", c.want)
+		})
+	}
+}
+
+// windows lets a device say by DHCP what it is.
+func (o *office) windows(n int) {
+	o.play(&flow.DHCP{Meta: o.meta(mac(n)), Type: 3, ClientMAC: mac(n), VendorClass: "MSFT 5.0", Hostname: fmt.Sprint("pc-", n)})
+}
+
+func TestANewDeviceIsMeasuredByOthersOfItsRole(t *testing.T) {
+	cloud := port(net4(1), 443)
+	for _, c := range []struct {
+		name   string
+		others int // computers with a past
+		size   uint64
+		want   detect.Confidence
+	}{
+		{"no more than other computers", 3, 150 * mega, ""},
+		{"three times the most of any", 3, 400 * mega, detect.Low},
+		{"nobody to compare with", 2, 400 * mega, ""}, // to a named cloud, that is photos
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := newOffice(t, detect.Config{})
+			for n := 10; n < 10+c.others; n++ {
+				o.windows(n)
+				o.resolve(n, "a.example.com", cloud.Addr())
+			}
+			for range 7*24 + 1 {
+				end := o.now.Add(time.Hour)
+				for n := 10; n < 10+c.others; n++ {
+					o.upload(n, cloud, 120*mega, mega)
+				}
+				o.now = end
+			}
+			o.windows(50)
+			o.resolve(50, "a.example.com", cloud.Addr())
+			o.found = nil
+			o.upload(50, cloud, c.size, mega)
 			o.want("exfiltration", c.want)
 		})
 	}
