@@ -136,8 +136,12 @@ func (c Config) validateDetection(p *problems) {
 		if u, err := url.Parse(l.URL); l.URL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 			p.add(key+".url", "%q is no http or https address", l.URL)
 		}
-		p.oneOf(key+".format", l.Format, "", "auto", "plain", "hosts", "csv", "stix", "misp")
-		p.oneOf(key+".trust", l.Trust, "", "low", "medium", "high")
+		if l.Format != "" {
+			p.oneOf(key+".format", l.Format, "auto", "plain", "hosts", "csv", "stix", "misp")
+		}
+		if l.Trust != "" {
+			p.oneOf(key+".trust", l.Trust, "low", "medium", "high")
+		}
 		p.check(l.Refresh >= 0 && (l.Refresh == 0 || time.Duration(l.Refresh) >= time.Minute), key+".refresh", "must be at least 1m")
 		p.check(l.MaxAge >= 0, key+".max_age", "must not be negative")
 	}
