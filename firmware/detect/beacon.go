@@ -16,8 +16,8 @@ import (
 // are exchanges of one device with one service: connections, and bursts after
 // a pause inside a connection that is held open (by who began to speak). One
 // more series per name follows a destination that changes its addresses, one
-// the attempts that nobody answers, and one the questions for new names of a
-// domain (beacon_dns.go).
+// the attempts that nobody answers, one the questions for new names of a domain
+// (beacon_dns.go), and one pings that carry data (beacon_icmp.go).
 //
 // Whether a timer is at work is decided by the odds of regular.go. Most timers
 // are honest: updates, telemetry, push, monitoring, cloud devices. So a timer
@@ -43,6 +43,7 @@ type beacon struct {
 	named  *table[nameSeries, beat]
 	asked  *table[nameSeries, questions]
 	told   *table[nameSeries, told]
+	pings  *table[echoKey, pingData]
 	out    []Finding
 }
 
@@ -115,19 +116,20 @@ func newBeacon(n *network, p *places, h *history) *beacon {
 		named: newTable[nameSeries, beat](8192, 0),
 		asked: newTable[nameSeries, questions](8192, 0),
 		told:  newTable[nameSeries, told](4096, 0),
+		pings: newTable[echoKey, pingData](8192, 0),
 	}
 }
 
 func (d *beacon) Name() string { return "beacon" }
 
 func (d *beacon) reads() kinds {
-	return onConn | onActivity | onTLSHello | onHTTP | onOpaque | onBanner | onSSDP | onDNS
+	return onConn | onActivity | onTLSHello | onHTTP | onOpaque | onBanner | onSSDP | onDNS | onICMP
 }
 func (d *beacon) size() int {
-	return d.live.size() + d.dead.size() + d.named.size() + d.asked.size() + d.told.size() + d.places.size()
+	return d.live.size() + d.dead.size() + d.named.size() + d.asked.size() + d.told.size() + d.pings.size() + d.places.size()
 }
 func (d *beacon) evictions() uint64 {
-	return d.live.evicted + d.dead.evicted + d.named.evicted + d.asked.evicted + d.told.evicted + d.places.evictions()
+	return d.live.evicted + d.dead.evicted + d.named.evicted + d.asked.evicted + d.told.evicted + d.pings.evicted + d.places.evictions()
 }
 
 func (d *beacon) Observe(ev flow.Event) []Finding {
@@ -153,6 +155,8 @@ func (d *beacon) Observe(ev flow.Event) []Finding {
 		d.mark(&e.Meta, e.Client, e.Server, e.FromServer, appBanner)
 	case *flow.SSDP:
 		d.places.observe(ev)
+	case *flow.ICMP:
+		d.echo(e)
 	case *flow.DNS:
 		d.places.observe(ev)
 		if !e.Response && e.Proto == flow.NameDNS {
@@ -393,6 +397,8 @@ func (d *beacon) weigh(k serviceSeries, b *beat, c cadence) reasons {
 		r.add(noServerName, "it calls the server by its bare address", "サーバーを名前ではなくアドレスで呼び出しています")
 	}
 	switch {
+	case k.proto == protoICMP:
+		r.add(changedData, "each ping carried other data", "ping ごとに異なるデータを載せています")
 	case !oddPort(b.app, k.proto, k.to.Port()):
 	case k.proto == protoUDP:
 		r.add(oddDatagrams, "no known service uses that port", "一般的なサービスが使わないポートです")

@@ -284,3 +284,26 @@ func TestANameFromTheWireIsShownReadable(t *testing.T) {
 		t.Errorf("%q", say)
 	}
 }
+
+func TestPingsThatCarryNewDataByTheClock(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		to   netip.Addr
+		size func(i int) int
+		sum  func(i int) uint32
+		want detect.Confidence
+	}{
+		{"data that changes, to a stranger", net4(1), func(i int) int { return 40 + i%3 }, func(i int) uint32 { return uint32(i * 7919) }, detect.Medium},
+		{"data that changes, to a neighbour", ip(20), func(i int) int { return 40 + i%3 }, func(i int) uint32 { return uint32(i * 7919) }, detect.Low},
+		{"monitoring", net4(1), func(int) int { return 56 }, func(int) uint32 { return 5 }, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := newOffice(t, detect.Config{})
+			for i := range 20 {
+				o.play(&flow.ICMP{Meta: o.meta(mac(66)), Src: ip(66), Dst: c.to, Type: 8, ID: 3, Seq: uint16(i), Length: c.size(i), Sum: c.sum(i)})
+				o.wait(30 * time.Second)
+			}
+			o.want("beacon", c.want)
+		})
+	}
+}
