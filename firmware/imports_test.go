@@ -17,7 +17,7 @@ import (
 // of this module it may import. "*" means any library.
 var allowed = map[string][]string{
 	"firmware/cmd/sekisho":     {"*"},
-	"firmware/cmd/sekishoctl":  {"firmware/evidence", "firmware/ledger"},
+	"firmware/cmd/sekishoctl":  {"firmware/evidence", "firmware/ledger", "firmware/remote/client", "firmware/remote/wire"},
 	"firmware/cmd/eval":        {"*"},
 	"firmware/capture":         {},
 	"firmware/flow":            {"firmware/capture"},
@@ -31,6 +31,11 @@ var allowed = map[string][]string{
 	"firmware/durable":         {},
 	"firmware/eval":            {"firmware/detect", "firmware/incident", "firmware/flow"},
 	"firmware/store":           {"firmware/incident", "firmware/asset"},
+	"firmware/remote":          {"firmware/evidence", "firmware/ledger", "firmware/durable", "firmware/remote/wire"},
+	"firmware/remote/wire":     {},
+	"firmware/remote/client":   {"firmware/evidence", "firmware/ledger", "firmware/durable", "firmware/remote/wire"},
+	"firmware/offsite":         {"firmware/evidence", "firmware/durable"},
+	"image/twin":               {},
 	"firmware/health":          {},
 	"firmware/config":          {},
 	"firmware/decoy":           {},
