@@ -74,8 +74,8 @@ func (c *cabinet) Approve(_ context.Context, g, by string, d time.Duration) erro
 func (c *cabinet) Deny(_ context.Context, g, by string) error   { return c.did("deny", g, by) }
 func (c *cabinet) End(_ context.Context, g, by string) error    { return c.did("end", g, by) }
 func (c *cabinet) Revoke(_ context.Context, v, by string) error { return c.did("revoke", v, by) }
-func (c *cabinet) SetHold(_ context.Context, b string, on bool, by string) error {
-	return c.did("hold", b, on, by)
+func (c *cabinet) SetHold(_ context.Context, b string, on bool, by, why string) error {
+	return c.did("hold", b, on, by, why)
 }
 func (c *cabinet) Purge(_ context.Context, id asset.ID, by, why string) (Purged, error) {
 	return Purged{Incidents: 1, Bundles: []string{"B-0"}, Held: []string{inID}}, c.did("purge", id, by, why)
@@ -103,7 +103,7 @@ func TestWhatAPersonDecidesAboutTheVendorIsHandedOnWithTheName(t *testing.T) {
 		{"ended", "/api/vendor/grants/G-1/end", `{"by":"山田"}`, "end G-1 web:山田"},
 		{"invited", "/api/vendor/invitations", `{"by":"山田"}`, "invite web:山田"},
 		{"removed", "/api/vendor/vendors/V-1/revoke", `{"by":"山田"}`, "revoke V-1 web:山田"},
-		{"hold lifted", "/api/evidence/B-0/hold", `{"on":false,"by":"山田"}`, "hold B-0 false web:山田"},
+		{"hold lifted", "/api/evidence/B-0/hold", `{"on":false,"by":"山田","note":"調査終了"}`, "hold B-0 false web:山田 調査終了"},
 		{"purged", "/api/devices/mac:02:00:00:00:00:23/purge", `{"by":"山田","note":"退職"}`, "purge mac:02:00:00:00:00:23 web:山田 退職"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -124,7 +124,8 @@ func TestWhatLacksANameOrASenseIsRefused(t *testing.T) {
 		{"nobody", "/api/vendor/grants/G-1/approve", `{"by":" "}`, 422},
 		{"for a week", "/api/vendor/grants/G-1/approve", `{"by":"a","minutes":10080}`, 422},
 		{"another deed", "/api/vendor/grants/G-1/extend", `{"by":"a"}`, 404},
-		{"hold of nothing", "/api/evidence/B-0/hold", `{"by":"a"}`, 422},
+		{"hold of nothing", "/api/evidence/B-0/hold", `{"by":"a","note":"n"}`, 422},
+		{"hold without a reason", "/api/evidence/B-0/hold", `{"on":false,"by":"a"}`, 422},
 		{"purge without a reason", "/api/devices/x/purge", `{"by":"a","note":""}`, 422},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -185,9 +186,9 @@ func TestTheOwnerAllowsTheVendorAndLiftsAHoldInABrowser(t *testing.T) {
 			}
 			act(t, ctx, script(`const b = document.getElementById('b-`+inID+`'); b.open = true; b.scrollIntoView(); null`))
 			shot(t, ctx, "kept_"+lang)
-			act(t, ctx, script(`const g = document.querySelector('#part-kept form'); g.elements.by.value = 'Yamada'; g.querySelector('button').click(); null`))
+			act(t, ctx, script(`const g = document.querySelector('#part-kept form'); g.elements.by.value = 'Yamada'; g.elements.note.value = 'done'; g.querySelector('button').click(); null`))
 			until(t, ctx, `document.querySelector('#part-kept form').elements.by.value === ''`)
-			if got := c.last(); got != "hold "+inID+" false web:Yamada" {
+			if got := c.last(); got != "hold "+inID+" false web:Yamada done" {
 				t.Errorf("called %q", got)
 			}
 			act(t, ctx, script(`const i = document.getElementById('invite'); i.open = true; i.querySelector('input').value = 'Yamada'; i.querySelector('button').click(); null`))

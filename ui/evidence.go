@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"sekisho/firmware/asset"
 	"sekisho/firmware/detect"
@@ -17,8 +18,8 @@ import (
 // Errors are those of Gateway.
 type Evidence interface {
 	Kept() Kept
-	// SetHold lifts the hold of a bundle, or puts it back.
-	SetHold(ctx context.Context, bundle string, on bool, by string) error
+	// SetHold lifts the hold of a bundle, or puts it back, and keeps why.
+	SetHold(ctx context.Context, bundle string, on bool, by, why string) error
 	// Open gives out a bundle as one file, and records who took it.
 	Open(ctx context.Context, bundle, by string) (io.ReadSeekCloser, Package, error)
 	// Purge removes what is known of one device, as far as no hold forbids it.
@@ -100,7 +101,8 @@ func (s *site) evidenceRoutes(mux *http.ServeMux) {
 func (s *site) apiHold(w http.ResponseWriter, r *http.Request) {
 	var in struct {
 		signed
-		On *bool `json:"on"`
+		On   *bool  `json:"on"`
+		Note string `json:"note"`
 	}
 	if !s.readBy(w, r, &in, &in.By) {
 		return
@@ -109,9 +111,13 @@ func (s *site) apiHold(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusUnprocessableEntity, "body")
 		return
 	}
+	if !note(&in.Note) {
+		s.fail(w, r, http.StatusUnprocessableEntity, "note")
+		return
+	}
 	ctx, cancel := bounded(r)
 	defer cancel()
-	err := s.cfg.Evidence.SetHold(ctx, r.PathValue("id"), *in.On, in.By)
+	err := s.cfg.Evidence.SetHold(ctx, r.PathValue("id"), *in.On, in.By, in.Note)
 	s.answer(w, r, map[string]any{"id": r.PathValue("id"), "held": *in.On}, err)
 }
 
@@ -137,7 +143,7 @@ func (s *site) apiPurge(w http.ResponseWriter, r *http.Request) {
 	if !s.readBy(w, r, &in, &in.By) {
 		return
 	}
-	if in.Note = strings.TrimSpace(in.Note); in.Note == "" || len([]rune(in.Note)) > 500 {
+	if !note(&in.Note) {
 		s.fail(w, r, http.StatusUnprocessableEntity, "note")
 		return
 	}
@@ -145,6 +151,13 @@ func (s *site) apiPurge(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	done, err := s.cfg.Evidence.Purge(ctx, asset.ID(r.PathValue("id")), in.By, in.Note)
 	s.answer(w, r, done, err)
+}
+
+// note trims a reason that has to be given, and says whether it can be kept.
+func note(text *string) bool {
+	*text = strings.TrimSpace(*text)
+	n := utf8.RuneCountInString(*text)
+	return n >= 1 && n <= 500
 }
 
 // keptView is the part of the page about what is kept.
