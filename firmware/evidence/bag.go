@@ -31,11 +31,12 @@ const (
 	timestampFile   = "signature.tsr" // the one file that may be missing; it covers the signature
 	ledgerFile      = "ledger/entries.jsonl"
 	checkpointFile  = "ledger/checkpoint"
+	packetsFile     = "data/host.pcapng"
 	sealHeader      = "sekisho.bundle/v1"
 )
 
 var payloadFiles = []string{"data/assets.json", "data/completeness.json", "data/findings.jsonl", "data/flows.jsonl",
-	"data/host.pcapng", "data/incident.json", "data/report.html"}
+	packetsFile, "data/incident.json", "data/report.html"}
 
 var tagFiles = []string{"bag-info.txt", "bagit.txt", checkpointFile, ledgerFile, manifestFile}
 

@@ -193,7 +193,7 @@ func (v *Vault) build(ctx context.Context, in BundleInput, work string) (Bundle,
 func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed time.Time) (pcapFacts, error) {
 	var facts pcapFacts
 	var ex Extraction
-	err := bag.add("data/host.pcapng", func(w io.Writer) (err error) {
+	err := bag.add(packetsFile, func(w io.Writer) (err error) {
 		if in.Packets == nil {
 			return errors.New("no packets given")
 		}
@@ -203,11 +203,11 @@ func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed ti
 	if err != nil {
 		return facts, err
 	}
-	if facts, err = readPcapFile(filepath.Join(bag.dir, "data", "host.pcapng")); err != nil {
-		return facts, fmt.Errorf("data/host.pcapng: %w", err)
+	if facts, err = readPcapFile(filepath.Join(bag.dir, filepath.FromSlash(packetsFile))); err != nil {
+		return facts, fmt.Errorf("%s: %w", packetsFile, err)
 	}
 	if facts.Packets != ex.Packets {
-		return facts, fmt.Errorf("data/host.pcapng: %d packets extracted, %d in the file", ex.Packets, facts.Packets)
+		return facts, fmt.Errorf("%s: %d packets extracted, %d in the file", packetsFile, ex.Packets, facts.Packets)
 	}
 	in.Completeness.Extraction = ex
 	files := []struct {

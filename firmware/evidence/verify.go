@@ -6,13 +6,8 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -78,46 +73,53 @@ func broken(file, format string, args ...any) error {
 	return &FileError{File: file, Reason: fmt.Errorf(format, args...)}
 }
 
-// Verify checks the bag at dir completely: the signature, every hash, that no
-// file is missing or extra, the ledger extract against its checkpoint, and the
-// packets to the last one. Its error is a *FileError where a file is to blame.
-func Verify(dir string, o VerifyOptions) (Report, error) {
-	v := verifier{dir: dir, options: o, sums: map[string]string{}}
-	if err := v.run(); err != nil {
-		return Report{}, fmt.Errorf("verify %s: %w", dir, err)
+// Verify checks a bundle completely: the signature, every hash, that no file is
+// missing or extra, the ledger extract against its checkpoint, the packets to
+// the last one, and the time-stamp when there is one. path is the bag's folder
+// or its package; of a package every byte counts, and nothing is unpacked to
+// disk. Its error is a *FileError where a file is to blame.
+func Verify(path string, o VerifyOptions) (Report, error) {
+	src, err := openSource(path, o.Identities)
+	if err != nil {
+		return Report{}, fmt.Errorf("verify %s: %w", path, err)
 	}
+	defer src.Close()
+	v := verifier{src: src, options: o, sums: map[string]string{}}
+	if err := v.run(); err != nil {
+		return Report{}, fmt.Errorf("verify %s: %w", path, err)
+	}
+	v.report.Path = path
 	return v.report, nil
 }
 
 type verifier struct {
-	dir     string
+	src     source
 	options VerifyOptions
 	sums    map[string]string // as the manifests say
 	meta    seal
+	facts   pcapFacts
 	key     note.Verifier
 	report  Report
 }
 
 func (v *verifier) run() error {
-	steps := []func() error{v.exactFiles, v.signature, v.manifests, v.payload, v.oxum, v.ledger, v.packets}
+	steps := []func() error{v.src.exact, v.signature, v.manifests, v.payload, v.oxum, v.ledger, v.packets}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
 		}
 	}
 	m := v.meta
-	v.report.Path, v.report.ID, v.report.Incident = v.dir, m.ID, m.Incident
+	v.report.ID, v.report.Incident = m.ID, m.Incident
 	v.report.Signer, v.report.Key, v.report.Fingerprint = v.key.Name(), m.Key, ledger.Fingerprint(m.Key)
 	v.report.Sealed, v.report.First, v.report.Last = m.Sealed, m.First, m.Last
 	v.report.Packets, v.report.Bytes, v.report.Entry = m.Packets, m.Bytes, m.Entry
 	return nil
 }
 
-func (v *verifier) file(name string) string { return filepath.Join(v.dir, filepath.FromSlash(name)) }
-
 // small reads a file that is held in memory whole.
 func (v *verifier) small(name string) ([]byte, error) {
-	f, err := os.Open(v.file(name))
+	f, err := v.src.open(name)
 	if err != nil {
 		return nil, &FileError{name, err}
 	}
@@ -133,48 +135,6 @@ func (v *verifier) small(name string) ([]byte, error) {
 	return data, nil
 }
 
-// exactFiles allows exactly the files of a bundle: no more, no links.
-func (v *verifier) exactFiles() error {
-	want := slices.Concat(payloadFiles, tagFiles, []string{tagManifestFile, signatureFile})
-	slices.Sort(want)
-	info, err := os.Lstat(v.dir)
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		return errors.New("not a folder")
-	}
-	seen := map[string]bool{}
-	err = filepath.WalkDir(v.dir, func(path string, d fs.DirEntry, err error) error {
-		rel, _ := filepath.Rel(v.dir, path)
-		name := filepath.ToSlash(rel)
-		switch {
-		case err != nil:
-			return &FileError{name, err}
-		case d.IsDir():
-			if name != "." && name != "data" && name != "ledger" {
-				return broken(name, "this folder does not belong to the bundle")
-			}
-			return nil
-		case !d.Type().IsRegular():
-			return broken(name, "not a regular file")
-		case !slices.Contains(want, name):
-			return broken(name, "this file does not belong to the bundle")
-		}
-		seen[name] = true
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, name := range want {
-		if !seen[name] {
-			return broken(name, "missing")
-		}
-	}
-	return nil
-}
-
 func (v *verifier) signature() error {
 	data, err := v.small(signatureFile)
 	if err != nil {
@@ -185,6 +145,9 @@ func (v *verifier) signature() error {
 	}
 	if v.key, err = note.NewVerifier(v.meta.Key); err != nil {
 		return &FileError{signatureFile, err}
+	}
+	if err := v.src.matches(v.meta); err != nil {
+		return err
 	}
 	if want := v.options.Key; want != "" {
 		if want != v.meta.Key && want != ledger.Fingerprint(v.meta.Key) {
@@ -236,22 +199,29 @@ func (v *verifier) parse(name string, data []byte, want []string) error {
 	return nil
 }
 
+// check reads a file once: for its hash, and what is in it when it is packets.
 func (v *verifier) check(name string) error {
-	f, err := os.Open(v.file(name))
+	f, err := v.src.open(name)
 	if err != nil {
 		return &FileError{name, err}
 	}
 	defer f.Close()
-	h := sha256.New()
-	n, err := io.Copy(h, f)
-	if err != nil {
+	sum := &countedHash{w: io.Discard, h: sha256.New()}
+	var malformed error
+	if name == packetsFile {
+		v.facts, malformed = readPcap(io.TeeReader(f, sum))
+	}
+	if _, err := io.Copy(sum, f); err != nil {
 		return &FileError{name, err}
 	}
-	sum := hex.EncodeToString(h.Sum(nil))
-	if sum != v.sums[name] {
-		return broken(name, "it was changed: SHA-256 is %s, not %s", sum, v.sums[name])
+	hash := hex.EncodeToString(sum.h.Sum(nil))
+	if hash != v.sums[name] {
+		return broken(name, "it was changed: SHA-256 is %s, not %s", hash, v.sums[name])
 	}
-	v.report.Files = append(v.report.Files, ReportFile{Name: name, Size: n, SHA256: sum})
+	if malformed != nil {
+		return &FileError{name, malformed}
+	}
+	v.report.Files = append(v.report.Files, ReportFile{Name: name, Size: sum.n, SHA256: hash})
 	return nil
 }
 
@@ -356,42 +326,9 @@ func (v *verifier) older(c ledger.Checkpoint) error {
 }
 
 func (v *verifier) packets() error {
-	const name = "data/host.pcapng"
-	facts, err := readPcapFile(v.file(name))
-	if err != nil {
-		return &FileError{name, err}
-	}
-	m := v.meta
+	m, facts := v.meta, v.facts
 	if facts.Packets != m.Packets || facts.Bytes != m.Bytes || !facts.First.Equal(m.First) || !facts.Last.Equal(m.Last) {
-		return broken(name, "%d packets of %d bytes, signed were %d of %d", facts.Packets, facts.Bytes, m.Packets, m.Bytes)
+		return broken(packetsFile, "%d packets of %d bytes, signed were %d of %d", facts.Packets, facts.Bytes, m.Packets, m.Bytes)
 	}
 	return nil
-}
-
-// pcapFacts is what a capture file holds.
-type pcapFacts struct {
-	Packets, Bytes uint64
-	First, Last    time.Time
-}
-
-func readPcapFile(path string) (pcapFacts, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return pcapFacts{}, err
-	}
-	defer f.Close()
-	w := newWalker(f)
-	if kind, _, err := w.next(); err != nil || kind != kindSHB {
-		return pcapFacts{}, errors.New("not a pcapng file")
-	}
-	x := newIndex()
-	x.overflow = true // addresses do not matter here
-	if _, err := x.blocks(w); err != io.EOF {
-		return pcapFacts{}, err
-	}
-	out := pcapFacts{Packets: x.packets, Bytes: x.bytes}
-	if x.packets > 0 {
-		out.First, out.Last = time.Unix(0, x.first).UTC(), time.Unix(0, x.last).UTC()
-	}
-	return out, nil
 }
