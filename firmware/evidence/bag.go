@@ -181,10 +181,12 @@ type seal struct {
 	Packets, Bytes                 uint64
 	First, Last, Sealed            time.Time
 	Entry                          int64
+	Timestamp                      TimestampState
 }
 
 func (m seal) bundle() Bundle {
-	return Bundle{ID: m.ID, Sealed: m.Sealed, Packets: m.Packets, Bytes: m.Bytes, First: m.First, Last: m.Last, Entry: m.Entry}
+	return Bundle{ID: m.ID, Sealed: m.Sealed, Packets: m.Packets, Bytes: m.Bytes, First: m.First, Last: m.Last, Entry: m.Entry,
+		Timestamp: m.Timestamp}
 }
 
 func stamp(t time.Time) string {
@@ -195,8 +197,12 @@ func stamp(t time.Time) string {
 }
 
 func (m seal) text() string {
-	return fmt.Sprintf("%s\nid %s\nincident %q\nkey %s\npackets %d\nbytes %d\nfirst %s\nlast %s\nsealed %s\nledger-entry %d\ntagmanifest-sha256 %s\n",
+	text := fmt.Sprintf("%s\nid %s\nincident %q\nkey %s\npackets %d\nbytes %d\nfirst %s\nlast %s\nsealed %s\nledger-entry %d\ntagmanifest-sha256 %s\n",
 		sealHeader, m.ID, m.Incident, m.Key, m.Packets, m.Bytes, stamp(m.First), stamp(m.Last), stamp(m.Sealed), m.Entry, m.TagManifest)
+	if m.Timestamp != NoTimestamp {
+		text += fmt.Sprintf("timestamp %s\n", m.Timestamp)
+	}
+	return text
 }
 
 // sealFields reads the text without believing it yet.
@@ -204,8 +210,14 @@ func sealFields(text string) (seal, error) {
 	var m seal
 	var first, last, sealed string
 	lines := strings.Split(text, "\n")
-	if len(lines) != 12 || lines[0] != sealHeader {
+	if len(lines) < 12 || len(lines) > 13 || lines[0] != sealHeader {
 		return m, errors.New("not a bundle's signature")
+	}
+	if len(lines) == 13 {
+		m.Timestamp = TimestampState(strings.TrimPrefix(lines[11], "timestamp "))
+		if m.Timestamp != Timestamped && m.Timestamp != TimestampFailed {
+			return m, errors.New("not a bundle's signature")
+		}
 	}
 	_, err := fmt.Sscanf(strings.Join(lines[3:11], "\n"), "key %s\npackets %d\nbytes %d\nfirst %s\nlast %s\nsealed %s\nledger-entry %d\ntagmanifest-sha256 %s",
 		&m.Key, &m.Packets, &m.Bytes, &first, &last, &sealed, &m.Entry, &m.TagManifest)

@@ -1,11 +1,9 @@
 package evidence
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -48,6 +46,7 @@ type Report struct {
 	Bytes       uint64         `json:"bytes"` // captured bytes
 	Entry       int64          `json:"ledger_entry"`
 	LedgerSize  int64          `json:"ledger_size"`
+	Timestamp   *Timestamp     `json:"timestamp,omitempty"`
 	Entries     []ledger.Entry `json:"-"` // the extract, oldest first
 	Files       []ReportFile   `json:"files"`
 }
@@ -103,7 +102,7 @@ type verifier struct {
 }
 
 func (v *verifier) run() error {
-	steps := []func() error{v.src.exact, v.signature, v.manifests, v.payload, v.oxum, v.ledger, v.packets}
+	steps := []func() error{v.src.exact, v.signature, v.timestamp, v.manifests, v.payload, v.oxum, v.ledger, v.packets}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -154,6 +153,37 @@ func (v *verifier) signature() error {
 			return broken(signatureFile, "signed by %s (%s), which is not the trusted key", v.key.Name(), ledger.Fingerprint(v.meta.Key))
 		}
 		v.report.Trusted = true
+	}
+	return nil
+}
+
+func (v *verifier) timestamp() error {
+	switch there, meant := v.src.stamped(), v.meta.Timestamp == Timestamped; {
+	case there && !meant:
+		return broken(timestampFile, "this file does not belong to the bundle")
+	case !there && meant:
+		return broken(timestampFile, "missing")
+	case !there:
+		return nil
+	}
+	signed, err := v.small(signatureFile)
+	if err != nil {
+		return err
+	}
+	data, err := v.small(timestampFile)
+	if err != nil {
+		return err
+	}
+	t, err := openTimestamp(data, signed, v.key)
+	if err != nil {
+		return &FileError{timestampFile, err}
+	}
+	v.report.Timestamp = &Timestamp{Time: t.info.Time, Authority: t.signer.Subject.String()}
+	if roots := v.options.TimestampRoots; roots != nil {
+		if err := t.trusted(roots); err != nil {
+			return broken(timestampFile, "%s is not a trusted authority: %w", t.signer.Subject, err)
+		}
+		v.report.Timestamp.Trusted = true
 	}
 	return nil
 }
@@ -249,78 +279,6 @@ func (v *verifier) oxum() error {
 		if !strings.Contains(string(data), want) {
 			return broken("bag-info.txt", "it does not say %q", strings.TrimSpace(want))
 		}
-	}
-	return nil
-}
-
-// ledger checks every entry of the extract against the checkpoint, and that
-// the last one is the seal of this very manifest.
-func (v *verifier) ledger() error {
-	signed, err := v.small(checkpointFile)
-	if err != nil {
-		return err
-	}
-	c, err := ledger.ParseCheckpoint(signed, v.key)
-	if err != nil {
-		return &FileError{checkpointFile, err}
-	}
-	if err := v.older(c); err != nil {
-		return &FileError{checkpointFile, err}
-	}
-	v.report.LedgerSize = c.Size
-	data, err := v.small(ledgerFile)
-	if err != nil {
-		return err
-	}
-	next := int64(-1)
-	for line := range bytes.Lines(data) {
-		var p provenEntry
-		if err := json.Unmarshal(line, &p); err != nil {
-			return &FileError{ledgerFile, err}
-		}
-		if next >= 0 && p.Index != next {
-			return broken(ledgerFile, "entry %d follows %d", p.Index, next-1)
-		}
-		next = p.Index + 1
-		if err := ledger.CheckInclusion(p.Proof, c, p.Index, []byte(p.Record)); err != nil {
-			return &FileError{ledgerFile, err}
-		}
-		e, err := ledger.ParseEntry([]byte(p.Record))
-		if err != nil {
-			return &FileError{ledgerFile, err}
-		}
-		v.report.Entries = append(v.report.Entries, e)
-	}
-	if next != v.meta.Entry+1 {
-		return broken(ledgerFile, "the entry of the seal is missing")
-	}
-	last := v.report.Entries[len(v.report.Entries)-1]
-	manifest, err := v.small(manifestFile)
-	if err != nil {
-		return err
-	}
-	if last.Action != "bundle.seal" || last.Subject != v.meta.ID || last.Detail["manifest_sha256"] != hexSum(manifest) {
-		return broken(ledgerFile, "entry %d is not the seal of this bundle", v.meta.Entry)
-	}
-	return nil
-}
-
-// older holds the checkpoint against one that was kept before. A proof that the
-// ledger only grew in between needs the device; without it a shrunken ledger
-// and a rewritten one of the same size are noticed.
-func (v *verifier) older(c ledger.Checkpoint) error {
-	if len(v.options.OldCheckpoint) == 0 {
-		return nil
-	}
-	old, err := ledger.ParseCheckpoint(v.options.OldCheckpoint, v.key)
-	if err != nil {
-		return fmt.Errorf("the older one: %w", err)
-	}
-	if old.Size > c.Size {
-		return fmt.Errorf("the ledger had %d entries before and %d now: %w", old.Size, c.Size, ledger.ErrTampered)
-	}
-	if old.Size == c.Size && old.Root != c.Root {
-		return fmt.Errorf("another ledger of the same %d entries: %w", c.Size, ledger.ErrTampered)
 	}
 	return nil
 }
