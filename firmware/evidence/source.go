@@ -40,7 +40,7 @@ func openSource(path string, identities []age.Identity) (source, error) {
 	if err != nil {
 		return nil, errors.Join(&FileError{filepath.Base(path), err}, f.Close())
 	}
-	return &packed{r: plain, size: size, members: map[string]*io.SectionReader{}, Closer: f}, nil
+	return &packed{r: plain, size: size, Closer: f}, nil
 }
 
 // decryptedAt is r itself unless it is an age file.
@@ -118,7 +118,7 @@ type packed struct {
 
 func (p *packed) exact() error {
 	whole := io.NewSectionReader(p.r, 0, p.size)
-	p.tar = newTarReader(whole)
+	p.tar, p.members = newTarReader(whole), map[string]*io.SectionReader{}
 	for {
 		name, size, err := p.tar.next()
 		if err == io.EOF {
