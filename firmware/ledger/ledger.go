@@ -8,7 +8,8 @@
 //
 // What it can prove: that an entry is in the log which a checkpoint signed, and
 // that a later log only adds to an earlier one. A thief who puts back an older
-// copy of the whole folder is noticed only by somebody who kept a checkpoint.
+// copy of the whole folder is noticed only by somebody who kept a checkpoint, or
+// at the next start by a caller who kept the size elsewhere (Config.AtLeast).
 // The text of an entry can be taken out for good, by a signed order that stays
 // (Redact); the log itself never becomes shorter.
 package ledger
@@ -47,6 +48,9 @@ type Config struct {
 	Key    *Key
 	Logger *slog.Logger     // nil: discarded
 	Now    func() time.Time // nil: time.Now; OpenAside and Redact alone ask
+	// AtLeast is a number of entries that was acknowledged before and that the
+	// caller kept outside the folder: a shorter ledger is ErrTampered.
+	AtLeast int64
 }
 
 func (c *Config) defaults() {
@@ -91,7 +95,7 @@ func Open(dir string, c Config) (*Ledger, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	if err := l.load(); err != nil {
+	if err := l.load(c.AtLeast); err != nil {
 		if l.file != nil {
 			_ = l.file.Close()
 		}

@@ -15,10 +15,13 @@ import (
 )
 
 // load builds the tree from the entries and holds it against the checkpoint.
-func (l *Ledger) load() error {
+func (l *Ledger) load(atLeast int64) error {
 	path := filepath.Join(l.dir, checkpointFile)
 	signed, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
+		if atLeast > 0 {
+			return fmt.Errorf("%w: it is gone, and had %d entries", ErrTampered, atLeast)
+		}
 		return l.create()
 	}
 	if errors.Is(err, syscall.EIO) { // the medium has lost it
@@ -30,6 +33,9 @@ func (l *Ledger) load() error {
 	c, err := ParseCheckpoint(signed, l.key.Verifier())
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrTampered, err)
+	}
+	if c.Size < atLeast {
+		return fmt.Errorf("%w: it has %d entries, and had %d: an older copy was put back", ErrTampered, c.Size, atLeast)
 	}
 	l.file, err = os.OpenFile(filepath.Join(l.dir, entriesFile), os.O_RDWR|os.O_APPEND, 0o644)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EISDIR) {
