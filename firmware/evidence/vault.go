@@ -88,6 +88,7 @@ func (v *Vault) prepare() error {
 			}
 		}
 	}
+	v.finishDeletions()
 	v.ready = true
 	return nil
 }
