@@ -225,7 +225,7 @@ func (v *Vault) tombstones() ([]Tombstone, error) {
 			continue
 		}
 		var t Tombstone
-		signed, err := os.ReadFile(v.retentionPath(e.Name()))
+		signed, err := v.noteBytes(e.Name())
 		if err == nil {
 			t, err = openTombstone(signed, v.c.Ledger.Key().Verifier())
 		}

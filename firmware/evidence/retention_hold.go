@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,6 +24,7 @@ const (
 	liftSuffix      = ".lift"
 	liftHeader      = "sekisho.lift/v1"
 	maxWords        = 512 // bytes of a name or reason that a person gives
+	maxNote         = 64 << 10
 )
 
 // ErrHeld says that a bundle is under hold: a person has to lift it first.
@@ -136,7 +138,10 @@ func (v *Vault) record(action, id, by string, detail map[string]any) (int64, err
 // lifted reads the note, and takes it only for this very bundle.
 func (v *Vault) lifted(m seal) (lift, bool) {
 	var l lift
-	err := v.readNote(m.ID+liftSuffix, liftHeader, &l)
+	signed, err := v.noteBytes(m.ID + liftSuffix)
+	if err == nil {
+		err = openNote(signed, liftHeader, v.c.Ledger.Key().Verifier(), &l)
+	}
 	return l, err == nil && l.ID == m.ID && l.TagManifest == m.TagManifest
 }
 
@@ -226,12 +231,14 @@ func (v *Vault) writeNote(name, header string, statement any) (string, error) {
 	return string(signed), nil
 }
 
-func (v *Vault) readNote(name, header string, into any) error {
-	signed, err := os.ReadFile(v.retentionPath(name))
+// noteBytes reads a note; nobody writes one longer than maxNote.
+func (v *Vault) noteBytes(name string) ([]byte, error) {
+	f, err := os.Open(v.retentionPath(name))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return openNote(signed, header, v.c.Ledger.Key().Verifier(), into)
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxNote))
 }
 
 func openNote(signed []byte, header string, key note.Verifier, into any) error {

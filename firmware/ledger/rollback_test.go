@@ -40,3 +40,51 @@ func TestAnOlderCopyOfTheWholeFolderIsNoticedByItsSize(t *testing.T) {
 		_ = l.Close()
 	}
 }
+
+// What the vendor notices who kept a checkpoint, whatever key or folder the
+// attacker has.
+func TestTheVendorNoticesAnotherHistory(t *testing.T) {
+	dir := filled(t, 5)
+	l := mustOpen(t, dir)
+	kept := checkpoint(t, l)
+	if _, err := l.Append(entry(5)); err != nil {
+		t.Fatal(err)
+	}
+	now := checkpoint(t, l)
+	// The device's own key, and another history.
+	forged, err := Open(filepath.Join(t.TempDir(), "ledger"), Config{Key: l.Key()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forged.Close()
+	var short, same Checkpoint
+	for i := range 6 {
+		if _, err := forged.Append(entry(i + 100)); err != nil {
+			t.Fatal(err)
+		}
+		switch i {
+		case 3:
+			short = checkpoint(t, forged)
+		case 4:
+			same = checkpoint(t, forged)
+		}
+	}
+	for name, c := range map[string]Checkpoint{"truncated": short, "rewritten, as long": same, "rewritten, longer": checkpoint(t, forged)} {
+		proof, err := forged.ProveConsistency(min(kept.Size, c.Size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := CheckConsistency(proof, c, kept); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	other := now
+	other.Origin = "sekisho-00000000"
+	proof, err := l.ProveConsistency(kept.Size)
+	if err != nil || CheckConsistency(proof, now, kept) != nil {
+		t.Errorf("the true one: %v", err)
+	}
+	if err := CheckConsistency(proof, other, kept); err == nil {
+		t.Error("another device's: accepted")
+	}
+}
