@@ -27,8 +27,8 @@
 //	c https://GATEWAY:8443/v1/enroll -d '{"secret":"SECRET","name":"Example IT"}'
 //	c https://GATEWAY:8443/v1/incidents
 //	c https://GATEWAY:8443/v1/grants -d '{"incident":"ID","reason":"analysis","code":"123456","minutes":60}'
-//	c https://GATEWAY:8443/v1/grants/GRANT?wait=30s
-//	c https://GATEWAY:8443/v1/incidents/ID/bundle -OJ -C -
+//	c "https://GATEWAY:8443/v1/grants/GRANT?wait=30s"
+//	c https://GATEWAY:8443/v1/incidents/ID/bundle -o ID.tar -C -
 //
 // -k switches off only what does not apply, the check against authorities; the
 // pinned key is still compared.
@@ -162,6 +162,7 @@ type Server struct {
 	cert   tls.Certificate
 	pin    wire.Pin
 	listen func() (net.Listener, error)
+	index  func() int // of the interface; another one is another interface
 
 	book      *book
 	polls     *polls
@@ -184,6 +185,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{cfg: c, limits: usual, tempo: map[string]*rate.Limiter{}}
 	s.line = rate.NewLimiter(rate.Limit(c.BytesPerSecond), chunk)
 	s.listen = func() (net.Listener, error) { return Listen(c.Interface, c.Addr) }
+	s.index = func() int { return interfaceIndex(c.Interface) }
 	var err error
 	if s.cert, err = serverKey(filepath.Join(c.Dir, "server.pem")); err != nil {
 		return nil, err

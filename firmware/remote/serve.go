@@ -46,7 +46,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // serveOnce listens and serves until ctx ends or the interface is another.
 func (s *Server) serveOnce(ctx context.Context) error {
-	index := interfaceIndex(s.cfg.Interface)
+	index := s.index()
 	ln, err := s.listen()
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func (s *Server) serveOnce(ctx context.Context) error {
 		case <-ctx.Done():
 			return s.stop(srv, cancel, done)
 		case <-look.C: // a socket stays bound to an interface that is gone
-			if interfaceIndex(s.cfg.Interface) != index {
+			if s.index() != index {
 				return s.stop(srv, cancel, done)
 			}
 		}
@@ -86,6 +86,7 @@ func (s *Server) stop(srv *http.Server, cancel func(), done <-chan error) error 
 	return nil
 }
 
+// interfaceIndex is 0 for an interface that is not there.
 func interfaceIndex(name string) int {
 	i, err := net.InterfaceByName(name)
 	if err != nil {
