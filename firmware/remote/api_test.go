@@ -37,6 +37,7 @@ func TestAVendorFetchesWhatTheOwnerApprovedAndAllOfItIsRecorded(t *testing.T) {
 	p.refused(http.StatusForbidden, wire.CodeNoGrant, p.call("GET", bundlePath("i-1"), nil, nil))
 	g, got := p.ask("i-1", p.code())
 	p.must(http.StatusCreated, got)
+	told := o.told.Load()
 	if w := o.Waiting(); len(w) != 1 || w[0].ID != g.ID || w[0].Name != "Example IT" || w[0].Reason != "analysis" || w[0].Wished != time.Hour {
 		t.Fatalf("waiting %+v", w)
 	}
@@ -62,6 +63,9 @@ func TestAVendorFetchesWhatTheOwnerApprovedAndAllOfItIsRecorded(t *testing.T) {
 	all, err := o.ledger.Entries(0, o.ledger.Size())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if n := o.told.Load() - told; n < 4 { // approved, begun, finished, ended
+		t.Errorf("the panel was told %d times", n)
 	}
 	var story []string
 	for _, e := range all {

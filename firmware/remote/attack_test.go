@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"runtime"
@@ -366,5 +367,27 @@ func TestWhatTheLedgerDoesNotTakeIsNotGivenOut(t *testing.T) {
 	o.ledger.broken.Store(true)
 	if _, err := o.Approve(g.ID, "owner", 0); !errors.Is(err, errDisk) || len(o.Active()) != 1 {
 		t.Errorf("approved unrecorded: %+v, %v", o.Active(), err)
+	}
+}
+
+// clumsy is evidence with a mistake in it.
+type clumsy struct{ *shelf }
+
+func (clumsy) OpenPackage(string) (io.ReadSeekCloser, wire.Package, error) { panic("mistake") }
+
+func TestAMistakeOfOursEndsOneConnection(t *testing.T) {
+	var said bytes.Buffer
+	o := openOffice(t, func(c *Config, _ *limits) {
+		c.Evidence, c.Logger = clumsy{c.Evidence.(*shelf)}, slog.New(slog.NewTextHandler(&said, nil))
+	})
+	p := o.enrolled("V")
+	p.granted("i-1")
+	if resp, err := p.get(bundlePath("i-1")); err == nil {
+		resp.Body.Close()
+		t.Errorf("answered %s", resp.Status)
+	}
+	p.must(http.StatusOK, p.call("GET", wire.PathStatus, nil, nil))
+	if o.stop(); !strings.Contains(said.String(), "mistake") {
+		t.Errorf("log %q", said.String())
 	}
 }

@@ -125,6 +125,7 @@ type office struct {
 	dir    string
 	addr   string
 	tune   func(*Config, *limits)
+	told   atomic.Int64 // how often the panel was told of a change
 	stop   func()
 }
 
@@ -155,7 +156,11 @@ func openOffice(t *testing.T, tune func(*Config, *limits)) *office {
 
 func (o *office) config() Config {
 	return Config{Dir: filepath.Join(o.dir, "remote"), Addr: "127.0.0.1:8443", Office: "Example", Version: "test", Ledger: o.ledger,
-		DeviceKey: o.ledger.Key().Public(), Evidence: o.shelf, BytesPerSecond: 1 << 30, Now: o.clock.now, Logger: slog.New(slog.DiscardHandler)}
+		DeviceKey: o.ledger.Key().Public(), Evidence: o.shelf, BytesPerSecond: 1 << 30, Now: o.clock.now, Logger: slog.New(slog.DiscardHandler),
+		Changed: func() { // what a panel does
+			o.told.Add(1)
+			_, _, _ = o.Active(), o.Waiting(), o.Vendors()
+		}}
 }
 
 func (o *office) start() {

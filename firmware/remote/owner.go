@@ -255,7 +255,9 @@ func (s *Server) EndAll(by string) error {
 	}
 	var errs error
 	for _, g := range active {
-		errs = errors.Join(errs, s.End(g.ID, by))
+		if err := s.End(g.ID, by); !errors.Is(err, ErrOver) { // somebody was faster
+			errs = errors.Join(errs, err)
+		}
 	}
 	return errs
 }

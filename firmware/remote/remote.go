@@ -42,6 +42,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -111,6 +112,9 @@ func (c *Config) check() error {
 			return fmt.Errorf("vendor access: %w", err)
 		}
 		c.Host = host
+	}
+	if a, err := netip.ParseAddr(c.Host); c.Host == "" || err == nil && a.IsUnspecified() {
+		return errors.New("vendor access: a host that vendors can reach is required where the address says all")
 	}
 	defaulted(&c.BytesPerSecond, 2_000_000)
 	defaulted(&c.MaxConns, 64)
