@@ -16,6 +16,7 @@ func TestIndexForgetsNobody(t *testing.T) {
 		binary.BigEndian.PutUint32(k.addrs[0][12:], i)
 		all = append(all, k)
 	}
+	x.begin()
 	for range 2 {
 		for i := range all {
 			x.add(int64(i), 60, &all[i])
