@@ -260,7 +260,10 @@ func (s *Spool) flushAll() {
 	s.store.visit()
 	s.fill.Lock()
 	s.lookAtClock()
-	if s.current == nil && s.noteworthy() {
+	if s.noteworthy() {
+		if s.current != nil { // it had no room for the notes
+			s.submit()
+		}
 		s.begin()
 	}
 	waiting := len(s.full)
