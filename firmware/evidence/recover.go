@@ -84,8 +84,8 @@ func (s *store) recover() bool {
 		_ = s.fail("open spool", err)
 		return false
 	}
-	if errors.Is(s.health(), ErrNotMounted) {
-		s.healthy()
+	if err := s.health(); errors.Is(err, ErrNotMounted) || errors.Is(err, ErrMissing) {
+		s.healthy() // that much is known without a write
 	}
 	return true
 }
