@@ -104,7 +104,7 @@ var (
 	ErrDamaged   = errors.New("what was read back is not what was written")
 	ErrNoLock    = errors.New("the bucket has no object lock")
 	ErrDenied    = errors.New("the server refuses the credentials")
-	ErrIdentity   = errors.New("the server is not the one in the settings")
+	ErrIdentity  = errors.New("the server is not the one in the settings")
 	ErrName      = errors.New("the name is not safe everywhere")
 	ErrNoAddress = errors.New("the server does not answer")
 )

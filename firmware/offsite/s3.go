@@ -23,14 +23,15 @@ import (
 )
 
 const (
-	onePut      = 64 << 20 // bytes: up to here in one request, which is atomic
-	partBytes   = 16 << 20 // of a larger one; one part is held in memory
-	mostParts   = 9000     // S3 takes 10,000
-	lockSlack   = 24 * time.Hour
-	s3Tries     = 3 // of one request, inside one Put
-	lockMode    = "X-Amz-Object-Lock-Mode"
-	lockUntil   = "X-Amz-Object-Lock-Retain-Until-Date"
-	secretBytes = 4 << 10
+	onePut         = 64 << 20 // bytes: up to here in one request, which is atomic
+	partBytes      = 16 << 20 // of a larger one; one part is held in memory
+	mostParts      = 9000     // S3 takes 10,000
+	lockSlack      = 24 * time.Hour
+	s3Tries        = 3 // of one request, inside one Put
+	checksumHeader = "X-Amz-Checksum-Sha256"
+	lockMode       = "X-Amz-Object-Lock-Mode"
+	lockUntil      = "X-Amz-Object-Lock-Retain-Until-Date"
+	secretBytes    = 4 << 10
 )
 
 // S3Config says which bucket. Region, Prefix and CAFile may be empty.
@@ -207,8 +208,13 @@ func (s *S3) upload(ctx context.Context, key string, o Object, until time.Time) 
 		return err
 	}
 	defer from.Close()
-	opts := minio.PutObjectOptions{Mode: s.mode, RetainUntilDate: until, Checksum: minio.ChecksumSHA256,
-		ContentType: "application/octet-stream", PartSize: uint64(s.partSize(o.Size))}
+	part := s.partSize(o.Size)
+	opts := minio.PutObjectOptions{Mode: s.mode, RetainUntilDate: until, PartSize: uint64(part), ContentType: "application/octet-stream"}
+	if o.Size > part {
+		opts.Checksum = minio.ChecksumSHA256 // of each part
+	} else {
+		opts.UserMetadata = map[string]string{checksumHeader: base64.StdEncoding.EncodeToString(o.SHA256[:])}
+	}
 	opts.SetMatchETagExcept("*")
 	_, err = s.client.PutObject(ctx, s.c.Bucket, key, from, o.Size, opts)
 	if minio.ToErrorResponse(err).Code == minio.PreconditionFailed {
@@ -308,7 +314,8 @@ func (s *S3) locked(info minio.ObjectInfo, want time.Time) (until time.Time, eno
 
 // asS3 names what a server says.
 func asS3(err error) error {
-	said := minio.ToErrorResponse(err)
+	var said minio.ErrorResponse
+	_ = errors.As(err, &said)
 	var network net.Error
 	var certificate *tls.CertificateVerificationError
 	switch {
