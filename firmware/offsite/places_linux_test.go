@@ -28,6 +28,7 @@ type place struct {
 	plant    func(name string, data []byte) // as somebody else would put it there
 	versions func(name string) int          // how many stand under the name
 	env      func() map[string]string       // what a process of its own needs to make the target
+	clear    func()                         // an empty place again
 }
 
 // places is every kind of target, on real servers and file systems.
@@ -115,7 +116,8 @@ func (s *stick) place() place {
 			must(s.t, os.WriteFile(path(name), data, 0o644))
 		},
 		versions: func(name string) int { return min(1, len(read(name))) },
-		env:      func() map[string]string { return map[string]string{"folder": s.folder} }}
+		env:      func() map[string]string { return map[string]string{"folder": s.folder} },
+		clear:    func() { must(s.t, os.RemoveAll(filepath.Dir(path("x")))) }}
 }
 
 // s3Server is versitygw on a folder, with versions and object lock.
@@ -180,13 +182,15 @@ func smallS3(c S3Config) (*S3, error) {
 	return s, err
 }
 
+func (s *s3Server) key(name string) string { return s.c.Prefix + "/" + name }
+
 func (s *s3Server) versions(t *testing.T, name string) (found []minio.ObjectInfo) {
 	t.Helper()
-	for o := range s.client.ListObjects(context.Background(), lockedIn, minio.ListObjectsOptions{Prefix: "office-a/" + name, WithVersions: true}) {
+	for o := range s.client.ListObjects(context.Background(), lockedIn, minio.ListObjectsOptions{Prefix: s.key(name), WithVersions: true}) {
 		if o.Err != nil {
 			t.Fatal(o.Err)
 		}
-		if o.Key == "office-a/"+name {
+		if o.Key == s.key(name) {
 			found = append(found, o)
 		}
 	}
@@ -203,7 +207,7 @@ func (s *s3Server) place(t *testing.T) place {
 			return target
 		},
 		read: func(name string) []byte {
-			o, err := s.client.GetObject(context.Background(), lockedIn, "office-a/"+name, minio.GetObjectOptions{})
+			o, err := s.client.GetObject(context.Background(), lockedIn, s.key(name), minio.GetObjectOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -211,13 +215,15 @@ func (s *s3Server) place(t *testing.T) place {
 			return readAllOrNil(o)
 		},
 		plant: func(name string, data []byte) {
-			_, err := s.client.PutObject(t.Context(), lockedIn, "office-a/"+name, strings.NewReader(string(data)), int64(len(data)), minio.PutObjectOptions{})
+			_, err := s.client.PutObject(t.Context(), lockedIn, s.key(name), strings.NewReader(string(data)), int64(len(data)), minio.PutObjectOptions{})
 			must(t, err)
 		},
 		versions: func(name string) int { return len(s.versions(t, name)) },
 		env: func() map[string]string {
-			return map[string]string{"endpoint": s.c.Endpoint, "secret": s.c.Credentials}
-		}}
+			return map[string]string{"endpoint": s.c.Endpoint, "secret": s.c.Credentials, "prefix": s.c.Prefix}
+		},
+		// What is locked stays: the next round gets a folder of its own.
+		clear: func() { s.c.Prefix += "x" }}
 }
 
 // sshServer is OpenSSH's sshd as this user.
@@ -277,7 +283,8 @@ func (s *sshServer) place(t *testing.T) place {
 		versions: func(name string) int { return min(1, len(read(name))) },
 		env: func() map[string]string {
 			return map[string]string{"address": s.c.Address, "dir": s.c.Folder, "host": s.c.HostKey, "key": s.c.KeyFile}
-		}}
+		},
+		clear: func() { must(t, os.RemoveAll(s.c.Folder)) }}
 }
 
 func freeAddress(t *testing.T) string {

@@ -212,6 +212,9 @@ func (s *S3) upload(ctx context.Context, key string, o Object, until time.Time) 
 	opts := minio.PutObjectOptions{Mode: s.mode, RetainUntilDate: until, PartSize: uint64(part), ContentType: "application/octet-stream"}
 	if o.Size > part {
 		opts.Checksum = minio.ChecksumSHA256 // of each part
+		// Parts that a crash has left cost money. Where we may not remove them, the
+		// bucket's own rule has to.
+		_ = s.client.RemoveIncompleteUpload(ctx, s.c.Bucket, key)
 	} else {
 		opts.UserMetadata = map[string]string{checksumHeader: base64.StdEncoding.EncodeToString(o.SHA256[:])}
 	}
