@@ -86,11 +86,12 @@ func mountsUnder(folder string) ([]mount, error) {
 // watchMounts calls changed after every change of what is mounted in folder,
 // until ctx ends. poll(2) on mountinfo says when to look (proc_pid_mounts(5)).
 func watchMounts(ctx context.Context, folder string, changed func()) error {
-	f, err := os.Open(mountInfo)
+	// Not os.Open: the runtime would poll the file too, and each change is told once.
+	fd, err := unix.Open(mountInfo, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return fmt.Errorf("open %s: %w", mountInfo, err)
 	}
-	defer f.Close()
+	defer unix.Close(fd)
 	stop, stopper, err := os.Pipe()
 	if err != nil {
 		return err
@@ -107,7 +108,7 @@ func watchMounts(ctx context.Context, folder string, changed func()) error {
 			known = now
 			changed()
 		}
-		fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLPRI}, {Fd: int32(stop.Fd()), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}, {Fd: int32(stop.Fd()), Events: unix.POLLIN}}
 		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
 			return fmt.Errorf("poll %s: %w", mountInfo, err)
 		}

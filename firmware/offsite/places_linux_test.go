@@ -153,7 +153,7 @@ func buildS3(t *testing.T) string {
 	return binary
 }
 
-func startS3(t *testing.T) *s3Server {
+func startS3(t *testing.T, more ...string) *s3Server {
 	t.Helper()
 	dir := t.TempDir()
 	data, versions, secret := filepath.Join(dir, "data"), filepath.Join(dir, "versions"), filepath.Join(dir, "secret")
@@ -161,16 +161,21 @@ func startS3(t *testing.T) *s3Server {
 	must(t, os.Mkdir(versions, 0o755))
 	must(t, os.WriteFile(secret, []byte("[default]\naws_access_key_id = "+s3Key+"\naws_secret_access_key = "+s3Secret+"\n"), 0o600))
 	address := freeAddress(t)
-	start(t, buildS3(t), "--port", address, "--access", s3Key, "--secret", s3Secret, "--quiet", "posix", "--versioning-dir", versions, data)
+	args := append([]string{"--port", address, "--access", s3Key, "--secret", s3Secret, "--quiet"}, more...)
+	start(t, buildS3(t), append(args, "posix", "--versioning-dir", versions, data)...)
 	awaitPort(t, address)
-	client, err := minio.New(address, &minio.Options{Creds: credentials.NewStaticV4(s3Key, s3Secret, ""), Region: "us-east-1"})
-	if err != nil {
-		t.Fatal(err)
+	c := S3Config{Endpoint: "http://" + address, Region: "us-east-1", Bucket: lockedIn, Prefix: "office-a", Credentials: secret, Days: 30, Line: NewLine(0)}
+	if len(more) > 0 { // --cert FILE
+		c.Endpoint, c.CAFile = "https://"+address, more[1]
 	}
+	transport, err := s3Transport(c)
+	must(t, err)
+	client, err := minio.New(address, &minio.Options{Creds: credentials.NewStaticV4(s3Key, s3Secret, ""), Region: "us-east-1",
+		Secure: len(more) > 0, Transport: transport})
+	must(t, err)
 	must(t, client.MakeBucket(t.Context(), lockedIn, minio.MakeBucketOptions{ObjectLocking: true}))
 	must(t, client.MakeBucket(t.Context(), openIn, minio.MakeBucketOptions{}))
-	return &s3Server{client: client, c: S3Config{Endpoint: "http://" + address, Region: "us-east-1", Bucket: lockedIn,
-		Prefix: "office-a", Credentials: secret, Days: 30, Line: NewLine(0)}}
+	return &s3Server{client: client, c: c}
 }
 
 // smallS3 uploads in parts as small as S3 allows them.

@@ -307,12 +307,11 @@ func (s *S3) lock(ctx context.Context, info minio.ObjectInfo, want time.Time) (t
 	return until, nil
 }
 
-// locked reads the lock from the server's answer. COMPLIANCE is enough where
-// GOVERNANCE was asked for; a day less is, too: an upload of before a restart.
+// locked reads the lock from the server's answer. A day less is enough: an
+// upload of before a restart.
 func (s *S3) locked(info minio.ObjectInfo, want time.Time) (until time.Time, enough bool) {
 	until, err := time.Parse(time.RFC3339, info.Metadata.Get(lockUntil))
-	mode := minio.RetentionMode(info.Metadata.Get(lockMode))
-	return until, err == nil && (mode == s.mode || mode == minio.Compliance) && !until.Before(want.Add(-lockSlack))
+	return until, err == nil && info.Metadata.Get(lockMode) != "" && !until.Before(want.Add(-lockSlack))
 }
 
 // asS3 names what a server says.

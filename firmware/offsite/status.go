@@ -122,7 +122,7 @@ func (w *worker) status() Status {
 		p := *worst
 		s.Problem = &p
 	}
-	s.Unplug = w.Kind == KindUSB && w.place != "" && w.state != Copying
+	s.Unplug = w.Kind == KindUSB && (w.state == Idle || w.state == Waiting)
 	s.Text = s.words()
 	return s
 }
