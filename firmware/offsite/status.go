@@ -143,6 +143,8 @@ func (s Status) words() Text {
 	case s.Waiting > 0 && s.Unplug:
 		return Text{fmt.Sprintf("%d evidence bundles are not on this stick. It may be pulled out.", s.Waiting),
 			fmt.Sprintf("証拠%d件をこのUSBメモリーにコピーできていません。USBメモリーは抜いてもかまいません。", s.Waiting)}
+	case s.Unplug && s.State == Waiting:
+		return Text{"The stick could not be written. It may be pulled out.", "USBメモリーに書き込めませんでした。抜いてもかまいません。"}
 	case s.Unplug:
 		return Text{"Everything is on the stick. You can pull it out now.", "すべてコピーしました。USBメモリーを抜いても大丈夫です。"}
 	case s.Waiting > 0:
