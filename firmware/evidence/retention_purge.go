@@ -157,7 +157,7 @@ func packetsMention(ctx context.Context, r io.Reader, s Subject) (bool, error) {
 			if err != nil || int(iface) >= len(links) {
 				return false, errTorn
 			}
-			if k.read(links[iface], data); m.has(&k) {
+			if k.read(links[iface], data); m.host(&k) {
 				return true, nil
 			}
 		}
