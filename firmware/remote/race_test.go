@@ -2,6 +2,7 @@ package remote
 
 import (
 	"net/http"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -56,7 +57,9 @@ func TestHurryGetsNobodyMoreThanPatience(t *testing.T) {
 }
 
 func TestConnectionsAreLimitedInAllAndFromOneSource(t *testing.T) {
-	c := newConns(5, 2, nil)
+	l := usual
+	l.connsEach = 2
+	c := newConns(5, l, nil)
 	for i, want := range []struct {
 		from string
 		ok   bool
@@ -74,6 +77,36 @@ func TestConnectionsAreLimitedInAllAndFromOneSource(t *testing.T) {
 	}
 	if c.open != 0 || len(c.from) != 0 {
 		t.Errorf("all have gone: %d, %v", c.open, c.from)
+	}
+}
+
+func TestWhoeverConnectsAgainAndAgainIsSlowedDownAlone(t *testing.T) {
+	l := usual
+	l.connects = 1e-9 // as if no time passed
+	c := newConns(1000, l, nil)
+	try := func(from string) bool {
+		ok := c.take(from)
+		if ok {
+			c.give(from)
+		}
+		return ok
+	}
+	taken := 0
+	for range 1000 {
+		if try("a") {
+			taken++
+		}
+	}
+	if taken != l.connectsBurst/4 || !try("b") {
+		t.Errorf("%d were taken from one source, and none from another", taken)
+	}
+	for i := range 10_000 {
+		if try(strconv.Itoa(i)) {
+			taken++
+		}
+	}
+	if taken != l.connectsBurst-1 || len(c.each) > maxPaced {
+		t.Errorf("%d were taken in all, %d sources are kept", taken, len(c.each))
 	}
 }
 
