@@ -81,7 +81,7 @@ func TestAnExtractWithARedactionThatNobodyOrderedIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	check := func() error {
-		return (&verifier{dir: b.Path, key: v.c.Ledger.Key().Verifier(), meta: meta}).ledger()
+		return (&verifier{src: &folder{dir: b.Path}, key: v.c.Ledger.Key().Verifier(), meta: meta}).ledger()
 	}
 	if err := check(); err != nil {
 		t.Fatalf("the true one: %v", err)

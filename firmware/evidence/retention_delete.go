@@ -177,6 +177,8 @@ func (v *Vault) clear(id string) error {
 	if _, err := os.Lstat(filepath.Join(v.dir, id)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	v.packing.Lock() // whoever packs it now is waited for
+	defer v.packing.Unlock()
 	for _, path := range append(v.packageFiles(id), v.retentionPath(id+liftSuffix)) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return named(err)
@@ -189,8 +191,8 @@ func (v *Vault) clear(id string) error {
 // guessed from its beginning: "A" is a bundle, and "A.tar" may be another.
 func (v *Vault) packageFiles(id string) []string {
 	var out []string
-	for _, suffix := range []string{".json", ".json.tmp", ".tar", ".tar.tmp", ".tar.age", ".tar.age.tmp"} {
-		out = append(out, filepath.Join(v.dir, ".packages", id+suffix))
+	for _, suffix := range []string{noteSuffix, noteSuffix + halfSuffix, sealedSuffix, sealedSuffix + halfSuffix} {
+		out = append(out, v.packagePath(id+suffix))
 	}
 	return out
 }

@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"sekisho/firmware/ledger"
 )
 
 func lifted(t *testing.T) (*Vault, Bundle) {
@@ -18,16 +16,6 @@ func lifted(t *testing.T) (*Vault, Bundle) {
 		t.Fatal(err)
 	}
 	return v, b
-}
-
-func lastEntry(t *testing.T, v *Vault) ledger.Entry {
-	t.Helper()
-	n := v.c.Ledger.Size()
-	es, err := v.c.Ledger.Entries(n-1, n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return es[0]
 }
 
 func TestEveryBundleIsHeldUntilAPersonLiftsIt(t *testing.T) {
