@@ -110,10 +110,10 @@ func (v *Vault) prepare() error {
 			}
 		}
 	}
+	v.finishDeletions()
 	if err := v.tidyPackages(); err != nil {
 		return named(err)
 	}
-	v.finishDeletions()
 	v.ready = true
 	return nil
 }
