@@ -225,12 +225,21 @@ func (v *Vault) removePackage(id string) error {
 	v.packing.Lock()
 	defer v.packing.Unlock()
 	var errs []error
-	for _, suffix := range []string{noteSuffix, sealedSuffix, noteSuffix + halfSuffix, sealedSuffix + halfSuffix} {
-		if err := os.Remove(v.packagePath(id + suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, path := range v.packageFiles(id) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// packageFiles are the files that a package of the bundle may have. No name is
+// guessed from its beginning: "A" is a bundle, and "A.tar" may be another.
+func (v *Vault) packageFiles(id string) (out []string) {
+	for _, suffix := range []string{noteSuffix, sealedSuffix, noteSuffix + halfSuffix, sealedSuffix + halfSuffix} {
+		out = append(out, v.packagePath(id+suffix))
+	}
+	return out
 }
 
 // tidyPackages removes what a crash left half-made, and what belongs to no

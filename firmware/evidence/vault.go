@@ -104,6 +104,7 @@ func (v *Vault) prepare() error {
 	if err := v.tidyPackages(); err != nil {
 		return named(err)
 	}
+	v.finishDeletions()
 	v.ready = true
 	return nil
 }
