@@ -17,22 +17,22 @@ func verifyBytes(data []byte, identities ...age.Identity) error {
 	if err != nil {
 		return err
 	}
-	v := verifier{src: &packed{r: plain, size: size}, sums: map[string]string{}}
+	v := verifier{src: &archive{r: plain, size: size}, sums: map[string]string{}}
 	return v.run()
 }
 
-// span is a member of a tar: its header, content and padding.
-type span struct {
+// member is one of a tar: its header, content and padding.
+type member struct {
 	name     string
 	from, to int
 }
 
 // spans finds the members; what ends the tar counts to the last one.
-func spans(t testing.TB, data []byte) []span {
+func spans(t testing.TB, data []byte) []member {
 	t.Helper()
 	r := bytes.NewReader(data)
 	members := newTarReader(r)
-	var out []span
+	var out []member
 	for at := 0; ; {
 		name, size, err := members.next()
 		if err == io.EOF {
@@ -46,7 +46,7 @@ func spans(t testing.TB, data []byte) []span {
 			t.Fatal(err)
 		}
 		end := (len(data) - r.Len() + tarAlign) &^ tarAlign
-		out = append(out, span{name, at, end})
+		out = append(out, member{name, at, end})
 		at = end
 	}
 }
@@ -98,7 +98,7 @@ func TestTarMembersReorderedRemovedRepeatedOrAddedAreNoticed(t *testing.T) {
 	data, _ := packageBytes(t, v)
 	all := spans(t, data)
 	all[len(all)-1].to -= tarEnding
-	join := func(order ...[]span) []byte {
+	join := func(order ...[]member) []byte {
 		var out []byte
 		for _, s := range slices.Concat(order...) {
 			out = append(out, data[s.from:s.to]...)
@@ -126,7 +126,7 @@ func TestTarMembersReorderedRemovedRepeatedOrAddedAreNoticed(t *testing.T) {
 		refused("removed", join(all[:i], all[i+1:]), s.name)
 		if i+1 < len(all) {
 			next := all[i+1]
-			refused("reordered", join(all[:i], []span{next, s}, all[i+2:]), s.name)
+			refused("reordered", join(all[:i], []member{next, s}, all[i+2:]), s.name)
 			refused("repeated", join(all[:i+1], all[i:]), next.name)
 		} else {
 			refused("repeated", join(all, all[i:]), s.name)

@@ -162,7 +162,7 @@ func FuzzTarsAreTotal(f *testing.F) {
 		f.Add(append(header, make([]byte, 512)...))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p := &packed{r: bytes.NewReader(data), size: int64(len(data))}
+		p := &archive{r: bytes.NewReader(data), size: int64(len(data))}
 		if err := p.exact(); err == nil && len(p.members) < len(tarMembers(false)) {
 			t.Errorf("accepted with %d members", len(p.members))
 		}
