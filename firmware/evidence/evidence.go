@@ -9,7 +9,13 @@
 //	spool.Write(frame)             every frame, from the capture goroutine
 //	spool.Pin(incident, from)      the moment an incident opens: hard links
 //	vault.Seal(ctx, BundleInput)   in the background; calls spool.Extract
-//	Verify(dir, VerifyOptions)     anywhere, without the device
+//	vault.OpenPackage(id)          the bundle as one file, for who asks from afar
+//	Unpack(ctx, r, dir, options)   anywhere: the file back into a folder
+//	Verify(path, VerifyOptions)    anywhere, without the device: folder or file
+//
+// Bags lie in the clear on the evidence disk, for the owner and so that they can
+// be verified at any time. When recipients are set, every package that leaves
+// the device is encrypted for them.
 package evidence
 
 import (

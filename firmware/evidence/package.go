@@ -34,9 +34,6 @@ type Package struct {
 
 // packageFolder, in the vault, holds a note about each package and the encrypted
 // ones. Nothing there is evidence: what is missing or damaged is made again.
-//
-// The bag stays in the clear on the evidence disk, for the owner and so that it
-// can be verified at any time; what leaves the box is the package.
 const (
 	packageFolder = ".packages"
 	noteSuffix    = ".json"

@@ -98,7 +98,7 @@ func (v *Vault) recordTimestamp(id string, t token, failure error) error {
 		v.c.Logger.Warn("bundle is sealed without a time-stamp", "bundle", id, "error", failure)
 		detail["error"] = fmt.Sprintf("%.500s", failure)
 	} else {
-		detail["authority"], detail["time"] = t.signer.Subject.String(), stamp(t.info.Time)
+		detail["authority"], detail["time"] = fmt.Sprintf("%.200s", t.signer.Subject), stamp(t.info.Time)
 	}
 	_, err := v.c.Ledger.Append(ledger.Entry{Time: v.c.Now().UTC(), Actor: "gateway", Action: "bundle.timestamp", Subject: id, Detail: detail})
 	return err
@@ -132,22 +132,23 @@ func (v *Vault) timestamp(ctx context.Context, signed []byte) ([]byte, token, er
 	if s := reply.Status; s.Status != 0 && s.Status != 1 { // granted, granted with changes
 		return nil, token{}, fmt.Errorf("refused with status %d: %.200q", s.Status, s.Text)
 	}
-	t, err := openToken(reply.Token.FullBytes)
+	key := v.c.Ledger.Key()
+	vouched, err := key.Sign(stampText(reply.Token.FullBytes))
 	if err != nil {
 		return nil, token{}, err
 	}
-	if err := t.covers(signed); err != nil {
+	stored, err := storedReply(string(vouched), reply.Token)
+	if err != nil {
+		return nil, token{}, err
+	}
+	t, err := openTimestamp(stored, signed, key.Verifier())
+	if err != nil {
 		return nil, token{}, err
 	}
 	if t.info.Nonce == nil || t.info.Nonce.Cmp(nonce) != 0 {
 		return nil, token{}, errors.New("the answer is to another question")
 	}
-	vouched, err := v.c.Ledger.Key().Sign(stampText(reply.Token.FullBytes))
-	if err != nil {
-		return nil, token{}, err
-	}
-	stored, err := storedReply(string(vouched), reply.Token)
-	return stored, t, err
+	return stored, t, nil
 }
 
 func (v *Vault) post(ctx context.Context, query []byte) ([]byte, error) {
