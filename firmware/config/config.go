@@ -133,7 +133,8 @@ type S3 struct {
 	Region   string `toml:"region"`
 	Bucket   string `toml:"bucket"`
 	Prefix   string `toml:"prefix"`
-	// Credentials is a file with two lines, access key and secret key, mode 0600.
+	// Credentials is a file, mode 0600, with the lines aws_access_key_id = … and
+	// aws_secret_access_key = ….
 	Credentials string   `toml:"credentials"`
 	Lock        Duration `toml:"lock"`      // how long nobody can delete a copy
 	LockMode    string   `toml:"lock_mode"` // "compliance" or "governance"
@@ -143,7 +144,7 @@ type S3 struct {
 type SFTP struct {
 	Host    string `toml:"host"` // "backup.example:22"
 	User    string `toml:"user"`
-	HostKey string `toml:"host_key"` // "ssh-ed25519 AAAA…", as in known_hosts
+	HostKey string `toml:"host_key"` // the server's line of known_hosts
 	Folder  string `toml:"folder"`
 }
 

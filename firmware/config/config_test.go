@@ -43,7 +43,8 @@ credentials = "/etc/sekisho/s3"
 [copy.sftp]
 host = "backup.example:22"
 user = "sekisho"
-host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMlD+qZeNM4YcsnyneGZU6b6sENxJTnZg7Z3VRsK1NDN"
+folder = "evidence"
+host_key = "backup.example ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMlD+qZeNM4YcsnyneGZU6b6sENxJTnZg7Z3VRsK1NDN"
 [policy]
 business_hours = "09:00-18:00"
 protected = ["02:00:5e:00:53:01"]
@@ -135,7 +136,7 @@ func TestProblemsNameTheirKey(t *testing.T) {
 		"S3 without lock":   {`bucket = "office"`, "bucket = \"office\"\nlock = \"0s\"", "copy.s3.lock:"},
 		"S3 no bucket":      {`bucket = "office"`, ``, "copy.s3.bucket:"},
 		"SFTP without port": {`"backup.example:22"`, `"backup.example"`, "copy.sftp.host:"},
-		"SFTP on trust":     {`"ssh-ed25519 `, `"anything `, "copy.sftp.host_key:"},
+		"SFTP on trust":     {`"backup.example ssh-ed25519 `, `"anything `, "copy.sftp.host_key:"},
 		"newer version":     {`version = 1`, `version = 99`, "version: 99 was written by a newer program"},
 		"version zero":      {`version = 1`, `version = 0`, "version: 0 is not a version"},
 	} {

@@ -88,7 +88,8 @@ func (c Config) validateSFTP(p *problems) {
 		p.add("copy.sftp.host", "%q is not host:port; write for example \"backup.example:22\"", s.Host)
 	}
 	p.check(s.User != "", "copy.sftp.user", "is empty")
-	if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(s.HostKey)); err != nil {
-		p.add("copy.sftp.host_key", "%q is not a host key; ask whoever runs the server for a line such as \"ssh-ed25519 AAAA…\"", s.HostKey)
+	if _, _, _, _, _, err := ssh.ParseKnownHosts([]byte(s.HostKey)); err != nil {
+		p.add("copy.sftp.host_key", "%q is not a line of known_hosts; ask whoever runs the server for \"backup.example ssh-ed25519 AAAA…\"", s.HostKey)
 	}
+	p.check(s.Folder != "", "copy.sftp.folder", "is empty; write where copies go on the server")
 }

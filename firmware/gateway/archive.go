@@ -44,7 +44,7 @@ type archive struct {
 
 	// gone is told of incidents whose time was over, after the store has
 	// deleted them.
-	gone   func(ids []string)
+	gone   func(ctx context.Context, ids []string) error
 	report func(error) // a fault, or nil: none
 	poke   chan struct{}
 
@@ -156,8 +156,7 @@ func (a *archive) dropIncidents(ctx context.Context, ids []string) error {
 	if err := a.store.DeleteIncidents(ctx, ids); err != nil {
 		return err
 	}
-	a.gone(ids)
-	return nil
+	return a.gone(ctx, ids)
 }
 
 func (a *archive) retentionState(ctx context.Context) (evidence.RetentionState, error) {
@@ -199,6 +198,11 @@ func (a *archive) confirmClock(ctx context.Context, by string) error {
 		a.look()
 	}
 	return err
+}
+
+// forget drops incidents that retention deleted from desk and disk.
+func (g *Gateway) forget(ctx context.Context, ids []string) error {
+	return errors.Join(web{g, ctx}.do(ctx, func() { g.desk.Forget(ids) }), forgetFindings(g.cfg.StateDir, ids))
 }
 
 // forgetFindings removes the findings files of incidents.

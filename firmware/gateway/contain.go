@@ -9,6 +9,7 @@ import (
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ledger"
+	"sekisho/firmware/remote"
 	"sekisho/netcontain"
 )
 
@@ -241,6 +242,9 @@ const lockdownKey = "lockdown"
 
 func (g *Gateway) setLockdown(ctx context.Context, on bool, by string) error {
 	g.lockdown = on
+	if on { // everything is cut: that includes whoever looks at evidence
+		g.decideAccess(func(s *remote.Server) error { return s.EndAll(by) })
+	}
 	err := g.enforce(ctx)
 	word := map[bool]string{true: "on", false: "off"}[on]
 	if err := g.parts.Store.SetMeta(context.WithoutCancel(ctx), lockdownKey, word); err != nil {

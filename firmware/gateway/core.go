@@ -5,12 +5,14 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"sekisho/firmware/asset"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ledger"
+	"sekisho/firmware/remote"
 	"sekisho/hal"
 	"sekisho/netcontain"
 )
@@ -55,6 +57,7 @@ func (g *Gateway) core(ctx context.Context) error {
 			g.refresh(ctx)
 		case <-save.C:
 			g.saveAssets(ctx)
+			g.saveLedgerSize(ctx)
 			continue
 		}
 		g.show()
@@ -150,9 +153,15 @@ func (g *Gateway) observe(ctx context.Context, s sighting) {
 func (g *Gateway) press(ctx context.Context, p hal.Press) {
 	switch p.Gesture {
 	case hal.Short:
-		if p.Target != "" {
+		if p.Target != "" && !g.pressedVendor(p.Target) {
 			g.apply(ctx, p.Target, incident.Input{Kind: incident.InPress, At: g.now(), By: incident.ByButton})
 		}
+	case hal.Hold3:
+		id := p.Target
+		g.decideAccess(func(s *remote.Server) error {
+			_, err := s.Approve(id, incident.ByButton, 0)
+			return err
+		})
 	case hal.Hold8:
 		g.setLockdown(ctx, true, incident.ByButton)
 	}
@@ -219,6 +228,10 @@ func (g *Gateway) execute(ctx context.Context, i incident.Incident, cmd incident
 			}
 			if err != nil {
 				return incident.Input{Kind: incident.InSealFailed, Note: err.Error()}
+			}
+			g.archive.look()
+			if g.parts.Copies != nil {
+				g.parts.Copies.Notice()
 			}
 			return incident.Input{Kind: incident.InSealed, Note: bundle.Path}
 		})
@@ -312,5 +325,22 @@ func (g *Gateway) saveAssets(ctx context.Context) {
 	g.settle("assets", err)
 	if err == nil {
 		clear(g.unsaved)
+	}
+}
+
+// sizeKey is where the database keeps how many entries the ledger had, for the
+// next start: an older copy of the ledger's folder is then noticed.
+const sizeKey = "ledger_size"
+
+// saveLedgerSize is a little behind: what it names was acknowledged for sure.
+func (g *Gateway) saveLedgerSize(ctx context.Context) {
+	size := g.parts.Ledger.Size()
+	if size == g.savedSize {
+		return
+	}
+	err := g.parts.Store.SetMeta(ctx, sizeKey, strconv.FormatInt(size, 10))
+	g.settle("size", err)
+	if err == nil {
+		g.savedSize = size
 	}
 }

@@ -75,7 +75,7 @@ func (g *Gateway) checks() []health.Check {
 	}, {
 		Name: "records", Vital: true, Title: health.Text{EN: "Records are written", JA: "記録の保存"},
 		Help:  health.Text{EN: "The internal storage does not take writes. Call the IT vendor.", JA: "内部ストレージに書き込めません。IT事業者に連絡してください。"},
-		Probe: reported("store", "ledger", "assets", "memory"),
+		Probe: reported("store", "ledger", "size", "assets", "memory"),
 	}, {
 		Name: "history", Title: health.Text{EN: "Earlier records are whole", JA: "過去の記録"},
 		Help:  health.Text{EN: "A damaged file was set aside. Isolation goes on; tell the IT vendor before the device is restarted.", JA: "破損した記録を退避しました。隔離は続いています。再起動する前にIT事業者へ連絡してください。"},
@@ -109,7 +109,7 @@ func (g *Gateway) checks() []health.Check {
 	if g.cfg.Eve.File != "" {
 		parts = append(parts, "eve")
 	}
-	for _, name := range append(parts, slices.Sorted(maps.Keys(g.parts.Services))...) {
+	for _, name := range append(parts, g.serviceNames()...) {
 		checks = append(checks, health.Check{
 			Name: "part:" + name, Title: health.Text{EN: "Part: " + name, JA: "部品：" + name},
 			Help:  health.Text{EN: "Restart the device; the isolation stays in force.", JA: "本装置を再起動してください。隔離は維持されます。"},
@@ -117,6 +117,16 @@ func (g *Gateway) checks() []health.Check {
 		})
 	}
 	return checks
+}
+
+// serviceNames include parts that could not be built.
+func (g *Gateway) serviceNames() []string {
+	names := slices.Collect(maps.Keys(g.services()))
+	if g.parts.Remote != nil && g.remote == nil {
+		names = append(names, "remote")
+	}
+	slices.Sort(names)
+	return names
 }
 
 // attendHealth makes the report again and again.
@@ -153,7 +163,7 @@ func (g *Gateway) Health() health.Report {
 // the record stays on the page.
 func onPanel(r health.Report) (health.Result, bool) {
 	for _, w := range r.Warnings() {
-		if w.Name != "clock" && w.Name != "history" && w.Name != "indicators" {
+		if w.Name != "clock" && w.Name != "history" && w.Name != "indicators" && w.Name != "copies" {
 			return w, true
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -29,6 +30,8 @@ import (
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ioc"
 	"sekisho/firmware/ledger"
+	"sekisho/firmware/offsite"
+	"sekisho/firmware/remote"
 	"sekisho/firmware/store"
 	"sekisho/hal"
 	"sekisho/netcontain"
@@ -66,9 +69,14 @@ type Config struct {
 	Learn       time.Duration // the panel says so, from the first start on; 0: it does not
 	LAN         []netip.Prefix
 	Eve         config.Eve // the log of a Suricata beside us; no file: none
+	Evidence    string     // folder of spool and vault
+	Ring        int64      // size of the packet ring, bytes
+	Retention   evidence.RetentionPolicy
+	SFTPKey     string // our public key, for the page; empty: no such target
 }
 
-// Parts are what a Gateway is made of. All are required but Services, Lists and Heal.
+// Parts are what a Gateway is made of. All are required but Services, Lists,
+// Heal, Remote and Copies.
 type Parts struct {
 	Source   capture.Source
 	Pipeline *Pipeline
@@ -83,6 +91,10 @@ type Parts struct {
 	Services map[string]Service // by name, for the health page
 	// Lists tells how the indicator lists stand; nil: there are none.
 	Lists interface{ Status() []ioc.Status }
+	// Remote says where the vendor may connect; nil: nowhere. The gateway fills
+	// in what the vendor may ask for.
+	Remote *remote.Config
+	Copies *offsite.Mover // nil: bundles are copied nowhere
 	// Heal corrects neighbour tables after isolated MACs; nil: nothing to heal.
 	Heal func([]netcontain.MAC) error
 	Log  *slog.Logger
@@ -134,9 +146,12 @@ type Gateway struct {
 	entries   chan ledger.Entry // to the ledger, in order
 	recorded  map[string]int    // by incident: transitions that the ledger has
 	unsaved   map[asset.ID]bool // changed since the store took them
+	savedSize int64             // of the ledger, as the store has it
 	watcher   *watcher
 	custody   *custody
 	faults    *faults
+	remote    *remote.Server // nil: the vendor's access is off
+	archive   *archive
 
 	began     time.Time        // first start ever; zero: not known
 	lockdown  bool             // owned by the core goroutine
@@ -182,9 +197,15 @@ func New(c Config, p Parts) (*Gateway, error) {
 		g.faults = newFaults()
 	}
 	g.custody = &custody{cfg: c, parts: p, log: p.Log.With("component", "custody"), now: p.Now, flows: g.flowStats}
-	g.watcher = &watcher{source: p.Source, spool: p.Spool.Write, pipeline: p.Pipeline, now: p.Now, found: g.sightings,
+	g.watcher = &watcher{source: p.Source, spool: p.Spool, pipeline: p.Pipeline, now: p.Now, found: g.sightings,
 		memory: newMemory(c.StateDir), log: p.Log.With("component", "watcher")}
 	g.view.Store(&View{})
+	g.archive = &archive{
+		vault: p.Vault, ledger: p.Ledger, store: p.Store, policy: c.Retention, disk: c.Evidence,
+		log: p.Log.With("component", "archive"), now: p.Now, synced: clockSynchronised, poke: make(chan struct{}, 1),
+		gone: g.forget, report: func(err error) { g.settle("archive", err) },
+	}
+	g.openRemote()
 	return g, nil
 }
 
@@ -215,7 +236,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.cfg.Eve.File != "" {
 		g.attend(ctx, group, "eve", g.follower().Run)
 	}
-	for name, s := range g.parts.Services {
+	for name, s := range g.services() {
 		g.attend(ctx, group, name, s.Run)
 	}
 	g.attend(ctx, group, "web", func(context.Context) error {
@@ -238,6 +259,22 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// services are all parts that only have to run.
+func (g *Gateway) services() map[string]Service {
+	all := maps.Clone(g.parts.Services)
+	if all == nil {
+		all = map[string]Service{}
+	}
+	all["archive"] = g.archive
+	if g.remote != nil {
+		all["remote"] = g.remote
+	}
+	if g.parts.Copies != nil {
+		all["copies"] = g.parts.Copies
+	}
+	return all
 }
 
 // attend runs a part; when it fails that is a fault to show, not an end.

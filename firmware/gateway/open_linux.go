@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -77,6 +78,7 @@ type opening struct {
 	log     *slog.Logger
 	faults  *faults
 	known   *ioc.Keeper
+	sftpKey string
 	closers []func() error
 }
 
@@ -107,12 +109,13 @@ func (o *opening) open(ctx context.Context) (*Gateway, error) {
 		Heal:     func(macs []netcontain.MAC) error { return neigh.Heal(o.network.Bridge, macs) },
 		Services: map[string]Service{}, Log: o.log, Now: time.Now, faults: o.faults, Suspects: &suspects{},
 	}
-	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.lists, o.decoys, o.refuge, o.panel} {
+	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.lists, o.decoys, o.refuge, o.panel, o.vendor, o.copies} {
 		if err := step(&parts); err != nil {
 			return nil, err
 		}
 	}
 	cfg := o.gatewayConfig()
+	cfg.SFTPKey = o.sftpKey
 	return New(cfg, parts)
 }
 
@@ -274,11 +277,16 @@ func (o *opening) records(p *Parts) error {
 	if err != nil {
 		return err
 	}
-	l, aside, err := ledger.OpenAside(filepath.Join(dir, "ledger"), ledger.Config{Key: key, Logger: o.log.With("component", "ledger")})
+	l, aside, err := ledger.OpenAside(filepath.Join(dir, "ledger"), ledger.Config{
+		Key: key, Logger: o.log.With("component", "ledger"), AtLeast: o.ledgerSize(),
+	})
 	if err != nil {
 		return err
 	}
 	if aside != "" {
+		if err := o.store.SetMeta(context.Background(), sizeKey, "0"); err != nil { // it was about the other
+			return err
+		}
 		o.faults.set("history", fmt.Errorf("the ledger did not match its signature; it was moved to %s and a new one begun", aside))
 	}
 	o.opened(l)
@@ -286,19 +294,48 @@ func (o *opening) records(p *Parts) error {
 	return nil
 }
 
+// ledgerSize is how many entries the ledger had when the database last heard of
+// it; a database that is damaged, or new, knows nothing.
+func (o *opening) ledgerSize() int64 {
+	text, known, err := o.store.GetMeta(context.Background(), sizeKey)
+	if err != nil {
+		o.log.Warn("size of the ledger", "err", err)
+	}
+	size, err := strconv.ParseInt(text, 10, 64)
+	if !known || err != nil {
+		return 0
+	}
+	return size
+}
+
+// medium says what speaks against writing to the evidence disk; nil: nothing is
+// asked.
+func (o *opening) medium() func() error {
+	s := o.config.Storage
+	if !s.OwnDisk {
+		return nil
+	}
+	return func() error { return evidence.OwnMedium(s.Evidence, s.State) }
+}
+
 func (o *opening) spool(p *Parts) error {
 	s := o.config.Storage
 	spool, err := evidence.OpenSpool(filepath.Join(s.Evidence, "spool"), evidence.SpoolConfig{
 		MaxBytes: int64(s.Spool), SegmentBytes: int64(s.Segment), InterfaceName: o.network.PortName,
-		Now: time.Now, Logger: o.log.With("component", "evidence"),
+		Now: time.Now, Logger: o.log.With("component", "evidence"), Medium: o.medium(),
 	})
 	if err != nil {
 		return err
 	}
 	o.opened(spool)
+	recipients, err := recipients(o.config.Evidence.Recipients)
+	if err != nil {
+		return err
+	}
 	vault, err := evidence.OpenVault(evidence.VaultConfig{
 		Dir: filepath.Join(s.Evidence, "bundles"), Software: "sekisho " + o.around.Version,
-		Ledger: p.Ledger, Now: time.Now, Logger: o.log.With("component", "evidence"),
+		Ledger: p.Ledger, Now: time.Now, Logger: o.log.With("component", "evidence"), Medium: o.medium(),
+		Recipients: recipients, TimestampURL: o.config.Evidence.Timestamp,
 	})
 	if err != nil {
 		return err
@@ -490,5 +527,7 @@ func (o *opening) gatewayConfig() Config {
 		Eve:    c.Eve,
 		Learn:  time.Duration(c.Detect.Learn),
 		Before: time.Duration(c.Evidence.Before), After: time.Duration(c.Evidence.After), StateDir: c.Storage.State,
+		Evidence: c.Storage.Evidence, Ring: int64(c.Storage.Spool),
+		Retention: evidence.RetentionPolicy{Keep: time.Duration(c.Evidence.Keep), Quota: int64(c.Evidence.Quota)},
 	}
 }

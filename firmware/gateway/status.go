@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"sekisho/firmware/asset"
 	"sekisho/firmware/detect"
+	"sekisho/firmware/evidence"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
 	"sekisho/hal"
@@ -51,7 +53,7 @@ func (g *Gateway) status(all []incident.Incident) hal.Status {
 		s.State, s.LearnLeft = hal.Learning, left
 	}
 	if w, bad := onPanel(g.Health()); bad {
-		s.State, s.FaultText, s.FaultCall = hal.Fault, faultText(w.Name).In(g.cfg.Lang), g.cfg.Vendor
+		s.State, s.FaultText, s.FaultCall = hal.Fault, g.faultText(w.Name).In(g.cfg.Lang), g.cfg.Vendor
 	}
 	if i, ok := newest(all, func(i incident.Incident) bool {
 		return i.State == incident.Contained || i.State == incident.Eradicating
@@ -75,6 +77,7 @@ func (g *Gateway) status(all []incident.Incident) hal.Status {
 		g.name(&s, i)
 		s.State, s.Target, s.BestEffort, s.Cable = hal.NotIsolated, "", false, cable(i.Asset).In(g.cfg.Lang)
 	}
+	g.showVendor(&s, all)
 	return s
 }
 
@@ -215,11 +218,16 @@ func stateText(i incident.Incident) detect.Text {
 func transitionText(t incident.Transition) detect.Text { return ui.Told(t) }
 
 // faultText is short enough for the small screen.
-func faultText(check string) detect.Text {
+func (g *Gateway) faultText(check string) detect.Text {
 	switch check {
 	case "capture":
 		return detect.Text{EN: "Too much traffic", JA: "通信量が多すぎます"}
-	case "evidence", "bundles":
+	case "evidence":
+		if t, ok := diskText(g.parts.Spool.Health()); ok {
+			return t
+		}
+		fallthrough
+	case "bundles":
 		return detect.Text{EN: "Evidence not kept", JA: "証拠を保存できません"}
 	case "records":
 		return detect.Text{EN: "Records not written", JA: "記録を書き込めません"}
@@ -229,6 +237,21 @@ func faultText(check string) detect.Text {
 		return detect.Text{EN: "Cannot watch the wire", JA: "通信を確認できません"}
 	}
 	return detect.Text{EN: "A part has stopped", JA: "一部の機能が停止"}
+}
+
+// diskText names what is wrong with the evidence disk where a person can mend it.
+func diskText(err error) (detect.Text, bool) {
+	switch {
+	case diskMissing(err):
+		return detect.Text{EN: "SSD not connected", JA: "SSDが未接続です"}, true
+	case errors.Is(err, evidence.ErrDiskFull), errors.Is(err, evidence.ErrPinsFill):
+		return detect.Text{EN: "SSD is full", JA: "SSDが満杯です"}, true
+	case errors.Is(err, evidence.ErrReadOnly):
+		return detect.Text{EN: "SSD write-protected", JA: "SSDに書き込めません"}, true
+	case errors.Is(err, evidence.ErrTooSlow):
+		return detect.Text{EN: "SSD too slow", JA: "SSDが遅すぎます"}, true
+	}
+	return detect.Text{}, false
 }
 
 func (g *Gateway) flowStats() flow.Stats {

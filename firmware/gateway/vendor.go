@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 	"sekisho/firmware/evidence"
 	"sekisho/firmware/incident"
 	"sekisho/firmware/remote"
-	"sekisho/firmware/remote/wire"
+	vendorapi "sekisho/firmware/remote/wire"
 	"sekisho/hal"
 	"sekisho/ui"
 )
@@ -29,28 +30,46 @@ type offered struct {
 
 var _ remote.Evidence = offered{}
 
-func (o offered) Incidents() []wire.Incident {
+func (o offered) Incidents() []vendorapi.Incident {
 	all := o.view().Incidents
-	out := make([]wire.Incident, 0, len(all))
+	out := make([]vendorapi.Incident, 0, len(all))
 	for n := len(all) - 1; n >= 0; n-- {
 		i := all[n]
-		out = append(out, wire.Incident{ID: i.ID, State: string(i.State), Drill: i.Drill, Opened: i.Opened, Updated: i.Updated})
+		out = append(out, vendorapi.Incident{ID: i.ID, State: string(i.State), Drill: i.Drill, Opened: i.Opened, Updated: i.Updated})
 	}
 	return out
 }
 
-func (o offered) Package(id string) (wire.Package, error) {
+func (o offered) Package(id string) (vendorapi.Package, error) {
 	p, err := o.vault.Package(id)
 	return onWire(p), err
 }
 
-func (o offered) OpenPackage(id string) (io.ReadSeekCloser, wire.Package, error) {
+func (o offered) OpenPackage(id string) (io.ReadSeekCloser, vendorapi.Package, error) {
 	f, p, err := o.vault.OpenPackage(id)
 	return f, onWire(p), err
 }
 
-func onWire(p evidence.Package) wire.Package {
-	return wire.Package{Name: p.Name, Size: p.Size, SHA256: p.SHA256, Encrypted: p.Encrypted, Sealed: p.Sealed}
+func onWire(p evidence.Package) vendorapi.Package {
+	return vendorapi.Package{Name: p.Name, Size: p.Size, SHA256: p.SHA256, Encrypted: p.Encrypted, Sealed: p.Sealed}
+}
+
+// openRemote builds the vendor's way in. Without it the gateway does its work
+// all the same.
+func (g *Gateway) openRemote() {
+	if g.parts.Remote == nil {
+		return
+	}
+	c := *g.parts.Remote
+	c.Office, c.Ledger, c.DeviceKey = g.cfg.Office, g.parts.Ledger, g.parts.Ledger.Key().Public()
+	c.Evidence, c.Changed, c.Now = offered{g.View, g.parts.Vault}, g.watchers.tell, g.now
+	server, err := remote.New(c)
+	if err != nil {
+		g.log.Error("the vendor cannot connect", "err", err)
+		g.faults.set("remote", err)
+		return
+	}
+	g.remote = server
 }
 
 // showVendor puts the vendor's access on the panel: whoever has one is seen
@@ -112,10 +131,19 @@ func (g *Gateway) pressedVendor(target string) bool {
 	return ok
 }
 
-// desk is the owner's side of the vendor's access as the page sees it.
+// vendors is nil, and not a typed nil, when the access is off.
+func (g *Gateway) vendors() ui.Vendors {
+	if g.remote == nil {
+		return nil
+	}
+	return vendorDesk{g.remote, cmp.Or(g.parts.Remote.MaxGrant, 24*time.Hour), g.now}
+}
+
+// vendorDesk is the owner's side of the vendor's access as the page sees it.
 type vendorDesk struct {
 	server  *remote.Server
 	longest time.Duration
+	now     func() time.Time
 }
 
 var _ ui.Vendors = vendorDesk{}
@@ -139,7 +167,7 @@ func (d vendorDesk) Access() ui.Access {
 
 func (d vendorDesk) Invite(_ context.Context, by string) (ui.Invitation, error) {
 	text, err := d.server.Invite(by)
-	return ui.Invitation{Text: text}, told(err)
+	return ui.Invitation{Text: text, Until: d.now().Add(remote.InvitationLife)}, told(err)
 }
 
 func (d vendorDesk) Approve(_ context.Context, id, by string, span time.Duration) error {

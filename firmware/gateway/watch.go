@@ -21,11 +21,18 @@ type sighting struct {
 	host    asset.Asset
 }
 
+// spool is what the watcher does with the packet ring.
+type spool interface {
+	Write(*capture.Frame)
+	// Missed records frames that the kernel dropped between two times, ns.
+	Missed(from, to int64, frames uint64)
+}
+
 // watcher owns source and pipeline. It spools every frame and hands findings
 // over; it waits for nothing but a core that is behind.
 type watcher struct {
 	source   capture.Source
-	spool    func(*capture.Frame)
+	spool    spool
 	pipeline *Pipeline
 	now      func() time.Time
 	found    chan<- sighting
@@ -54,12 +61,13 @@ func (w *watcher) remember(err error) {
 func (w *watcher) read(ctx context.Context) error {
 	var f capture.Frame
 	next := w.now()
+	looked, drops := next, w.source.Stats().Drops
 	for n := 0; ; n++ {
 		err := w.source.Next(&f)
 		var found []detect.Finding
 		switch {
 		case err == nil:
-			w.spool(&f)
+			w.spool.Write(&f)
 			found = w.pipeline.Frame(&f)
 		case errors.Is(err, capture.ErrIdle):
 			found = w.pipeline.Advance(w.now().UnixNano())
@@ -83,6 +91,11 @@ func (w *watcher) read(ctx context.Context) error {
 			stats := w.pipeline.Flows()
 			w.flows.Store(&stats)
 			next = now.Add(published)
+			if lost := w.source.Stats().Drops; lost > drops {
+				w.spool.Missed(looked.UnixNano(), now.UnixNano(), lost-drops)
+				drops = lost
+			}
+			looked = now
 			w.remember(w.memory.take(w.pipeline, now))
 		}
 	}

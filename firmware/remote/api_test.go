@@ -94,7 +94,7 @@ func TestAnInvitationLetsOneCertificateInOnceWithinADay(t *testing.T) {
 		return p.call("POST", wire.PathEnroll, wire.EnrollRequest{Secret: secret, Name: p.name}, nil)
 	}
 	late := o.invite()
-	o.clock.pass(invitationLife)
+	o.clock.pass(InvitationLife)
 	p := o.newcomer("A")
 	p.refused(http.StatusForbidden, wire.CodeInvitation, enroll(p, late))
 	p.refused(http.StatusForbidden, wire.CodeInvitation, enroll(p, ""))
@@ -130,7 +130,7 @@ func TestInvitationsAndVendorsAreBounded(t *testing.T) {
 	if _, err := o.Invite("person:page"); !errors.Is(err, ErrTooMany) {
 		t.Errorf("one more: %v", err)
 	}
-	o.clock.pass(invitationLife)
+	o.clock.pass(InvitationLife)
 	o.invite()
 }
 

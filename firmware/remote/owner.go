@@ -22,7 +22,8 @@ var (
 	ErrTooMany = errors.New("there are too many already")
 )
 
-const invitationLife = 24 * time.Hour
+// InvitationLife is how long an invitation can be used.
+const InvitationLife = 24 * time.Hour
 
 // VendorView is one enrolment as the owner sees it.
 type VendorView struct {
@@ -62,9 +63,9 @@ func (s *Server) Invite(by string) (string, error) {
 		if len(st.Invitations) >= maxInvitations || len(st.Vendors) >= maxVendors {
 			return ErrTooMany
 		}
-		st.Invitations = append(st.Invitations, invitation{Hash: hashSecret(text), By: by, Made: now, Expires: now.Add(invitationLife)})
+		st.Invitations = append(st.Invitations, invitation{Hash: hashSecret(text), By: by, Made: now, Expires: now.Add(InvitationLife)})
 		return s.append(ledger.Entry{Time: now, Actor: by, Action: "remote.invite", Subject: s.cfg.Addr,
-			Detail: map[string]any{"until": now.Add(invitationLife)}})
+			Detail: map[string]any{"until": now.Add(InvitationLife)}})
 	})
 	if err != nil {
 		return "", fmt.Errorf("invite vendor: %w", err)
