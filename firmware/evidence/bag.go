@@ -28,6 +28,7 @@ const (
 	manifestFile    = "manifest-sha256.txt"
 	tagManifestFile = "tagmanifest-sha256.txt"
 	signatureFile   = "signature.note"
+	timestampFile   = "signature.tsr" // the one file that may be missing; it covers the signature
 	ledgerFile      = "ledger/entries.jsonl"
 	checkpointFile  = "ledger/checkpoint"
 	sealHeader      = "sekisho.bundle/v1"

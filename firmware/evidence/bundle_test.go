@@ -37,7 +37,7 @@ func frameAt(i int, data []byte) *capture.Frame {
 	return &capture.Frame{Time: base.Add(time.Duration(i) * time.Millisecond).UnixNano(), Data: data, OrigLen: len(data), Link: capture.LinkEthernet, Iface: 3}
 }
 
-func testVault(t *testing.T, dir string) *Vault {
+func testVault(t testing.TB, dir string) *Vault {
 	t.Helper()
 	key, err := ledger.LoadOrCreateKey(filepath.Join(dir, "key"))
 	if err != nil {

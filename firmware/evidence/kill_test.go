@@ -12,10 +12,15 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"sekisho/firmware/ledger"
 )
 
-const killDir = "SEKISHO_TEST_KILL_DIR"
+const (
+	killDir = "SEKISHO_TEST_KILL_DIR"
+	nobody  = "age1jn8440uvs744akjnxaz3tw30m5d8t96djq0tf7tvhrws2rcmuevsguvgjl" // nobody has its identity
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(killDir); dir != "" {
@@ -36,7 +41,9 @@ func workUntilKilled(dir string) {
 	must(err)
 	l, err := ledger.Open(filepath.Join(dir, "ledger"), ledger.Config{Key: key})
 	must(err)
-	v, err := OpenVault(VaultConfig{Dir: filepath.Join(dir, "bundles"), Ledger: l})
+	to, err := age.ParseX25519Recipient(nobody)
+	must(err)
+	v, err := OpenVault(VaultConfig{Dir: filepath.Join(dir, "bundles"), Ledger: l, Recipients: []age.Recipient{to}})
 	must(err)
 	s, err := OpenSpool(filepath.Join(dir, "spool"), smallSpool())
 	must(err)
@@ -52,6 +59,9 @@ func workUntilKilled(dir string) {
 		_, err = v.Seal(context.Background(), testInput(fmt.Sprint("B", round)))
 		must(err)
 		fmt.Println("bundle", fmt.Sprint("B", round))
+		p, err := v.Package(fmt.Sprint("B", round))
+		must(err)
+		fmt.Println("package", p.ID, p.SHA256)
 	}
 }
 
@@ -104,12 +114,22 @@ func checkAcked(t *testing.T, dir string, acked map[string]bool) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	to, err := age.ParseX25519Recipient(nobody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.c.Recipients = []age.Recipient{to}
 	for line := range acked {
 		kind, id, _ := strings.Cut(line, " ")
 		switch kind {
 		case "bundle":
 			if _, err := Verify(filepath.Join(v.dir, id), VerifyOptions{Key: v.c.Ledger.Key().Public()}); err != nil {
 				t.Error(err)
+			}
+		case "package":
+			id, sum, _ := strings.Cut(id, " ")
+			if p, err := v.Package(id); err != nil || p.SHA256 != sum {
+				t.Errorf("package %s was %s, is %+v, %v", id, sum, p, err)
 			}
 		case "entry":
 			var at int64
@@ -128,6 +148,9 @@ func checkAcked(t *testing.T, dir string, acked map[string]bool) {
 		t.Fatal(err)
 	}
 	for _, b := range bundles { // also unacknowledged ones must be whole
+		if b.Name() == packageFolder {
+			continue
+		}
 		if _, err := Verify(filepath.Join(v.dir, b.Name()), VerifyOptions{}); err != nil {
 			t.Errorf("offered, but: %v", err)
 		}

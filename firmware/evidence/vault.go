@@ -9,11 +9,14 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
+
+	"filippo.io/age"
 
 	"sekisho/firmware/durable"
 	"sekisho/firmware/ledger"
@@ -28,6 +31,12 @@ type VaultConfig struct {
 	Software string         // "sekisho 1.2", into bag-info.txt
 	Now      func() time.Time
 	Logger   *slog.Logger
+
+	// Recipients can read the packages; without any, packages are not encrypted.
+	Recipients []age.Recipient
+	// TimestampURL names a time-stamping authority (RFC 3161); "" is none.
+	TimestampURL    string
+	TimestampClient *http.Client // nil: http.DefaultClient
 }
 
 // Vault keeps sealed bundles, each a read-only folder. One process has it open.
@@ -38,6 +47,8 @@ type Vault struct {
 	mu    sync.Mutex // one bundle at a time: the disk belongs to the capture
 	ready bool       // what a crash left was removed
 	step  func(string) error
+
+	packing sync.Mutex // one package at a time
 }
 
 // OpenVault opens the vault and removes what a crash left half-made. Only an
@@ -88,6 +99,9 @@ func (v *Vault) prepare() error {
 			}
 		}
 	}
+	if err := v.tidyPackages(); err != nil {
+		return named(err)
+	}
 	v.ready = true
 	return nil
 }
@@ -136,6 +150,9 @@ func (v *Vault) Seal(ctx context.Context, in BundleInput) (Bundle, error) {
 		return Bundle{}, errors.Join(fmt.Errorf("seal bundle %s: %w", in.ID, err), removeSealed(work))
 	}
 	b.Path = final
+	if _, err := v.Package(b.ID); err != nil { // the seal holds; it is made when it is asked for
+		v.c.Logger.Warn("bundle is sealed but not packed", "error", err)
+	}
 	return b, nil
 }
 

@@ -3,6 +3,7 @@ package evidence
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/age"
 	"golang.org/x/mod/sumdb/note"
 
 	"sekisho/firmware/ledger"
@@ -28,6 +30,11 @@ type VerifyOptions struct {
 	// OldCheckpoint is a checkpoint that was kept from the same device earlier;
 	// the bundle's must not be older, nor differ at the same size.
 	OldCheckpoint []byte
+	// Identities decrypt a .tar.age.
+	Identities []age.Identity
+	// TimestampRoots are the roots of time-stamping authorities that are trusted.
+	// Without them a time-stamp is checked, but proves only what its issuer says.
+	TimestampRoots *x509.CertPool
 }
 
 // Report says what a verified bundle is.
