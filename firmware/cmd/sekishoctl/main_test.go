@@ -60,7 +60,7 @@ func runCases(t *testing.T, cases []commandCase) {
 	t.Helper()
 	for _, c := range cases {
 		var out bytes.Buffer
-		if exit := run(strings.Fields(c.args), &out, &out); exit != c.exit {
+		if exit := (program{t.Context(), strings.NewReader(""), &out, &out}).run(strings.Fields(c.args)); exit != c.exit {
 			t.Errorf("%s: exit %d, want %d\n%s", c.args, exit, c.exit, out.String())
 		}
 		for _, want := range c.says {
