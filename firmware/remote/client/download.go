@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -197,9 +196,9 @@ func fits(resp *http.Response, p *part) error {
 			return fmt.Errorf("%w: %d bytes instead of %d", ErrChanged, resp.ContentLength, p.total)
 		}
 	case http.StatusPartialContent:
-		from, total, ok := contentRange(resp.Header.Get("Content-Range"))
-		if !ok || from != p.size || total != p.total {
-			return fmt.Errorf("%w: range %q of %d bytes from %d", ErrChanged, Printable(resp.Header.Get("Content-Range"), 80), p.total, p.size)
+		got := resp.Header.Get("Content-Range") // bytes FROM-LAST/TOTAL, RFC 9110, 14.4
+		if !strings.HasPrefix(got, fmt.Sprintf("bytes %d-", p.size)) || !strings.HasSuffix(got, fmt.Sprintf("/%d", p.total)) {
+			return fmt.Errorf("%w: range %q of %d bytes from %d", ErrChanged, Printable(got, 80), p.total, p.size)
 		}
 	default:
 		return fmt.Errorf("%w: status %d to a download", ErrAnswer, resp.StatusCode)
@@ -207,19 +206,10 @@ func fits(resp *http.Response, p *part) error {
 	return nil
 }
 
-// contentRange reads "bytes FROM-LAST/TOTAL" (RFC 9110, 14.4).
-func contentRange(s string) (from, total int64, ok bool) {
-	span, size, ok1 := strings.Cut(strings.TrimPrefix(s, "bytes "), "/")
-	first, _, ok2 := strings.Cut(span, "-")
-	from, err1 := strconv.ParseInt(first, 10, 64)
-	total, err2 := strconv.ParseInt(size, 10, 64)
-	return from, total, ok1 && ok2 && err1 == nil && err2 == nil
-}
-
 // take reads r into the part, no further than its size.
 func (p *part) take(ctx context.Context, r io.Reader, moved func()) error {
 	buf := make([]byte, 64<<10)
-	for {
+	for ctx.Err() == nil {
 		n, err := r.Read(buf)
 		if n > 0 {
 			if int64(n) > p.total-p.size {
@@ -239,4 +229,5 @@ func (p *part) take(ctx context.Context, r io.Reader, moved func()) error {
 			return unreachable(ctx, err)
 		}
 	}
+	return unreachable(ctx, ctx.Err())
 }
