@@ -31,11 +31,12 @@ const (
 	timestampFile   = "signature.tsr" // the one file that may be missing; it covers the signature
 	ledgerFile      = "ledger/entries.jsonl"
 	checkpointFile  = "ledger/checkpoint"
+	packetsFile     = "data/host.pcapng"
 	sealHeader      = "sekisho.bundle/v1"
 )
 
 var payloadFiles = []string{"data/assets.json", "data/completeness.json", "data/findings.jsonl", "data/flows.jsonl",
-	"data/host.pcapng", "data/incident.json", "data/report.html"}
+	packetsFile, "data/incident.json", "data/report.html"}
 
 var tagFiles = []string{"bag-info.txt", "bagit.txt", checkpointFile, ledgerFile, manifestFile}
 
@@ -180,10 +181,12 @@ type seal struct {
 	Packets, Bytes                 uint64
 	First, Last, Sealed            time.Time
 	Entry                          int64
+	Timestamp                      TimestampState
 }
 
 func (m seal) bundle() Bundle {
-	return Bundle{ID: m.ID, Sealed: m.Sealed, Packets: m.Packets, Bytes: m.Bytes, First: m.First, Last: m.Last, Entry: m.Entry}
+	return Bundle{ID: m.ID, Sealed: m.Sealed, Packets: m.Packets, Bytes: m.Bytes, First: m.First, Last: m.Last, Entry: m.Entry,
+		Timestamp: m.Timestamp}
 }
 
 func stamp(t time.Time) string {
@@ -194,8 +197,12 @@ func stamp(t time.Time) string {
 }
 
 func (m seal) text() string {
-	return fmt.Sprintf("%s\nid %s\nincident %q\nkey %s\npackets %d\nbytes %d\nfirst %s\nlast %s\nsealed %s\nledger-entry %d\ntagmanifest-sha256 %s\n",
+	text := fmt.Sprintf("%s\nid %s\nincident %q\nkey %s\npackets %d\nbytes %d\nfirst %s\nlast %s\nsealed %s\nledger-entry %d\ntagmanifest-sha256 %s\n",
 		sealHeader, m.ID, m.Incident, m.Key, m.Packets, m.Bytes, stamp(m.First), stamp(m.Last), stamp(m.Sealed), m.Entry, m.TagManifest)
+	if m.Timestamp != NoTimestamp {
+		text += fmt.Sprintf("timestamp %s\n", m.Timestamp)
+	}
+	return text
 }
 
 // sealFields reads the text without believing it yet.
@@ -203,8 +210,14 @@ func sealFields(text string) (seal, error) {
 	var m seal
 	var first, last, sealed string
 	lines := strings.Split(text, "\n")
-	if len(lines) != 12 || lines[0] != sealHeader {
+	if len(lines) < 12 || len(lines) > 13 || lines[0] != sealHeader {
 		return m, errors.New("not a bundle's signature")
+	}
+	if len(lines) == 13 {
+		m.Timestamp = TimestampState(strings.TrimPrefix(lines[11], "timestamp "))
+		if m.Timestamp != Timestamped && m.Timestamp != TimestampFailed {
+			return m, errors.New("not a bundle's signature")
+		}
 	}
 	_, err := fmt.Sscanf(strings.Join(lines[3:11], "\n"), "key %s\npackets %d\nbytes %d\nfirst %s\nlast %s\nsealed %s\nledger-entry %d\ntagmanifest-sha256 %s",
 		&m.Key, &m.Packets, &m.Bytes, &first, &last, &sealed, &m.Entry, &m.TagManifest)

@@ -179,4 +179,6 @@ type Bundle struct {
 	First   time.Time `json:"first,omitzero"`
 	Last    time.Time `json:"last,omitzero"`
 	Entry   int64     `json:"entry"` // index of the sealing entry in the ledger
+
+	Timestamp TimestampState `json:"timestamp,omitempty"`
 }

@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,6 +62,9 @@ func OpenVault(c VaultConfig) (*Vault, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.TimestampClient == nil {
+		c.TimestampClient = http.DefaultClient
 	}
 	if c.Software == "" {
 		c.Software = "sekisho"
@@ -177,6 +179,9 @@ func (v *Vault) build(ctx context.Context, in BundleInput, work string) (Bundle,
 	if err := v.tags(bag, &meta, in.LedgerFrom); err != nil {
 		return Bundle{}, err
 	}
+	if err := v.sign(ctx, bag, &meta); err != nil {
+		return Bundle{}, err
+	}
 	if err := v.step("signed"); err != nil {
 		return Bundle{}, err
 	}
@@ -193,7 +198,7 @@ func (v *Vault) build(ctx context.Context, in BundleInput, work string) (Bundle,
 func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed time.Time) (pcapFacts, error) {
 	var facts pcapFacts
 	var ex Extraction
-	err := bag.add("data/host.pcapng", func(w io.Writer) (err error) {
+	err := bag.add(packetsFile, func(w io.Writer) (err error) {
 		if in.Packets == nil {
 			return errors.New("no packets given")
 		}
@@ -203,11 +208,11 @@ func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed ti
 	if err != nil {
 		return facts, err
 	}
-	if facts, err = readPcapFile(filepath.Join(bag.dir, "data", "host.pcapng")); err != nil {
-		return facts, fmt.Errorf("data/host.pcapng: %w", err)
+	if facts, err = readPcapFile(filepath.Join(bag.dir, filepath.FromSlash(packetsFile))); err != nil {
+		return facts, fmt.Errorf("%s: %w", packetsFile, err)
 	}
 	if facts.Packets != ex.Packets {
-		return facts, fmt.Errorf("data/host.pcapng: %d packets extracted, %d in the file", ex.Packets, facts.Packets)
+		return facts, fmt.Errorf("%s: %d packets extracted, %d in the file", packetsFile, ex.Packets, facts.Packets)
 	}
 	in.Completeness.Extraction = ex
 	files := []struct {
@@ -241,81 +246,6 @@ func orText(write func(io.Writer) error, text string) func(io.Writer) error {
 		return write
 	}
 	return func(w io.Writer) error { _, err := io.WriteString(w, text); return err }
-}
-
-// tags writes everything beside data/. The ledger entry holds the hash of the
-// payload manifest, the signature holds the hash of the tag manifest, which
-// covers the ledger extract: each link is fixed before the next is made.
-func (v *Vault) tags(bag *bag, meta *seal, from int64) error {
-	manifest := bag.manifest("data/")
-	if err := bag.addBytes("manifest-sha256.txt", manifest); err != nil {
-		return err
-	}
-	if err := bag.addBytes("bagit.txt", []byte(bagitText)); err != nil {
-		return err
-	}
-	if err := bag.addBytes("bag-info.txt", bag.info(*meta, v.c.Software)); err != nil {
-		return err
-	}
-	index, err := v.c.Ledger.Append(ledger.Entry{Time: meta.Sealed, Actor: "gateway", Action: "bundle.seal", Subject: meta.ID,
-		Detail: map[string]any{"incident": meta.Incident, "manifest_sha256": hexSum(manifest), "packets": meta.Packets}})
-	if err != nil {
-		return err
-	}
-	meta.Entry = index
-	if err := v.step("ledger"); err != nil {
-		return err
-	}
-	extract, checkpoint, err := ledgerExtract(v.c.Ledger, from, index)
-	if err != nil {
-		return err
-	}
-	if err := bag.addBytes(ledgerFile, extract); err != nil {
-		return err
-	}
-	if err := bag.addBytes(checkpointFile, checkpoint); err != nil {
-		return err
-	}
-	tagManifest := bag.tagManifest()
-	if err := bag.addBytes(tagManifestFile, tagManifest); err != nil {
-		return err
-	}
-	meta.TagManifest = hexSum(tagManifest)
-	signed, err := v.c.Ledger.Key().Sign(meta.text())
-	if err != nil {
-		return err
-	}
-	return bag.addBytes(signatureFile, signed)
-}
-
-// ledgerExtract writes one line an entry: index, inclusion proof, and the
-// record as it was hashed.
-func ledgerExtract(l *ledger.Ledger, from, to int64) (extract, checkpoint []byte, err error) {
-	checkpoint, err = l.Checkpoint()
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := ledger.ParseCheckpoint(checkpoint, l.Key().Verifier())
-	if err != nil {
-		return nil, nil, err
-	}
-	from = max(0, min(from, to))
-	lines, err := l.Lines(from, to+1)
-	if err != nil {
-		return nil, nil, err
-	}
-	var b bytes.Buffer
-	for i, line := range lines {
-		index := from + int64(i)
-		proof, err := l.Prove(index, c.Size)
-		if err != nil {
-			return nil, nil, err
-		}
-		if err := json.NewEncoder(&b).Encode(provenEntry{Index: index, Proof: proof, Record: string(line)}); err != nil {
-			return nil, nil, err
-		}
-	}
-	return b.Bytes(), checkpoint, nil
 }
 
 // publish gives the finished folder its name in one step.

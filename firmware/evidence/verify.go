@@ -1,18 +1,11 @@
 package evidence
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -53,6 +46,7 @@ type Report struct {
 	Bytes       uint64         `json:"bytes"` // captured bytes
 	Entry       int64          `json:"ledger_entry"`
 	LedgerSize  int64          `json:"ledger_size"`
+	Timestamp   *Timestamp     `json:"timestamp,omitempty"`
 	Entries     []ledger.Entry `json:"-"` // the extract, oldest first
 	Files       []ReportFile   `json:"files"`
 }
@@ -78,46 +72,53 @@ func broken(file, format string, args ...any) error {
 	return &FileError{File: file, Reason: fmt.Errorf(format, args...)}
 }
 
-// Verify checks the bag at dir completely: the signature, every hash, that no
-// file is missing or extra, the ledger extract against its checkpoint, and the
-// packets to the last one. Its error is a *FileError where a file is to blame.
-func Verify(dir string, o VerifyOptions) (Report, error) {
-	v := verifier{dir: dir, options: o, sums: map[string]string{}}
-	if err := v.run(); err != nil {
-		return Report{}, fmt.Errorf("verify %s: %w", dir, err)
+// Verify checks a bundle completely: the signature, every hash, that no file is
+// missing or extra, the ledger extract against its checkpoint, the packets to
+// the last one, and the time-stamp when there is one. path is the bag's folder
+// or its package; of a package every byte counts, and nothing is unpacked to
+// disk. Its error is a *FileError where a file is to blame.
+func Verify(path string, o VerifyOptions) (Report, error) {
+	src, err := openSource(path, o.Identities)
+	if err != nil {
+		return Report{}, fmt.Errorf("verify %s: %w", path, err)
 	}
+	defer src.Close()
+	v := verifier{src: src, options: o, sums: map[string]string{}}
+	if err := v.run(); err != nil {
+		return Report{}, fmt.Errorf("verify %s: %w", path, err)
+	}
+	v.report.Path = path
 	return v.report, nil
 }
 
 type verifier struct {
-	dir     string
+	src     source
 	options VerifyOptions
 	sums    map[string]string // as the manifests say
 	meta    seal
+	facts   pcapFacts
 	key     note.Verifier
 	report  Report
 }
 
 func (v *verifier) run() error {
-	steps := []func() error{v.exactFiles, v.signature, v.manifests, v.payload, v.oxum, v.ledger, v.packets}
+	steps := []func() error{v.src.exact, v.signature, v.timestamp, v.manifests, v.payload, v.oxum, v.ledger, v.packets}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
 		}
 	}
 	m := v.meta
-	v.report.Path, v.report.ID, v.report.Incident = v.dir, m.ID, m.Incident
+	v.report.ID, v.report.Incident = m.ID, m.Incident
 	v.report.Signer, v.report.Key, v.report.Fingerprint = v.key.Name(), m.Key, ledger.Fingerprint(m.Key)
 	v.report.Sealed, v.report.First, v.report.Last = m.Sealed, m.First, m.Last
 	v.report.Packets, v.report.Bytes, v.report.Entry = m.Packets, m.Bytes, m.Entry
 	return nil
 }
 
-func (v *verifier) file(name string) string { return filepath.Join(v.dir, filepath.FromSlash(name)) }
-
 // small reads a file that is held in memory whole.
 func (v *verifier) small(name string) ([]byte, error) {
-	f, err := os.Open(v.file(name))
+	f, err := v.src.open(name)
 	if err != nil {
 		return nil, &FileError{name, err}
 	}
@@ -133,48 +134,6 @@ func (v *verifier) small(name string) ([]byte, error) {
 	return data, nil
 }
 
-// exactFiles allows exactly the files of a bundle: no more, no links.
-func (v *verifier) exactFiles() error {
-	want := slices.Concat(payloadFiles, tagFiles, []string{tagManifestFile, signatureFile})
-	slices.Sort(want)
-	info, err := os.Lstat(v.dir)
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		return errors.New("not a folder")
-	}
-	seen := map[string]bool{}
-	err = filepath.WalkDir(v.dir, func(path string, d fs.DirEntry, err error) error {
-		rel, _ := filepath.Rel(v.dir, path)
-		name := filepath.ToSlash(rel)
-		switch {
-		case err != nil:
-			return &FileError{name, err}
-		case d.IsDir():
-			if name != "." && name != "data" && name != "ledger" {
-				return broken(name, "this folder does not belong to the bundle")
-			}
-			return nil
-		case !d.Type().IsRegular():
-			return broken(name, "not a regular file")
-		case !slices.Contains(want, name):
-			return broken(name, "this file does not belong to the bundle")
-		}
-		seen[name] = true
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, name := range want {
-		if !seen[name] {
-			return broken(name, "missing")
-		}
-	}
-	return nil
-}
-
 func (v *verifier) signature() error {
 	data, err := v.small(signatureFile)
 	if err != nil {
@@ -186,11 +145,45 @@ func (v *verifier) signature() error {
 	if v.key, err = note.NewVerifier(v.meta.Key); err != nil {
 		return &FileError{signatureFile, err}
 	}
+	if err := v.src.matches(v.meta); err != nil {
+		return err
+	}
 	if want := v.options.Key; want != "" {
 		if want != v.meta.Key && want != ledger.Fingerprint(v.meta.Key) {
 			return broken(signatureFile, "signed by %s (%s), which is not the trusted key", v.key.Name(), ledger.Fingerprint(v.meta.Key))
 		}
 		v.report.Trusted = true
+	}
+	return nil
+}
+
+func (v *verifier) timestamp() error {
+	switch there, meant := v.src.stamped(), v.meta.Timestamp == Timestamped; {
+	case there && !meant:
+		return broken(timestampFile, "this file does not belong to the bundle")
+	case !there && meant:
+		return broken(timestampFile, "missing")
+	case !there:
+		return nil
+	}
+	signed, err := v.small(signatureFile)
+	if err != nil {
+		return err
+	}
+	data, err := v.small(timestampFile)
+	if err != nil {
+		return err
+	}
+	t, err := openTimestamp(data, signed, v.key)
+	if err != nil {
+		return &FileError{timestampFile, err}
+	}
+	v.report.Timestamp = &Timestamp{Time: t.info.Time, Authority: t.signer.Subject.String()}
+	if roots := v.options.TimestampRoots; roots != nil {
+		if err := t.trusted(roots); err != nil {
+			return broken(timestampFile, "%s is not a trusted authority: %w", t.signer.Subject, err)
+		}
+		v.report.Timestamp.Trusted = true
 	}
 	return nil
 }
@@ -236,22 +229,29 @@ func (v *verifier) parse(name string, data []byte, want []string) error {
 	return nil
 }
 
+// check reads a file once: for its hash, and what is in it when it is packets.
 func (v *verifier) check(name string) error {
-	f, err := os.Open(v.file(name))
+	f, err := v.src.open(name)
 	if err != nil {
 		return &FileError{name, err}
 	}
 	defer f.Close()
-	h := sha256.New()
-	n, err := io.Copy(h, f)
-	if err != nil {
+	sum := &countedHash{w: io.Discard, h: sha256.New()}
+	var malformed error
+	if name == packetsFile {
+		v.facts, malformed = readPcap(io.TeeReader(f, sum))
+	}
+	if _, err := io.Copy(sum, f); err != nil {
 		return &FileError{name, err}
 	}
-	sum := hex.EncodeToString(h.Sum(nil))
-	if sum != v.sums[name] {
-		return broken(name, "it was changed: SHA-256 is %s, not %s", sum, v.sums[name])
+	hash := hex.EncodeToString(sum.h.Sum(nil))
+	if hash != v.sums[name] {
+		return broken(name, "it was changed: SHA-256 is %s, not %s", hash, v.sums[name])
 	}
-	v.report.Files = append(v.report.Files, ReportFile{Name: name, Size: n, SHA256: sum})
+	if malformed != nil {
+		return &FileError{name, malformed}
+	}
+	v.report.Files = append(v.report.Files, ReportFile{Name: name, Size: sum.n, SHA256: hash})
 	return nil
 }
 
@@ -283,115 +283,10 @@ func (v *verifier) oxum() error {
 	return nil
 }
 
-// ledger checks every entry of the extract against the checkpoint, and that
-// the last one is the seal of this very manifest.
-func (v *verifier) ledger() error {
-	signed, err := v.small(checkpointFile)
-	if err != nil {
-		return err
-	}
-	c, err := ledger.ParseCheckpoint(signed, v.key)
-	if err != nil {
-		return &FileError{checkpointFile, err}
-	}
-	if err := v.older(c); err != nil {
-		return &FileError{checkpointFile, err}
-	}
-	v.report.LedgerSize = c.Size
-	data, err := v.small(ledgerFile)
-	if err != nil {
-		return err
-	}
-	next := int64(-1)
-	for line := range bytes.Lines(data) {
-		var p provenEntry
-		if err := json.Unmarshal(line, &p); err != nil {
-			return &FileError{ledgerFile, err}
-		}
-		if next >= 0 && p.Index != next {
-			return broken(ledgerFile, "entry %d follows %d", p.Index, next-1)
-		}
-		next = p.Index + 1
-		if err := ledger.CheckInclusion(p.Proof, c, p.Index, []byte(p.Record)); err != nil {
-			return &FileError{ledgerFile, err}
-		}
-		e, err := ledger.ParseEntry([]byte(p.Record))
-		if err != nil {
-			return &FileError{ledgerFile, err}
-		}
-		v.report.Entries = append(v.report.Entries, e)
-	}
-	if next != v.meta.Entry+1 {
-		return broken(ledgerFile, "the entry of the seal is missing")
-	}
-	last := v.report.Entries[len(v.report.Entries)-1]
-	manifest, err := v.small(manifestFile)
-	if err != nil {
-		return err
-	}
-	if last.Action != "bundle.seal" || last.Subject != v.meta.ID || last.Detail["manifest_sha256"] != hexSum(manifest) {
-		return broken(ledgerFile, "entry %d is not the seal of this bundle", v.meta.Entry)
-	}
-	return nil
-}
-
-// older holds the checkpoint against one that was kept before. A proof that the
-// ledger only grew in between needs the device; without it a shrunken ledger
-// and a rewritten one of the same size are noticed.
-func (v *verifier) older(c ledger.Checkpoint) error {
-	if len(v.options.OldCheckpoint) == 0 {
-		return nil
-	}
-	old, err := ledger.ParseCheckpoint(v.options.OldCheckpoint, v.key)
-	if err != nil {
-		return fmt.Errorf("the older one: %w", err)
-	}
-	if old.Size > c.Size {
-		return fmt.Errorf("the ledger had %d entries before and %d now: %w", old.Size, c.Size, ledger.ErrTampered)
-	}
-	if old.Size == c.Size && old.Root != c.Root {
-		return fmt.Errorf("another ledger of the same %d entries: %w", c.Size, ledger.ErrTampered)
-	}
-	return nil
-}
-
 func (v *verifier) packets() error {
-	const name = "data/host.pcapng"
-	facts, err := readPcapFile(v.file(name))
-	if err != nil {
-		return &FileError{name, err}
-	}
-	m := v.meta
+	m, facts := v.meta, v.facts
 	if facts.Packets != m.Packets || facts.Bytes != m.Bytes || !facts.First.Equal(m.First) || !facts.Last.Equal(m.Last) {
-		return broken(name, "%d packets of %d bytes, signed were %d of %d", facts.Packets, facts.Bytes, m.Packets, m.Bytes)
+		return broken(packetsFile, "%d packets of %d bytes, signed were %d of %d", facts.Packets, facts.Bytes, m.Packets, m.Bytes)
 	}
 	return nil
-}
-
-// pcapFacts is what a capture file holds.
-type pcapFacts struct {
-	Packets, Bytes uint64
-	First, Last    time.Time
-}
-
-func readPcapFile(path string) (pcapFacts, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return pcapFacts{}, err
-	}
-	defer f.Close()
-	w := newWalker(f)
-	if kind, _, err := w.next(); err != nil || kind != kindSHB {
-		return pcapFacts{}, errors.New("not a pcapng file")
-	}
-	x := newIndex()
-	x.overflow = true // addresses do not matter here
-	if _, err := x.blocks(w); err != io.EOF {
-		return pcapFacts{}, err
-	}
-	out := pcapFacts{Packets: x.packets, Bytes: x.bytes}
-	if x.packets > 0 {
-		out.First, out.Last = time.Unix(0, x.first).UTC(), time.Unix(0, x.last).UTC()
-	}
-	return out, nil
 }
