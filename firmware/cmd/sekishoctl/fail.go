@@ -59,7 +59,6 @@ func advice(err error) (exit int, todo string) {
 	var own *failure
 	var found *client.TamperError
 	var answer *client.Error
-	var file *evidence.FileError
 	switch {
 	case errors.As(err, &own):
 		return own.exit, own.todo
@@ -68,8 +67,6 @@ func advice(err error) (exit int, todo string) {
 			"evidence before it is explained. When the owner has a good reason, enrol again under another --profile."
 	case errors.As(err, &answer):
 		return adviceOn(answer)
-	case errors.As(err, &file):
-		return exitBroken, "Do not use it as evidence. Pull it again into another folder; when that fails too, ring the owner up."
 	case errors.Is(err, client.ErrPin):
 		return exitBroken, "Either the gateway was replaced, or somebody stands in between. Do not go on: ring the owner up."
 	case errors.Is(err, client.ErrUnreachable):
@@ -82,6 +79,9 @@ func advice(err error) (exit int, todo string) {
 		if errors.Is(err, known.err) {
 			return known.exit, known.todo
 		}
+	}
+	if file := (*evidence.FileError)(nil); errors.As(err, &file) {
+		return exitBroken, "Do not use it as evidence. Pull it again into another folder; when that fails too, ring the owner up."
 	}
 	return exitBroken, ""
 }

@@ -30,7 +30,7 @@ func (s showCmd) run(p program) error {
 	}
 	r, err := evidence.Verify(s.Bundle, evidence.VerifyOptions{Key: key})
 	if err != nil {
-		fmt.Fprintf(p.errs, "BROKEN  %s\n  %s\n", s.Bundle, reason(err))
+		p.broken(s.Bundle, err)
 		return errTold
 	}
 	out := p.out

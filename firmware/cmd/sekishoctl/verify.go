@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ type verifyCmd struct {
 	Key           string   `help:"Trusted key: a file with the verifier key, the key itself, or its fingerprint."`
 	OldCheckpoint string   `name:"checkpoint" help:"File with a checkpoint that was kept from the same device before the bundle was sealed." type:"existingfile"`
 	Identity      []string `help:"File with the age identity that decrypts a .tar.age." type:"existingfile" sep:"none" placeholder:"KEYFILE"`
+	TimestampCA   string   `name:"timestamp-ca" help:"PEM file with the roots of time-stamping authorities that you trust." type:"existingfile"`
 	Profile       string   `help:"Trust the device of this profile, as from sekishoctl enroll, instead of --key."`
 	Home          string   `help:"Folder of the profiles." env:"SEKISHO_HOME" type:"path"`
 	JSON          bool     `name:"json" help:"Print one JSON object a bundle."`
@@ -59,8 +61,25 @@ func (v verifyCmd) options() (o evidence.VerifyOptions, err error) {
 			return o, usage("read checkpoint: %w", err)
 		}
 	}
+	if v.TimestampCA != "" {
+		if o.TimestampRoots, err = roots(v.TimestampCA); err != nil {
+			return o, err
+		}
+	}
 	o.Identities, err = readIdentities(v.Identity)
 	return o, err
+}
+
+func roots(path string) (*x509.CertPool, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, usage("read time-stamping roots: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, usage("read time-stamping roots: no certificate in %s", path)
+	}
+	return pool, nil
 }
 
 func (v verifyCmd) run(p program) error {
@@ -79,12 +98,20 @@ func (v verifyCmd) run(p program) error {
 			continue
 		}
 		if err != nil {
-			fmt.Fprintf(p.errs, "BROKEN  %s\n  %s\n", path, reason(err))
+			p.broken(path, err)
 			continue
 		}
 		printReport(p.out, r)
 	}
 	return told
+}
+
+// broken says what does not hold, and what to do.
+func (p program) broken(path string, err error) {
+	fmt.Fprintf(p.errs, "BROKEN  %s\n  %s\n", path, reason(err))
+	if _, todo := advice(err); todo != "" {
+		fmt.Fprintln(p.errs, todo)
+	}
 }
 
 // reason is the sentence about the first broken file.
@@ -127,6 +154,12 @@ func printReport(out io.Writer, r evidence.Report) {
 	fmt.Fprintf(out, "  time span    %s to %s\n", stamp(r.First), stamp(r.Last))
 	fmt.Fprintf(out, "  packets      %d (%d bytes)\n", r.Packets, r.Bytes)
 	fmt.Fprintf(out, "  sealed       %s, ledger entry %d of %d\n", stamp(r.Sealed), r.Entry, r.LedgerSize)
+	if t := r.Timestamp; t != nil {
+		fmt.Fprintf(out, "  time-stamp   %s by %s\n", stamp(t.Time), printable(t.Authority))
+		if !t.Trusted {
+			fmt.Fprintln(out, "               self-asserted: name the authority's root with verify --timestamp-ca")
+		}
+	}
 }
 
 func stamp(t time.Time) string {

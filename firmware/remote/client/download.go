@@ -225,9 +225,9 @@ func (p *part) take(ctx context.Context, r io.Reader, moved func()) error {
 			return errCut
 		case err == io.EOF:
 			return nil
-		case err != nil:
-			return unreachable(ctx, err)
+		case err != nil && ctx.Err() == nil:
+			return fmt.Errorf("%w: %w", errCut, err)
 		}
 	}
-	return unreachable(ctx, ctx.Err())
+	return context.Cause(ctx) // silence is errCut
 }
