@@ -92,6 +92,7 @@ var adviceByError = []struct {
 	todo string
 }{
 	{client.ErrNoProfile, exitUsage, "Enrol first: sekishoctl enroll INVITATION. --profile chooses among several."},
+	{client.ErrName, exitUsage, "Choose another --profile."},
 	{client.ErrProfile, exitUsage, "Choose another name with --profile, or take the old profile's folder away when the owner has ended that enrolment."},
 	{client.ErrDamaged, exitBroken, "Run the same command again. When it happens twice, the gateway's disk is bad, or the gateway is not honest."},
 	{client.ErrChanged, exitBroken, "Run the same command again: it asks what the package is now."},

@@ -20,6 +20,7 @@ import (
 
 	"filippo.io/age"
 	"github.com/pquerna/otp/totp"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"sekisho/firmware/capture"
 	"sekisho/firmware/evidence"
@@ -37,6 +38,7 @@ type office struct {
 	identity string // file
 	stop     func()
 	line     *cutter
+	ledger   *swapped
 
 	mu    sync.Mutex
 	owner func(remote.GrantView) error // what the owner does about a question
@@ -50,9 +52,9 @@ func newOffice(t *testing.T) *office {
 	o := &office{t: t, identity: filepath.Join(dir, "identity")}
 	key, err := ledger.LoadOrCreateKey(filepath.Join(dir, "key"))
 	must(t, err)
-	l, err := ledger.Open(filepath.Join(dir, "ledger"), ledger.Config{Key: key})
-	must(t, err)
-	t.Cleanup(func() { _ = l.Close() })
+	l := openLedger(t, key)
+	o.ledger = &swapped{key: key}
+	o.ledger.Store(l)
 	secret, err := age.GenerateX25519Identity()
 	must(t, err)
 	must(t, os.WriteFile(o.identity, []byte(secret.String()+"\n"), 0o600))
@@ -65,7 +67,7 @@ func newOffice(t *testing.T) *office {
 	o.line = newCutter(t)
 	served := make(chan struct{})
 	o.Server, err = remote.New(remote.Config{Dir: filepath.Join(dir, "remote"), Addr: o.line.behind, Office: "Example Ltd.", Version: "test",
-		Ledger: l, DeviceKey: key.Public(), Evidence: o, BytesPerSecond: 100 << 20,
+		Ledger: o.ledger, DeviceKey: key.Public(), Evidence: o, BytesPerSecond: 100 << 20,
 		Changed: o.changed, Logger: slog.New(&signalHandler{text: "vendor access is served", done: served})})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -80,6 +82,27 @@ func newOffice(t *testing.T) *office {
 	t.Cleanup(o.stop)
 	<-served
 	return o
+}
+
+func openLedger(t *testing.T, key *ledger.Key) *ledger.Ledger {
+	t.Helper()
+	l, err := ledger.Open(t.TempDir(), ledger.Config{Key: key})
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// swapped is a ledger that somebody may put another in the place of.
+type swapped struct {
+	atomic.Pointer[ledger.Ledger]
+	key *ledger.Key
+}
+
+func (s *swapped) Append(e ledger.Entry) (int64, error) { return s.Load().Append(e) }
+func (s *swapped) Checkpoint() ([]byte, error)          { return s.Load().Checkpoint() }
+func (s *swapped) Size() int64                          { return s.Load().Size() }
+func (s *swapped) ProveTree(old, size int64) (tlog.TreeProof, error) {
+	return s.Load().ProveTree(old, size)
 }
 
 func must(t *testing.T, err error) {
@@ -307,18 +330,48 @@ func verifies(t *testing.T, o *office) {
 	says(t, vendor(t, 0, "", "verify", "--profile", "default", "--identity", o.identity, "INC-7.tar.age"), "OK  INC-7.tar.age")
 	says(t, vendor(t, 1, "", "verify", "INC-7.tar.age"), "encrypted", "--identity")
 	says(t, vendor(t, 0, "", "show", "B-1"), "bundle.seal")
-	says(t, vendor(t, 0, "", "watch", "--once"), "the ledger holds", "new incident INC-8", "evidence is sealed")
-	if out := vendor(t, 0, "", "watch", "--once"); strings.Contains(out, "INC-8") {
-		t.Errorf("told twice: %s", out)
-	}
+	watches(t)
 	thaw(t, "B-1")
 	must(t, os.WriteFile("B-1/data/flows.jsonl", []byte("x"), 0o644))
 	says(t, vendor(t, 1, "", "pull", "INC-7", "--identity", o.identity), "data/flows.jsonl", "Do not use it")
 }
 
+// watches until the news have come, and finds none the next time.
+func watches(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &stopper{text: "new incident INC-7", stop: cancel}
+	if exit := (program{ctx, nil, out, out}).run([]string{"watch"}); exit != 0 {
+		t.Errorf("watch: exit %d", exit)
+	}
+	says(t, out.String(), "the ledger holds", "new incident INC-8: open", "INC-7: evidence is sealed")
+	if out := vendor(t, 0, "", "watch", "--once"); strings.Contains(out, "INC-8") {
+		t.Errorf("told twice: %s", out)
+	}
+}
+
+// stopper calls stop, as Ctrl-C would, when a text has been written.
+type stopper struct {
+	bytes.Buffer
+	text string
+	stop func()
+}
+
+func (s *stopper) Write(b []byte) (int, error) {
+	n, err := s.Buffer.Write(b)
+	if strings.Contains(s.String(), s.text) {
+		s.stop()
+	}
+	return n, err
+}
+
 // leaves is what the vendor sees of the end of an enrolment, and of the gateway.
 func leaves(t *testing.T, o *office) {
 	t.Helper()
+	honest := o.ledger.Swap(openLedger(t, o.ledger.key))
+	says(t, vendor(t, 1, "", "watch"), "*** ALARM ***", "shrunk", "Both checkpoints were saved as evidence: ", "alarm-")
+	says(t, vendor(t, 1, "", "watch", "--json"), `"event":"alarm"`, `"saved":"`)
+	o.ledger.Store(honest)
 	must(t, o.Revoke(o.Vendors()[0].ID, "person:test"))
 	says(t, vendor(t, 1, "", "incidents"), "Ask for a new invitation")
 	says(t, vendor(t, 1, "", "watch"), "Ask for a new invitation") // trying again would not help

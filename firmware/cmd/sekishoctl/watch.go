@@ -39,8 +39,8 @@ func (w watchCmd) run(p program) error {
 	}
 	c := client.New(profile)
 	defer c.Close()
-	for {
-		err := w.look(p, profile, c)
+	for first := true; ; first = false {
+		err := w.look(p, profile, c, first)
 		if p.ctx.Err() != nil && !w.Once {
 			return nil // Ctrl-C is how it ends
 		}
@@ -61,7 +61,8 @@ func (w watchCmd) run(p program) error {
 }
 
 // look holds the ledger against the kept checkpoint before it believes the rest.
-func (w watchCmd) look(p program, profile *client.Profile, c *client.Client) error {
+// The first time says that all is well, too.
+func (w watchCmd) look(p program, profile *client.Profile, c *client.Client, first bool) error {
 	growth, err := c.CheckLedger(p.ctx)
 	if err != nil {
 		return err
@@ -74,7 +75,7 @@ func (w watchCmd) look(p program, profile *client.Profile, c *client.Client) err
 	if err != nil {
 		return err
 	}
-	if growth.To > growth.From || w.Once {
+	if growth.To > growth.From || first {
 		w.say(p, event{Event: "ledger", From: growth.From, To: growth.To},
 			fmt.Sprintf("the ledger holds: it has grown from %d to %d entries, nothing before was changed", growth.From, growth.To))
 	}

@@ -85,7 +85,7 @@ func enroll(ctx context.Context, e Enrolment, now time.Time) (*Profile, SecondFa
 // roomFor finds out what would go wrong before the invitation is spent.
 func roomFor(e Enrolment, now time.Time) error {
 	if !validName(e.Profile) {
-		return fmt.Errorf("profile %q: not a name of letters, digits, '.', '_' and '-'", e.Profile)
+		return fmt.Errorf("profile %q: %w", e.Profile, ErrName)
 	}
 	if err := os.MkdirAll(e.Home, 0o700); err != nil {
 		return err

@@ -24,6 +24,7 @@ var (
 	ErrSpace       = errors.New("not enough room on this disk")
 	ErrInUse       = errors.New("another sekishoctl is at work there")
 	ErrNoProfile   = errors.New("there is no such profile")
+	ErrName        = errors.New("a profile's name is made of letters and digits, '.', '_' and '-' within")
 	ErrProfile     = errors.New("there is a profile of this name already")
 )
 

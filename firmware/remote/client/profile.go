@@ -68,7 +68,7 @@ func DefaultHome() (string, error) {
 // there is none.
 func OpenProfile(home, name string) (*Profile, error) {
 	if !validName(name) {
-		return nil, fmt.Errorf("open profile %q: not a name of letters, digits, '.', '_' and '-'", name)
+		return nil, fmt.Errorf("open profile %q: %w", name, ErrName)
 	}
 	p := &Profile{Dir: filepath.Join(home, name)}
 	if err := p.load(); err != nil {
