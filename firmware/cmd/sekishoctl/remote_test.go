@@ -13,7 +13,6 @@ import (
 
 	"github.com/pquerna/otp/totp"
 
-	"sekisho/firmware/ledger"
 	"sekisho/firmware/remote"
 )
 

@@ -116,9 +116,8 @@ func room(path string, need int64) error {
 
 // complete fetches until the part has its size, over cuts.
 func (c *Client) complete(ctx context.Context, d Download, p *part) error {
-	cuts := 0
+	cuts, best := 0, p.size // a gateway that begins anew each time makes no progress
 	for p.size < p.total {
-		before := p.size
 		err := c.fetch(ctx, d, p)
 		if err == nil {
 			continue
@@ -127,8 +126,8 @@ func (c *Client) complete(ctx context.Context, d Download, p *part) error {
 		if !again || ctx.Err() != nil {
 			return err
 		}
-		if cuts++; p.size-before >= someProgress {
-			cuts = 1
+		if cuts++; p.size-best >= someProgress {
+			cuts, best = 1, p.size
 		}
 		if cuts > maxCuts {
 			return err

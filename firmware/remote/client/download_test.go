@@ -248,6 +248,20 @@ func TestALineThatStaysCutEndsTheDownload(t *testing.T) {
 	}
 }
 
+func TestAGatewayThatAlwaysBeginsAnewEndsTheDownload(t *testing.T) {
+	g := newGateway(t)
+	c, _ := g.vendor()
+	answers := 0
+	g.answer(bundlePath, func(w http.ResponseWriter, r *http.Request) {
+		answers++
+		r.Header.Del("Range")
+		g.cutAfter(400_000*(1+answers%3))(w, r) // forth and back
+	})
+	if err := c.Download(t.Context(), g.download()); !errors.Is(err, ErrUnreachable) || answers > 4*maxCuts {
+		t.Errorf("%v after %d answers", err, answers)
+	}
+}
+
 func TestALineThatIsSilentCountsAsCut(t *testing.T) {
 	g := newGateway(t)
 	c, _ := g.vendor()
