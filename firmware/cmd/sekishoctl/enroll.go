@@ -94,7 +94,7 @@ func (e enrollCmd) tell(out io.Writer, profile *client.Profile, second client.Se
 		fmt.Fprintf(w, "   %s\n", code)
 	}
 	fmt.Fprintf(w, "\n3. Compare with the owner: the fingerprint of the gateway's key is\n   %s\n\n", ledger.Fingerprint(profile.DeviceKey))
-	fmt.Fprintf(w, "Next: sekishoctl incidents%s\ncurl works too:\n  curl -k --pinnedpubkey '%s' --cert '%s' --key '%s' https://%s%s\n",
+	fmt.Fprintf(w, "Next: sekishoctl incidents%s\ncurl works too:\n  curl -k --pinnedpubkey \"%s\" --cert \"%s\" --key \"%s\" https://%s%s\n",
 		e.flag(), profile.ServerPin, profile.CertFile(), profile.KeyFile(), profile.Address, wire.PathIncidents)
 	if err := w.Flush(); err != nil {
 		return refused("Ask the owner to end this enrolment and for a new invitation.", "the second factor could not be shown: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"sekisho/firmware/evidence"
@@ -47,11 +48,20 @@ func (p program) fail(err error) int {
 			todo += "\nBoth checkpoints were saved as evidence: " + found.Dir
 		}
 	}
-	fmt.Fprintln(p.errs, "sekishoctl:", err)
+	fmt.Fprintln(p.errs, "sekishoctl:", plain(err))
 	if todo != "" {
 		fmt.Fprintln(p.errs, todo)
 	}
 	return exit
+}
+
+// plain is an error's text, in which a name may stand that a stranger chose.
+func plain(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }
 
 // advice is what to do about err.

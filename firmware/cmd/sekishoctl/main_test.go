@@ -68,6 +68,10 @@ func TestCommandLine(t *testing.T) {
 		{"verify --json bag", 1, []string{`"ok":false`, `"file":"data/flows.jsonl"`}, ""},
 		{"show bag", 1, []string{"data/flows.jsonl"}, "worm"},
 	})
+	if err := os.WriteFile("bag/data/"+escape+"[2J", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	runCases(t, []commandCase{{"verify bag", 1, []string{"does not belong to the bundle"}, escape}})
 }
 
 type commandCase struct {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -40,12 +41,26 @@ func enrol(t *testing.T, o *office) (secret string, recovery []string) {
 	t.Helper()
 	invitation := o.invite()
 	out := vendor(t, 0, invitation+"\n", "enroll", "-", "--name", "Anna")
-	says(t, out, "Example Ltd.", "shown now and never again", "fingerprint", "--pinnedpubkey 'sha256//")
+	says(t, out, "Example Ltd.", "shown now and never again", "fingerprint", "curl works too")
+	curls(t, regexp.MustCompile(`curl -k .*`).FindString(out))
 	uri, err := url.Parse(regexp.MustCompile(`otpauth://\S+`).FindString(out))
 	must(t, err)
 	says(t, vendor(t, 1, "", "enroll", invitation, "--profile", "again"), "used up", "Ask the owner for a new one")
 	says(t, vendor(t, 2, "", "enroll", o.invite()), "profile of this name already", "--profile")
 	return uri.Query().Get("secret"), regexp.MustCompile(`(?m)^   [0-9A-Z]{5}(-[0-9A-Z]{5})+$`).FindAllString(out, -1)
+}
+
+// curls runs the line that was shown for curl.
+func curls(t *testing.T, line string) {
+	t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Fatal("install curl: ", err)
+	}
+	out, err := exec.Command("sh", "-c", line+" --silent --show-error --fail").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	says(t, string(out), `"id":"INC-7"`)
 }
 
 func TestFromTheInvitationToVerifiedEvidence(t *testing.T) {

@@ -118,9 +118,9 @@ func (p program) broken(path string, err error) {
 func reason(err error) string {
 	var file *evidence.FileError
 	if errors.As(err, &file) {
-		return file.Error()
+		return plain(file)
 	}
-	return err.Error()
+	return plain(err)
 }
 
 func printJSON(out io.Writer, path string, r evidence.Report, err error) {

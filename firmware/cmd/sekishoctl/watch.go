@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ func (w watchCmd) run(p program) error {
 	defer c.Close()
 	for first := true; ; first = false {
 		err := w.look(p, profile, c, first)
-		if p.ctx.Err() != nil && !w.Once {
+		if !w.Once && errors.Is(err, context.Canceled) {
 			return nil // Ctrl-C is how it ends
 		}
 		exit, _ := advice(err)
