@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -103,6 +104,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	defer s.contain()
 	defer s.deadline(w, s.limits.body, 0) // for what the client still sends of the body
 	s.deadline(w, s.limits.body, s.limits.write)
 	r.Body = http.MaxBytesReader(w, r.Body, s.limits.bodyBytes)
@@ -111,6 +113,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mux.ServeHTTP(w, r)
+}
+
+// contain ends the connection, and nothing else, after a mistake of ours.
+func (s *Server) contain() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v != http.ErrAbortHandler {
+		s.cfg.Logger.Error("vendor's request made the gateway stumble", "panic", v, "stack", string(debug.Stack()))
+	}
+	panic(http.ErrAbortHandler)
 }
 
 // deadline sets how long reading and writing may take from now, by the real

@@ -172,7 +172,10 @@ func (s *Server) ask(c *call) (answer, error) {
 		st.Grants = append(st.Grants, asked)
 		return nil
 	})
-	if err = errors.Join(err, refused); err != nil {
+	if err == nil { // only once it is written down the code's owner hears of it
+		err = refused
+	}
+	if err != nil {
 		return answer{}, err
 	}
 	return answer{status: http.StatusCreated, body: asked.wire()}, nil

@@ -93,7 +93,7 @@ func (s *Server) incident(id string) error {
 	return nil
 }
 
-// look shows a grant, with ?wait after its next change.
+// look shows a grant, with ?wait once the owner has decided.
 func (s *Server) look(c *call) (answer, error) {
 	var wait time.Duration
 	if text := c.r.URL.Query().Get("wait"); text != "" {
@@ -108,7 +108,7 @@ func (s *Server) look(c *call) (answer, error) {
 	defer cancel()
 	news := s.book.next() // before the state, so that no change falls in between
 	g, err := s.ownGrant(c)
-	for was := g.State; err == nil && g.open() && g.State == was && ctx.Err() == nil; {
+	for err == nil && g.State == wire.GrantWaiting && ctx.Err() == nil {
 		select {
 		case <-news:
 		case <-ctx.Done():

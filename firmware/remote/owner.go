@@ -172,25 +172,12 @@ func (s *Server) view(g grant) GrantView {
 func (s *Server) Approve(id, by string, d time.Duration) (GrantView, error) {
 	now := s.cfg.Now().UTC()
 	approved, err := s.decide(id, func(st *state, g grant) (grant, error) {
-		active := 0
-		for _, other := range st.Grants {
-			if s.book.grantNow(other, now).State == wire.GrantActive {
-				active++
-			}
-		}
-		if active >= maxActive {
-			return g, ErrTooMany
-		}
-		length := d
-		if length == 0 {
-			if length = s.cfg.Grant; g.Wished > 0 {
-				length = min(length, g.Wished)
-			}
-		}
-		length = min(length, s.cfg.MaxGrant)
-		next, err := g.step(input{act: actApprove, at: now, by: by, until: now.Add(length)})
+		next, err := g.step(input{act: actApprove, at: now, by: by, until: now.Add(s.length(d, g.Wished))})
 		if err != nil {
 			return g, err
+		}
+		if s.book.active(st, now) >= maxActive {
+			return g, ErrTooMany
 		}
 		return next, s.append(ownerEntry(next, by, "remote.approve", now))
 	})
@@ -198,6 +185,16 @@ func (s *Server) Approve(id, by string, d time.Duration) (GrantView, error) {
 		return GrantView{}, fmt.Errorf("approve access: %w", err)
 	}
 	return s.view(approved), nil
+}
+
+// length of an access for which the owner said d, 0 for nothing.
+func (s *Server) length(d, wished time.Duration) time.Duration {
+	if d == 0 {
+		if d = s.cfg.Grant; wished > 0 {
+			d = min(d, wished)
+		}
+	}
+	return min(d, s.cfg.MaxGrant)
 }
 
 // Deny refuses an access that was asked for.
@@ -258,7 +255,9 @@ func (s *Server) EndAll(by string) error {
 	}
 	var errs error
 	for _, g := range active {
-		errs = errors.Join(errs, s.End(g.ID, by))
+		if err := s.End(g.ID, by); !errors.Is(err, ErrOver) { // somebody was faster
+			errs = errors.Join(errs, err)
+		}
 	}
 	return errs
 }

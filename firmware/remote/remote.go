@@ -27,8 +27,8 @@
 //	c https://GATEWAY:8443/v1/enroll -d '{"secret":"SECRET","name":"Example IT"}'
 //	c https://GATEWAY:8443/v1/incidents
 //	c https://GATEWAY:8443/v1/grants -d '{"incident":"ID","reason":"analysis","code":"123456","minutes":60}'
-//	c https://GATEWAY:8443/v1/grants/GRANT?wait=30s
-//	c https://GATEWAY:8443/v1/incidents/ID/bundle -OJ -C -
+//	c "https://GATEWAY:8443/v1/grants/GRANT?wait=30s"
+//	c https://GATEWAY:8443/v1/incidents/ID/bundle -o ID.tar -C -
 //
 // -k switches off only what does not apply, the check against authorities; the
 // pinned key is still compared.
@@ -42,6 +42,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -112,6 +113,9 @@ func (c *Config) check() error {
 		}
 		c.Host = host
 	}
+	if a, err := netip.ParseAddr(c.Host); c.Host == "" || err == nil && a.IsUnspecified() {
+		return errors.New("vendor access: a host that vendors can reach is required where the address says all")
+	}
 	defaulted(&c.BytesPerSecond, 2_000_000)
 	defaulted(&c.MaxConns, 64)
 	defaulted(&c.Grant, 8*time.Hour)
@@ -141,6 +145,8 @@ type limits struct {
 	headerBytes               int
 	bodyBytes                 int64
 	connsEach                 int           // from one source
+	connects                  rate.Limit    // new connections a second; a tenth of it from one source
+	connectsBurst             int           // a quarter of it from one source
 	wait                      time.Duration // longest long poll
 	tick                      time.Duration // between looks at the clock
 	retry                     time.Duration // of an interface that is not there
@@ -150,7 +156,7 @@ type limits struct {
 
 var usual = limits{
 	header: 10 * time.Second, body: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute,
-	headerBytes: 8 << 10, bodyBytes: 4 << 10, connsEach: 8,
+	headerBytes: 8 << 10, bodyBytes: 4 << 10, connsEach: 8, connects: 50, connectsBurst: 128,
 	wait: 30 * time.Second, tick: time.Second, retry: 10 * time.Second,
 	requests: 1, burst: 60,
 }
@@ -162,6 +168,7 @@ type Server struct {
 	cert   tls.Certificate
 	pin    wire.Pin
 	listen func() (net.Listener, error)
+	index  func() int // of the interface; another one is another interface
 
 	book      *book
 	polls     *polls
@@ -184,6 +191,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{cfg: c, limits: usual, tempo: map[string]*rate.Limiter{}}
 	s.line = rate.NewLimiter(rate.Limit(c.BytesPerSecond), chunk)
 	s.listen = func() (net.Listener, error) { return Listen(c.Interface, c.Addr) }
+	s.index = func() int { return interfaceIndex(c.Interface) }
 	var err error
 	if s.cert, err = serverKey(filepath.Join(c.Dir, "server.pem")); err != nil {
 		return nil, err

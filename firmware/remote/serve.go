@@ -46,7 +46,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // serveOnce listens and serves until ctx ends or the interface is another.
 func (s *Server) serveOnce(ctx context.Context) error {
-	index := interfaceIndex(s.cfg.Interface)
+	index := s.index()
 	ln, err := s.listen()
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (s *Server) serveOnce(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	srv := s.httpServer(ctx)
-	limited := &listener{ln, newConns(s.cfg.MaxConns, s.limits.connsEach, func(from, reason string) { s.strangers.add(from, reason, s.cfg.Now()) })}
+	limited := &listener{ln, newConns(s.cfg.MaxConns, s.limits, func(from, reason string) { s.strangers.add(from, reason, s.cfg.Now()) })}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(tls.NewListener(limited, s.tlsConfig())) }()
 	look := time.NewTicker(s.limits.retry)
@@ -67,7 +67,7 @@ func (s *Server) serveOnce(ctx context.Context) error {
 		case <-ctx.Done():
 			return s.stop(srv, cancel, done)
 		case <-look.C: // a socket stays bound to an interface that is gone
-			if interfaceIndex(s.cfg.Interface) != index {
+			if s.index() != index {
 				return s.stop(srv, cancel, done)
 			}
 		}
@@ -86,6 +86,7 @@ func (s *Server) stop(srv *http.Server, cancel func(), done <-chan error) error 
 	return nil
 }
 
+// interfaceIndex is 0 for an interface that is not there.
 func interfaceIndex(name string) int {
 	i, err := net.InterfaceByName(name)
 	if err != nil {

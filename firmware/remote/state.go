@@ -239,6 +239,16 @@ func (b *book) grantNowLocked(g grant, now time.Time) grant {
 	return g
 }
 
+// active counts the grants of st that are open.
+func (b *book) active(st *state, now time.Time) (n int) {
+	for _, g := range st.Grants {
+		if b.grantNow(g, now).State == wire.GrantActive {
+			n++
+		}
+	}
+	return n
+}
+
 // vendors are those that count.
 func (b *book) vendors() []vendor {
 	b.mu.Lock()
