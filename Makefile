@@ -15,7 +15,7 @@ LAB_PKGS   := iproute2:/usr/sbin/ip nftables:/usr/sbin/nft dnsmasq-base:/usr/sbi
               smbclient:/usr/bin/smbclient nmap:/usr/bin/nmap dsniff:/usr/sbin/arpspoof hping3:/usr/sbin/hping3 \
               hydra:/usr/bin/hydra dropbear-bin:/usr/sbin/dropbear ettercap-text-only:/usr/bin/ettercap iodine:/usr/sbin/iodine \
               iputils-ping:/usr/bin/ping curl:/usr/bin/curl python3-impacket:/usr/share/doc/python3-impacket/examples/psexec.py
-TEST_PKGS  := conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl chromium:/usr/bin/chromium \
+TEST_PKGS  := conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl strace:/usr/bin/strace chromium:/usr/bin/chromium \
               fonts-noto-cjk:/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc
 
 define need

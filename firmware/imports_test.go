@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"firmware/evidence":        {"firmware/capture", "firmware/ledger", "firmware/durable"},
 	"firmware/ledger":          {"firmware/durable"},
 	"firmware/durable":         {},
+	"firmware/smart":           {},
 	"firmware/eval":            {"firmware/detect", "firmware/incident", "firmware/flow"},
 	"firmware/store":           {"firmware/incident", "firmware/asset"},
 	"firmware/remote":          {"firmware/evidence", "firmware/ledger", "firmware/durable", "firmware/remote/wire"},

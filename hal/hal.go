@@ -62,11 +62,14 @@ type Status struct {
 	Vendor      string // name of the outside IT vendor
 	VendorPhone string
 	VendorUntil time.Time // vendor connected: end of the granted access
-	// Approval names the vendor whose access waits for a hold of 3 s; empty
-	// when none waits. Without it a long hold never means approval.
-	Approval  string
-	FaultText string
-	FaultCall string // whom to call
+	Held        int       // vendor connected: devices that are isolated meanwhile
+	// Approval names the vendor whose access waits for a hold of 3 s, and
+	// ApprovalID the request itself; empty when none waits. Without them a long
+	// hold never means approval.
+	Approval   string
+	ApprovalID string
+	FaultText  string
+	FaultCall  string // whom to call
 
 	// Target identifies what a press would act on; empty when a press only
 	// turns the page. It comes back in Press.
@@ -86,7 +89,7 @@ const (
 // Press is one completed gesture, with what the screen named at the time.
 type Press struct {
 	Gesture Gesture
-	Target  string    // Status.Target that was on the screen
+	Target  string    // Status.Target that was on the screen; of Hold3, Status.ApprovalID
 	At      time.Time // of the edge that began it
 }
 

@@ -25,6 +25,8 @@ type panelJSON struct {
 	Drill    bool   `json:"drill"`
 	Lockdown bool   `json:"lockdown"`
 	Approval string `json:"approval,omitempty"` // the vendor whose access waits for hold3
+	// ApprovalID is what hold3 has to name as its target.
+	ApprovalID string `json:"approval_id,omitempty"`
 	// AskedUntil: one press was taken; a second one before then isolates.
 	AskedUntil *time.Time `json:"asked_until,omitempty"`
 	Lamp       []lampJSON `json:"lamp"` // repeats for ever
@@ -56,7 +58,7 @@ func panelOf(f panel.Frame) panelJSON {
 	}
 	out := panelJSON{
 		Seq: f.Seq, State: stateName(f.Status.State), Target: f.Status.Target, Drill: f.Status.Drill,
-		Lockdown: f.Status.Lockdown, Approval: f.Status.Approval, Lines: f.Lines, Image: base64.StdEncoding.EncodeToString(b.Bytes()),
+		Lockdown: f.Status.Lockdown, Approval: f.Status.Approval, ApprovalID: f.Status.ApprovalID, Lines: f.Lines, Image: base64.StdEncoding.EncodeToString(b.Bytes()),
 	}
 	if until := f.Status.AskedUntil; !until.IsZero() {
 		out.AskedUntil = &until

@@ -91,6 +91,8 @@ type Config struct {
 	// Fingerprint of the key that signs evidence, for people to compare with what
 	// sekishoctl says; empty: not shown.
 	Fingerprint string
+	Vendors     Vendors          // nil: the vendor's access is off
+	Evidence    Evidence         // nil: not shown
 	Hosts       []string         // names under which the page may be asked for, besides localhost and addresses
 	Guard       Guard            // nil: Loopback
 	Now         func() time.Time // nil: time.Now

@@ -469,7 +469,7 @@ func TestEventsTellOfAPressAndEndWithTheReader(t *testing.T) {
 // The document names exactly the routes that there are, with the answers'
 // required fields.
 func TestOpenAPIIsTrue(t *testing.T) {
-	h := handler(t, newOffice("ja"), nil)
+	h := handler(t, newOffice("ja"), withCabinet(newCabinet()))
 	var doc struct {
 		Paths      map[string]map[string]struct{ Responses map[string]any }
 		Components struct {
@@ -482,7 +482,9 @@ func TestOpenAPIIsTrue(t *testing.T) {
 	if err := json.Unmarshal(do(h, request("GET", "/openapi.json", "")).Body.Bytes(), &doc); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/unteach", "/api/incidents/{id}/isolate", "/api/lockdown", "/api/devices", "/api/devices/{id}", "/api/health", "/api/events", "/openapi.json"}
+	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/unteach", "/api/incidents/{id}/isolate", "/api/lockdown", "/api/devices", "/api/devices/{id}", "/api/health", "/api/events", "/openapi.json",
+		"/api/vendor", "/api/vendor/invitations", "/api/vendor/grants/{id}/approve", "/api/vendor/grants/{id}/deny", "/api/vendor/grants/{id}/end",
+		"/api/vendor/vendors/{id}/revoke", "/api/evidence", "/api/evidence/{id}/hold", "/api/evidence/{id}/package", "/api/devices/{id}/purge"}
 	for _, p := range want {
 		if doc.Paths[p] == nil {
 			t.Errorf("%s is not described", p)
@@ -506,7 +508,7 @@ func TestOpenAPIIsTrue(t *testing.T) {
 			}
 		}
 	}
-	for schema, path := range map[string]string{"Panel": "/api/panel", "Incident": "/api/incidents/" + inID, "Error": "/api/nothing"} {
+	for schema, path := range map[string]string{"Panel": "/api/panel", "Incident": "/api/incidents/" + inID, "Error": "/api/nothing", "Access": "/api/vendor", "Kept": "/api/evidence"} {
 		var got map[string]any
 		if err := json.Unmarshal(do(h, request("GET", path, "")).Body.Bytes(), &got); err != nil {
 			t.Fatal(err)

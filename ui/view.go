@@ -33,9 +33,11 @@ type view struct {
 	Incidents []incidentView
 	Older     int
 	Lessons   []lessonView
-	Kept      string // what Lessons are, for people
+	Quiet     string // what Lessons are, for people
 	Devices   []deviceView
 	Health    []warningView
+	Access    *accessView // nil: the vendor's access is off
+	Kept      *keptView   // nil: not shown
 	Vendor    string
 	Phone     string
 	Key       string // fingerprint of the signing key
@@ -89,7 +91,7 @@ func (s *site) data(r *http.Request) view {
 	}
 	v.Older = len(all) - len(v.Incidents)
 	v.Lessons = s.lessons(all, l)
-	v.Kept = strings.ReplaceAll(w["lessons_hint"], "{days}", strconv.Itoa(int(incident.DefaultPolicy().Remember.Hours()/24)))
+	v.Quiet = strings.ReplaceAll(w["lessons_hint"], "{days}", strconv.Itoa(int(incident.DefaultPolicy().Remember.Hours()/24)))
 	now := "normal"
 	if i, ok := focus(all, f.Status); ok {
 		iv := s.incident(i, l)
@@ -102,6 +104,7 @@ func (s *site) data(r *http.Request) view {
 	v.Headline = w["head_"+now]
 	v.Stages = stages(w, now)
 	v.Deed, v.Idle = deed(w, f.Status)
+	v.Access, v.Kept = s.access(l), s.kept(l)
 	for _, a := range s.cfg.Gateway.Devices() {
 		v.Devices = append(v.Devices, s.device(a, l, held[a.ID]))
 	}
@@ -206,6 +209,9 @@ func deed(w map[string]string, st hal.Status) (text string, idle bool) {
 	}
 	if st.Target == "" {
 		return w["deed_page"], false
+	}
+	if st.State == hal.VendorConnected {
+		return w["deed_end_vendor"], false
 	}
 	name := []rune(st.Suspect.Name)
 	if len(name) > 32 {

@@ -29,6 +29,9 @@ type Counters struct {
 	End      int64 // the same
 	Received uint64
 	Dropped  uint64
+	// OSDropped is isb_osdrop, what the operating system had no room for; 0:
+	// not written.
+	OSDropped uint64
 }
 
 // The Append functions encode one little-endian pcapng block at the end of
@@ -114,6 +117,9 @@ func AppendISB(dst []byte, iface uint32, at int64, c Counters) []byte {
 	}
 	dst = binary.LittleEndian.AppendUint64(option(dst, isbReceived, 8), c.Received)
 	dst = binary.LittleEndian.AppendUint64(option(dst, isbDropped, 8), c.Dropped)
+	if c.OSDropped != 0 {
+		dst = binary.LittleEndian.AppendUint64(option(dst, isbOSDropped, 8), c.OSDropped)
+	}
 	return end(endOptions(dst, n), start)
 }
 

@@ -31,6 +31,7 @@ const (
 	isbEnd       = 3
 	isbReceived  = 4
 	isbDropped   = 5
+	isbOSDropped = 7
 	nanoseconds  = 9 // if_tsresol: 10^-9 s
 	minBlock     = 12
 	epbFixed     = 32 // block header, five words, trailing length

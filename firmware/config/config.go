@@ -34,6 +34,8 @@ type Config struct {
 	// Indicators are lists of known bad names, addresses and fingerprints.
 	Indicators []IndicatorList `toml:"indicators"`
 	Eve        Eve             `toml:"eve"`
+	Remote     Remote          `toml:"remote"`
+	Copy       Copy            `toml:"copy"`
 	Panel      Panel           `toml:"panel"`
 	Web        Web             `toml:"web"`
 }
@@ -78,12 +80,71 @@ type Storage struct {
 	Spool Size `toml:"spool"`
 	// Segment is the size of one ring file, in bytes.
 	Segment Size `toml:"segment"`
+	// OwnDisk demands that Evidence lies on another file system than State, so
+	// that an SSD that is not plugged in never leads the ring onto the SD card.
+	OwnDisk bool `toml:"own_disk"`
 }
 
-// Evidence is how much is frozen around an incident.
+// Evidence is how much is frozen around an incident, and what becomes of it.
 type Evidence struct {
 	Before Duration `toml:"before"`
 	After  Duration `toml:"after"`
+	// Keep is how long closed incidents are kept, and bundles whose hold was
+	// lifted; at least MinKeep.
+	Keep Duration `toml:"keep"`
+	// Quota is how much all bundles should take; 0: no limit. Beyond it those
+	// whose hold was lifted go earlier, none before MinKeep.
+	Quota Size `toml:"quota"`
+	// Recipients are age public keys (age1…). What leaves the gateway is then
+	// encrypted to them; without any it leaves in the clear.
+	Recipients []string `toml:"recipients"`
+	// Timestamp is the URL of a time-stamp server (RFC 3161); empty: none.
+	Timestamp string `toml:"timestamp"`
+}
+
+// MinKeep is the handbook's least: logs are kept for 90 days.
+const MinKeep = 90 * 24 * time.Hour
+
+// Remote is the vendor's way in to sealed evidence. It is off until an
+// interface is named, and the WAN can never be one.
+type Remote struct {
+	Interface string `toml:"interface"` // "wg0", or the bridge; empty: off
+	Port      int    `toml:"port"`
+	// Host is the name or address that invitations carry; empty: the
+	// interface's first address.
+	Host     string   `toml:"host"`
+	Rate     Size     `toml:"rate"`      // of all downloads together, bytes a second
+	MaxGrant Duration `toml:"max_grant"` // the longest access that may be granted
+}
+
+// Copy is where sealed bundles are copied to, off the box.
+type Copy struct {
+	// Medium is the folder under which plugged-in USB media appear; empty: they
+	// are not used.
+	Medium string `toml:"medium"`
+	Rate   Size   `toml:"rate"` // of all uploads together, bytes a second
+	S3     S3     `toml:"s3"`
+	SFTP   SFTP   `toml:"sftp"`
+}
+
+// S3 is storage with the S3 interface and object lock; Bucket empty: none.
+type S3 struct {
+	Endpoint string `toml:"endpoint"` // "https://s3.example"
+	Region   string `toml:"region"`
+	Bucket   string `toml:"bucket"`
+	Prefix   string `toml:"prefix"`
+	// Credentials is a file with two lines, access key and secret key, mode 0600.
+	Credentials string   `toml:"credentials"`
+	Lock        Duration `toml:"lock"`      // how long nobody can delete a copy
+	LockMode    string   `toml:"lock_mode"` // "compliance" or "governance"
+}
+
+// SFTP is a server with SSH; Host empty: none.
+type SFTP struct {
+	Host    string `toml:"host"` // "backup.example:22"
+	User    string `toml:"user"`
+	HostKey string `toml:"host_key"` // "ssh-ed25519 AAAA…", as in known_hosts
+	Folder  string `toml:"folder"`
 }
 
 // Policy is when the gateway acts by itself, and how far.
@@ -194,15 +255,20 @@ func Default() Config {
 		Network: Network{Bridge: "br0", WAN: "wan0", HoldPorts: true},
 		Storage: Storage{
 			State: "/var/lib/sekisho", Evidence: "/srv/evidence",
-			Spool: 200e9, Segment: 64 << 20,
+			Spool: 200e9, Segment: 64 << 20, OwnDisk: true,
 		},
-		Evidence: Evidence{Before: Duration(30 * time.Minute), After: Duration(5 * time.Minute)},
-		Policy:   Policy{AutoIsolate: true, MaxHosts: 2, MaxPercent: 20, Window: Duration(10 * time.Minute)},
-		Decoy:    Decoy{Count: 3},
-		Detect:   Detect{Learn: Duration(7 * 24 * time.Hour)},
-		Eve:      Eve{Trust: "medium"},
-		Panel:    Panel{Kind: "virtual"},
-		Web:      Web{Listen: "127.0.0.1:8080"},
+		Evidence: Evidence{
+			Before: Duration(30 * time.Minute), After: Duration(5 * time.Minute),
+			Keep: Duration(400 * 24 * time.Hour),
+		},
+		Remote: Remote{Port: 8443, Rate: 2e6, MaxGrant: Duration(8 * time.Hour)},
+		Copy:   Copy{Rate: 2e6, S3: S3{Region: "us-east-1", Lock: Duration(400 * 24 * time.Hour), LockMode: "compliance"}},
+		Policy: Policy{AutoIsolate: true, MaxHosts: 2, MaxPercent: 20, Window: Duration(10 * time.Minute)},
+		Decoy:  Decoy{Count: 3},
+		Detect: Detect{Learn: Duration(7 * 24 * time.Hour)},
+		Eve:    Eve{Trust: "medium"},
+		Panel:  Panel{Kind: "virtual"},
+		Web:    Web{Listen: "127.0.0.1:8080"},
 	}
 }
 

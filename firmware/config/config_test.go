@@ -30,6 +30,20 @@ evidence = "/srv/evidence"
 spool = "10GB"
 [evidence]
 before = "10m"
+recipients = ["age1hqfwz7kck6gdw5d6dxz4x58h5d9khd593c2r8ktqxtkxfpp32f6s6z50jz"]
+timestamp = "https://tsa.example/"
+[remote]
+interface = "wg0"
+[copy]
+medium = "/media/sekisho"
+[copy.s3]
+endpoint = "https://s3.example"
+bucket = "office"
+credentials = "/etc/sekisho/s3"
+[copy.sftp]
+host = "backup.example:22"
+user = "sekisho"
+host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMlD+qZeNM4YcsnyneGZU6b6sENxJTnZg7Z3VRsK1NDN"
 [policy]
 business_hours = "09:00-18:00"
 protected = ["02:00:5e:00:53:01"]
@@ -110,6 +124,18 @@ func TestProblemsNameTheirKey(t *testing.T) {
 		"list too trusted":  {`trust = "high"`, `trust = "total"`, "indicators[0].trust:"},
 		"list too often":    {`refresh = "1h"`, `refresh = "1s"`, "indicators[0].refresh:"},
 		"alerts from here":  {`"/var/log/suricata/eve.json"`, `"eve.json"`, "eve.file:"},
+		"kept too short":    {`before = "10m"`, `keep = "24h"`, "evidence.keep: must be at least"},
+		"no age key":        {`"age1`, `"agf1`, "evidence.recipients[0]:"},
+		"stamp by mail":     {`https://tsa`, `mailto://tsa`, "evidence.timestamp:"},
+		"remote on the WAN": {`"wg0"`, `"wan0"`, "remote.interface: \"wan0\" is the WAN"},
+		"access for a week": {`"wg0"`, "\"wg0\"\nmax_grant = \"168h\"", "remote.max_grant:"},
+		"no port at all":    {`"wg0"`, "\"wg0\"\nport = 0", "remote.port:"},
+		"stick anywhere":    {`"/media/sekisho"`, `"media"`, "copy.medium:"},
+		"S3 in the clear":   {`https://s3`, `http://s3`, "copy.s3.endpoint:"},
+		"S3 without lock":   {`bucket = "office"`, "bucket = \"office\"\nlock = \"0s\"", "copy.s3.lock:"},
+		"S3 no bucket":      {`bucket = "office"`, ``, "copy.s3.bucket:"},
+		"SFTP without port": {`"backup.example:22"`, `"backup.example"`, "copy.sftp.host:"},
+		"SFTP on trust":     {`"ssh-ed25519 `, `"anything `, "copy.sftp.host_key:"},
 		"newer version":     {`version = 1`, `version = 99`, "version: 99 was written by a newer program"},
 		"version zero":      {`version = 1`, `version = 0`, "version: 0 is not a version"},
 	} {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,9 +16,12 @@ func (c Config) Validate() []error {
 	c.validateOffice(&p)
 	c.validateNetwork(&p)
 	c.validateStorage(&p)
+	c.validateEvidence(&p)
 	c.validatePolicy(&p)
 	p.check(c.Decoy.Count >= 0 && c.Decoy.Count <= 16, "decoy.count", "%d is not between 0 and 16", c.Decoy.Count)
 	c.validateDetection(&p)
+	c.validateRemote(&p)
+	c.validateCopy(&p)
 	p.oneOf("panel.kind", c.Panel.Kind, "virtual", "headless")
 	if _, _, err := net.SplitHostPort(c.Web.Listen); err != nil {
 		p.add("web.listen", "%q is not host:port; write for example \"127.0.0.1:8080\"", c.Web.Listen)
@@ -101,8 +103,6 @@ func (c Config) validateStorage(p *problems) {
 	p.check(filepath.IsAbs(s.Evidence), "storage.evidence", "%q is not an absolute path", s.Evidence)
 	p.check(s.Segment >= 1<<20, "storage.segment", "must be at least 1MiB")
 	p.check(s.Spool >= minSegments*s.Segment, "storage.spool", "must hold at least %d segments", minSegments)
-	p.check(c.Evidence.Before >= 0, "evidence.before", "must not be negative")
-	p.check(c.Evidence.After >= 0, "evidence.after", "must not be negative")
 }
 
 func (c Config) validatePolicy(p *problems) {
@@ -133,9 +133,7 @@ func (c Config) validateDetection(p *problems) {
 		seen[l.Name] = true
 		p.check((l.URL == "") != (l.File == ""), key, "write either url or file")
 		p.check(l.File == "" || filepath.IsAbs(l.File), key+".file", "%q is not an absolute path", l.File)
-		if u, err := url.Parse(l.URL); l.URL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-			p.add(key+".url", "%q is no http or https address", l.URL)
-		}
+		p.check(l.URL == "" || isURL(l.URL, "http", "https"), key+".url", "%q is no http or https address", l.URL)
 		if l.Format != "" {
 			p.oneOf(key+".format", l.Format, "auto", "plain", "hosts", "csv", "stix", "misp")
 		}

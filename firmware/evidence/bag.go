@@ -44,7 +44,7 @@ var tagFiles = []string{"bag-info.txt", "bagit.txt", checkpointFile, ledgerFile,
 type provenEntry struct {
 	Index  int64            `json:"index"`
 	Proof  tlog.RecordProof `json:"proof"`
-	Record string           `json:"record"` // as hashed, with its newline
+	Record string           `json:"record"` // as ledger.Lines has it: as hashed or redacted, with its newline
 }
 
 // bag writes a bag's files and remembers their hashes.

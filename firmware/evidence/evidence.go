@@ -26,6 +26,7 @@ var (
 	ErrDiskFull    = errors.New("the evidence disk is full")
 	ErrReadOnly    = errors.New("the evidence disk is read-only")
 	ErrMissing     = errors.New("the evidence folder is missing")
+	ErrNotMounted  = errors.New("the evidence SSD is not mounted")
 	ErrDisk        = errors.New("the evidence disk does not take writes")
 	ErrPinsFill    = errors.New("pinned evidence fills the packet ring")
 	ErrTooSlow     = errors.New("the evidence disk is too slow, frames are being dropped")
@@ -43,8 +44,16 @@ type SpoolConfig struct {
 	SyncEvery     time.Duration // default 1 s: at most so much is lost in a power cut
 	PinFollow     time.Duration // default 1 h: segments begun so long after Pin are pinned too
 	InterfaceName func(iface uint32) string
-	Now           func() time.Time
-	Logger        *slog.Logger
+	// Medium says what speaks against writing to the folder now, as OwnMedium
+	// does; nil: nothing ever does. It is asked before anything is made in it,
+	// and before each new segment.
+	Medium func() error
+	Now    func() time.Time
+	Logger *slog.Logger
+
+	// steady is the monotonic time of now since any moment; nil: its
+	// monotonic reading.
+	steady func(now time.Time) time.Duration
 }
 
 // SpoolStats counts since OpenSpool, except where it says "on disk".
@@ -52,28 +61,51 @@ type SpoolStats struct {
 	Packets, Bytes uint64 // taken from capture; Bytes are captured bytes
 	Drops          uint64 // not kept: the disk was slow, full or away
 	DropBytes      uint64
+	Missed         uint64    // of Missed: lost before they came here
 	DiskBytes      int64     // on disk, pinned included
 	PinnedBytes    int64     // on disk
 	Segments       int       // on disk
 	Pins           int       // on disk
 	Oldest         time.Time // first packet on disk; zero when there is none
-	// Days is how many days of packets the ring holds at the observed rate;
-	// 0 while that is not known.
+	// DayBytes is what a day's packets take on disk, as the packets in the
+	// ring tell; 0 while they tell too little.
+	DayBytes float64
+	// Days is how many days of packets the ring holds at that rate, without
+	// what is pinned; 0 while that is not known.
 	Days float64
+	// Written is what was written to the medium since WrittenSince, the first
+	// start on it: over restarts, but a power cut may take an hour off it.
+	Written      uint64
+	WrittenSince time.Time
 }
 
 // Match names a host: a frame belongs to it when any of its addresses stands in
 // the Ethernet, ARP, NDP or IP header, as source or destination.
+//
+// With Ports a frame has to have one of them, too, as source or destination of
+// TCP, UDP, UDP-Lite, SCTP or DCCP. That cannot be seen of a fragment after the
+// first, of a frame that was cut off before its ports, and behind more than 8
+// IPv6 extension headers: such frames are left out, and Extraction counts them.
+// Not looked into are tunnels and what is encrypted (ESP), and the packet that
+// an ICMP error quotes; ARP and ICMP have no ports.
 type Match struct {
 	MACs  [][6]byte
 	Addrs []netip.Addr
+	Ports []uint16 // empty: any, and frames without ports
 }
 
-// Gap is a span in which frames were captured but not kept.
+// Who dropped the frames of a Gap.
+const (
+	GapKernel = "kernel" // the capture ring was full
+	GapSpool  = "spool"  // the disk was slow, full or away
+)
+
+// Gap is a span in which frames passed that were not kept.
 type Gap struct {
 	From   time.Time `json:"from"`
 	To     time.Time `json:"to"`
 	Frames uint64    `json:"frames"`
+	Where  string    `json:"where"` // GapKernel or GapSpool
 }
 
 // Extraction says what Extract wrote.
@@ -84,7 +116,14 @@ type Extraction struct {
 	Last     time.Time `json:"last,omitzero"`
 	Segments int       `json:"segments"` // that were read
 	Skipped  int       `json:"skipped"`  // that the index ruled out
+	Read     int64     `json:"read"`     // bytes of segments that were read
 	Gaps     []Gap     `json:"gaps,omitempty"`
+	// ClockJumps are the places where packet times before and after are not
+	// comparable.
+	ClockJumps []ClockJump `json:"clock_jumps,omitempty"`
+	// HiddenPorts counts frames of the host that were left out because their
+	// ports cannot be read; see Match.
+	HiddenPorts uint64 `json:"hidden_ports,omitempty"`
 	// Damaged names segments that could not be read to their end.
 	Damaged []string `json:"damaged,omitempty"`
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"sekisho/firmware/capture"
@@ -41,7 +42,7 @@ func (s *Spool) Extract(ctx context.Context, id string, m Match, from, to time.T
 	if err != nil {
 		return Extraction{}, fmt.Errorf("extract %s: %w", id, err)
 	}
-	x := extractor{m: newMatcher(m), from: from.UnixNano(), to: to.UnixNano(), w: bufio.NewWriterSize(w, 256<<10)}
+	x := extractor{m: newMatcher(m), from: from.UnixNano(), to: to.UnixNano(), w: bufio.NewWriterSize(w, 256<<10), walk: newWalker(nil)}
 	x.header()
 	var done, total int64
 	for _, j := range jobs {
@@ -74,12 +75,18 @@ func (s *store) candidates(id string, from, to int64) ([]segment, error) {
 	}
 	var out []segment
 	for _, g := range s.segments {
-		later := g.first >= p.Made.UnixNano()
-		if (p.segments[g.seq] || later) && !g.leaving && g.size > 0 && (g.first == 0 || (g.last >= from && g.first <= to)) {
+		if (p.segments.has(g.seq) || g.seq > p.segments.last()) && g.concerns(from, to) {
 			out = append(out, *g)
 		}
 	}
 	return out, nil
+}
+
+// concerns tells whether a segment may say anything about a time span. One that
+// could not be read may say anything.
+func (g *segment) concerns(from, to int64) bool {
+	times := span{g.first, g.last}
+	return !g.leaving && g.size > 0 && (g.packets == 0 || times.overlaps(from, to) || g.noted.overlaps(from, to))
 }
 
 type ifaceKey struct {
@@ -92,7 +99,9 @@ type extractor struct {
 	from, to int64
 	w        *bufio.Writer
 	out      Extraction
+	walk     *walker
 	known    []ifaceKey // interfaces of the output
+	ifaces   []uint32   // number in the segment -> number in the output
 	k        keys
 	scratch  []byte
 }
@@ -102,51 +111,64 @@ func (x *extractor) header() {
 	_, _ = x.w.Write(x.scratch) // bufio keeps the first error for Flush
 }
 
+// segment reads what the index does not rule out. Damage ends it: interfaces
+// may be missing that packets beyond it refer to.
 func (x *extractor) segment(ctx context.Context, path string, g segment) error {
+	parts := []part{{0, g.size, true}}
 	if !g.open {
-		if index, err := loadIndex(path); err == nil && !index.mayHold(x.m) {
-			x.out.Skipped++
-			if !index.gaps {
-				return nil
-			}
-			return x.walk(ctx, path, g.size, false)
+		if index, err := loadIndex(path); err == nil {
+			parts = index.parts(x.m, x.from, x.to)
 		}
 	}
-	x.out.Segments++
-	return x.walk(ctx, path, g.size, true)
-}
-
-func (x *extractor) walk(ctx context.Context, path string, size int64, packets bool) error {
+	if !slices.ContainsFunc(parts, func(p part) bool { return p.packets }) {
+		x.out.Skipped++
+	} else {
+		x.out.Segments++
+	}
+	if len(parts) == 0 {
+		return nil
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		x.out.Damaged = append(x.out.Damaged, filepath.Base(path))
 		return nil
 	}
 	defer f.Close()
-	w := newWalker(io.LimitReader(f, size)) // beyond it blocks are still being written
-	var ifaces []uint32                     // number in the segment -> number in the output
+	x.ifaces = x.ifaces[:0]
+	for _, p := range parts {
+		if err := x.part(ctx, f, p); errors.Is(err, errTorn) {
+			x.out.Damaged = append(x.out.Damaged, filepath.Base(path))
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *extractor) part(ctx context.Context, f *os.File, p part) error {
+	x.out.Read += p.to - p.from
+	x.walk.reset(io.NewSectionReader(f, p.from, p.to-p.from), p.from)
 	for n := 0; ; n++ {
 		if n%4096 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		kind, block, err := w.next()
+		kind, block, err := x.walk.next()
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
-			x.out.Damaged = append(x.out.Damaged, filepath.Base(path))
-			return nil
+			return fmt.Errorf("%w: %w", errTorn, err) // also when the disk cannot read it
 		}
 		switch {
 		case kind == kindIDB:
-			ifaces = append(ifaces, x.describe(block))
+			x.ifaces = append(x.ifaces, x.describe(block))
 		case kind == kindISB:
 			x.gap(block)
-		case kind == kindEPB && packets:
-			if err := x.packet(block, ifaces); errors.Is(err, errTorn) {
-				x.out.Damaged = append(x.out.Damaged, filepath.Base(path))
-				return nil
-			} else if err != nil {
+		case kind == kindCustom:
+			x.jump(block)
+		case kind == kindEPB && p.packets:
+			if err := x.packet(block); err != nil {
 				return err
 			}
 		}
@@ -167,17 +189,23 @@ func (x *extractor) describe(block []byte) uint32 {
 	return uint32(len(x.known) - 1)
 }
 
-func (x *extractor) packet(block []byte, ifaces []uint32) error {
+func (x *extractor) packet(block []byte) error {
 	iface, ns, data, err := packet(block)
-	if err != nil || int(iface) >= len(ifaces) {
+	if err != nil || int(iface) >= len(x.ifaces) {
 		return errTorn
 	}
 	if ns < x.from || ns > x.to {
 		return nil
 	}
-	out := ifaces[iface]
+	out := x.ifaces[iface]
 	x.k.read(x.known[out].link, data)
-	if !x.m.has(&x.k) {
+	if !x.m.host(&x.k) {
+		return nil
+	}
+	if ok, hidden := x.m.port(&x.k); !ok {
+		if hidden {
+			x.out.HiddenPorts++
+		}
 		return nil
 	}
 	binary.LittleEndian.PutUint32(block[8:], out)
@@ -196,10 +224,24 @@ func (x *extractor) packet(block []byte, ifaces []uint32) error {
 	return nil
 }
 
+// gap and jump tell what is noted, in the result and in the stream.
 func (x *extractor) gap(block []byte) {
-	from, to, frames, ok := gapIn(block)
-	if !ok || to < x.from || from > x.to {
+	g, where, ok := gapIn(block)
+	if !ok || !g.times.overlaps(x.from, x.to) {
 		return
 	}
-	x.out.Gaps = append(x.out.Gaps, Gap{From: time.Unix(0, from).UTC(), To: time.Unix(0, to).UTC(), Frames: frames})
+	x.out.Gaps = append(x.out.Gaps, Gap{time.Unix(0, g.times.first).UTC(), time.Unix(0, g.times.last).UTC(), g.frames, where})
+	if n := binary.LittleEndian.Uint32(block[8:]); int(n) < len(x.ifaces) {
+		binary.LittleEndian.PutUint32(block[8:], x.ifaces[n])
+		_, _ = x.w.Write(block)
+	}
+}
+
+func (x *extractor) jump(block []byte) {
+	j, ok := jumpIn(block)
+	if !ok || !j.span().overlaps(x.from, x.to) {
+		return
+	}
+	x.out.ClockJumps = append(x.out.ClockJumps, j)
+	_, _ = x.w.Write(block)
 }

@@ -4,40 +4,134 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
+	"math"
 	"os"
 
 	"sekisho/firmware/capture"
 	"sekisho/firmware/durable"
 )
 
-// maxIndexed bounds the addresses of one segment; a stranger who makes up more
-// turns the index off for that segment, and nothing is missed.
-const maxIndexed = 16384
+// How many addresses of one segment are told apart. A stranger can make up
+// more: those are taken together, and nothing is missed (see index.other).
+const (
+	maxMACs    = 4096
+	maxIndexed = 16384 // MACs and addresses
+	maxAddrs   = maxIndexed - maxMACs
+)
 
-const indexMagic = "SKIX0001"
+// maxSlices of a segment can be told apart in a bitmap of one word.
+const maxSlices = 64
 
-// index is what a segment's sidecar says: whom it holds packets of, and when.
+// index tells whom a segment holds packets of, and when. It is built while the
+// segment is written, in one pass over each buffer. A segment is divided into
+// slices; a bitmap has the bit of a slice when the slice holds a thing.
 type index struct {
-	first, last    int64 // ns; 0 without packets
-	packets, bytes uint64
-	size           int64 // of the segment file
-	overflow       bool  // too many addresses: anybody may be in it
-	gaps           bool  // it records frames that were not kept
-	macs           map[[6]byte]struct{}
-	addrs          map[[16]byte]struct{}
+	facts
+	overflow bool // addresses are not looked at: anybody may be in it
 
-	// What add has put in the maps of late, one place for each hash: frames
-	// come in flows, and a map costs more than all else that is done to one.
+	slices  []slice
+	bit     uint64 // of the slice that is being filled
+	until   int64  // size at which the next slice begins
+	control uint64 // slices with interfaces, gaps or clock jumps
+	hidden  uint64 // slices with frames whose ports cannot be read
+	macs    map[[6]byte]uint64
+	addrs   map[[16]byte]uint64
+	ports   portSet
+	// Slices with addresses that came when the maps were full.
+	otherMACs, otherAddrs uint64
+
+	links []capture.LinkType // of the interfaces described so far
+	width int64              // bytes of a slice
+	k     keys
+
+	// What add has put in the maps for this slice of late, one place for each
+	// hash: frames come in flows, and a map costs more than all else that is
+	// done to one.
 	lateMACs  [1 << lateBits][6]byte
 	lateAddrs [1 << lateBits][16]byte
 }
 
 const lateBits = 9
 
+// facts are what an index says of the whole segment.
+type facts struct {
+	first, last    int64 // ns; 0 without packets
+	packets, bytes uint64
+	size           int64  // of the file, so far
+	noted          span   // of time, that gaps and clock jumps recorded in it cover
+	jumps          uint64 // of the clock
+}
+
+// slice is a part of a segment that begins and ends with whole blocks.
+type slice struct {
+	offset int64
+	times  span // of its packets
+}
+
+// span is a span of time in ns, ends included; first > last: empty.
+type span struct{ first, last int64 }
+
+func noTime() span { return span{math.MaxInt64, math.MinInt64} }
+
+func (s *span) include(ns int64)            { s.first, s.last = min(s.first, ns), max(s.last, ns) }
+func (s *span) join(o span)                 { s.first, s.last = min(s.first, o.first), max(s.last, o.last) }
+func (s span) overlaps(from, to int64) bool { return s.first <= to && s.last >= from }
+
 func newIndex() *index {
-	return &index{macs: map[[6]byte]struct{}{}, addrs: map[[16]byte]struct{}{}}
+	return &index{macs: map[[6]byte]uint64{}, addrs: map[[16]byte]uint64{}, facts: facts{noted: noTime()}, width: 1 << 20}
+}
+
+// indexFor divides a segment of so many bytes.
+func indexFor(segment int64) *index {
+	x := newIndex()
+	x.width = (segment + maxSlices - 1) / maxSlices
+	return x
+}
+
+// block adds the next block of the segment.
+func (x *index) block(kind uint32, b []byte) error {
+	if x.size >= x.until {
+		x.begin()
+	}
+	x.size += int64(len(b))
+	switch kind {
+	case kindEPB:
+		iface, ns, data, err := packet(b)
+		if err != nil || int(iface) >= len(x.links) {
+			return errTorn
+		}
+		if !x.overflow {
+			x.k.read(x.links[iface], data)
+		}
+		x.add(ns, len(data), &x.k)
+	case kindIDB:
+		x.control |= x.bit
+		if len(b) >= 20 {
+			x.links = append(x.links, capture.LinkType(binary.LittleEndian.Uint16(b[8:])))
+		}
+	case kindISB, kindCustom:
+		if times, ok := noteIn(kind, b); ok {
+			x.control |= x.bit
+			x.noted.join(times)
+			if kind == kindCustom {
+				x.jumps++
+			}
+		}
+	}
+	return nil
+}
+
+// begin ends a slice and starts the next one; the last one takes what is left.
+func (x *index) begin() {
+	if len(x.slices) == maxSlices {
+		return
+	}
+	x.until = (x.size/x.width + 1) * x.width
+	x.bit = 1 << len(x.slices)
+	x.slices = append(x.slices, slice{x.size, noTime()})
+	clear(x.lateMACs[:])
+	clear(x.lateAddrs[:])
 }
 
 func (x *index) add(ns int64, size int, k *keys) {
@@ -47,19 +141,19 @@ func (x *index) add(ns int64, size int, k *keys) {
 	x.last = max(x.last, ns)
 	x.packets++
 	x.bytes += uint64(size)
-	if x.overflow {
-		return
-	}
+	x.slices[len(x.slices)-1].times.include(ns)
 	for i := range k.nm {
 		x.addMAC(&k.macs[i])
 	}
 	for i := range k.na {
 		x.addAddr(&k.addrs[i])
 	}
-	if len(x.macs)+len(x.addrs) > maxIndexed {
-		x.overflow = true
-		clear(x.macs)
-		clear(x.addrs)
+	if k.ported {
+		x.ports.add(k.ports[0])
+		x.ports.add(k.ports[1])
+	}
+	if k.hidden {
+		x.hidden |= x.bit
 	}
 }
 
@@ -71,7 +165,13 @@ func (x *index) addMAC(m *[6]byte) {
 		return
 	}
 	*late = *m
-	x.macs[*m] = struct{}{}
+	if len(x.macs) >= maxMACs {
+		if _, known := x.macs[*m]; !known {
+			x.otherMACs |= x.bit
+			return
+		}
+	}
+	x.macs[*m] |= x.bit
 }
 
 func (x *index) addAddr(a *[16]byte) {
@@ -81,120 +181,54 @@ func (x *index) addAddr(a *[16]byte) {
 		return
 	}
 	*late = *a
-	x.addrs[*a] = struct{}{}
+	if len(x.addrs) >= maxAddrs {
+		if _, known := x.addrs[*a]; !known {
+			x.otherAddrs |= x.bit
+			return
+		}
+	}
+	x.addrs[*a] |= x.bit
 }
 
 // place is multiplicative hashing (Knuth, The Art of Computer Programming 3,
 // section 6.4).
 func place(v uint64) uint64 { return v * 0x9e3779b97f4a7c15 >> (64 - lateBits) }
 
-func (x *index) mayHold(m *matcher) bool {
-	if x.overflow {
-		return true
-	}
-	for mac := range m.macs {
-		if _, ok := x.macs[mac]; ok {
-			return true
+// written adds the whole blocks of b, which this process has just made.
+func (x *index) written(b []byte) {
+	w := newBlockSlice(b)
+	for {
+		kind, block := w.next()
+		if block == nil {
+			return
 		}
+		_ = x.block(kind, block) // our own packets are whole
 	}
-	for a := range m.addrs {
-		if _, ok := x.addrs[a]; ok {
-			return true
-		}
-	}
-	return false
-}
-
-// encode writes the sidecar: magic, fixed fields, addresses, CRC-32.
-func (x *index) encode() []byte {
-	le := binary.LittleEndian
-	b := []byte(indexMagic)
-	for _, v := range []uint64{uint64(x.first), uint64(x.last), x.packets, x.bytes, uint64(x.size)} {
-		b = le.AppendUint64(b, v)
-	}
-	var flags uint32
-	if x.overflow {
-		flags |= 1
-	}
-	if x.gaps {
-		flags |= 2
-	}
-	b = le.AppendUint32(b, flags)
-	b = le.AppendUint32(b, uint32(len(x.macs)))
-	b = le.AppendUint32(b, uint32(len(x.addrs)))
-	for m := range x.macs {
-		b = append(b, m[:]...)
-	}
-	for a := range x.addrs {
-		b = append(b, a[:]...)
-	}
-	return le.AppendUint32(b, crc32.ChecksumIEEE(b))
-}
-
-func decodeIndex(b []byte) (*index, error) {
-	const fixed = 8 + 5*8 + 3*4
-	le := binary.LittleEndian
-	if len(b) < fixed+4 || string(b[:8]) != indexMagic || crc32.ChecksumIEEE(b[:len(b)-4]) != le.Uint32(b[len(b)-4:]) {
-		return nil, errors.New("damaged segment index")
-	}
-	x := newIndex()
-	x.first, x.last = int64(le.Uint64(b[8:])), int64(le.Uint64(b[16:]))
-	x.packets, x.bytes, x.size = le.Uint64(b[24:]), le.Uint64(b[32:]), int64(le.Uint64(b[40:]))
-	x.overflow, x.gaps = le.Uint32(b[48:])&1 != 0, le.Uint32(b[48:])&2 != 0
-	nm, na := int(le.Uint32(b[52:])), int(le.Uint32(b[56:]))
-	if nm > 2*maxIndexed || na > 2*maxIndexed || len(b) != fixed+4+6*nm+16*na {
-		return nil, errors.New("damaged segment index")
-	}
-	b = b[fixed:]
-	for ; nm > 0; nm-- {
-		x.macs[[6]byte(b)] = struct{}{}
-		b = b[6:]
-	}
-	for ; na > 0; na-- {
-		x.addrs[[16]byte(b)] = struct{}{}
-		b = b[16:]
-	}
-	return x, nil
 }
 
 // blocks adds every packet of w to the index and returns the length of its
 // whole blocks, and what stopped it (io.EOF: nothing did).
 func (x *index) blocks(w *walker) (int64, error) {
-	var links []capture.LinkType
-	var k keys
 	for {
 		kind, block, err := w.next()
 		if err != nil {
 			return w.offset, err
 		}
-		switch kind {
-		case kindIDB:
-			if len(block) >= 20 {
-				links = append(links, capture.LinkType(binary.LittleEndian.Uint16(block[8:])))
-			}
-		case kindISB:
-			_, _, _, gap := gapIn(block)
-			x.gaps = x.gaps || gap
-		case kindEPB:
-			iface, ns, data, err := packet(block)
-			if err != nil || int(iface) >= len(links) {
-				return w.offset, fmt.Errorf("packet at byte %d: %w", w.offset, errTorn)
-			}
-			k.read(links[iface], data)
-			x.add(ns, len(data), &k)
+		if err := x.block(kind, block); err != nil {
+			return w.offset, fmt.Errorf("packet at byte %d: %w", w.offset, err)
 		}
 	}
 }
 
 // rebuild reads a segment that was not closed, cuts it after its last whole
 // block and writes the sidecar.
-func rebuild(path string) (*index, error) {
+func rebuild(path string, segment int64) (*sidecar, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	x := newIndex()
+	x := indexFor(segment)
 	size, err := x.blocks(newWalker(f))
 	if err != io.EOF && !errors.Is(err, errTorn) {
 		return nil, fmt.Errorf("scan segment: %w", err)
@@ -206,27 +240,9 @@ func rebuild(path string) (*index, error) {
 	if err := f.Sync(); err != nil {
 		return nil, err
 	}
-	return x, durable.WriteFile(indexPath(path), x.encode(), 0o644)
-}
-
-func indexPath(segment string) string { return segment + ".idx" }
-
-// loadIndex reads the sidecar of segment and checks that it still fits.
-func loadIndex(segment string) (*index, error) {
-	data, err := os.ReadFile(indexPath(segment))
-	if err != nil {
+	data := x.encode()
+	if err := durable.WriteFile(indexPath(path), data, 0o644); err != nil {
 		return nil, err
 	}
-	x, err := decodeIndex(data)
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(segment)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() != x.size {
-		return nil, errors.New("segment index is of another length")
-	}
-	return x, nil
+	return decodeIndex(data)
 }

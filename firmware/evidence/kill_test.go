@@ -159,36 +159,3 @@ func checkAcked(t *testing.T, dir string, acked map[string]bool) {
 		t.Fatal(err)
 	}
 }
-
-func BenchmarkVerify(b *testing.B) {
-	dir := b.TempDir()
-	key, err := ledger.LoadOrCreateKey(filepath.Join(dir, "key"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	l, err := ledger.Open(filepath.Join(dir, "ledger"), ledger.Config{Key: key})
-	if err != nil {
-		b.Fatal(err)
-	}
-	v, err := OpenVault(VaultConfig{Dir: filepath.Join(dir, "bundles"), Ledger: l})
-	if err != nil {
-		b.Fatal(err)
-	}
-	in := testInput("B")
-	in.Packets = packetsOf(200_000)
-	sealed, err := v.Seal(b.Context(), in)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = removeSealed(v.dir) })
-	info, err := os.Stat(filepath.Join(sealed.Path, "data", "host.pcapng"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.SetBytes(info.Size())
-	for b.Loop() {
-		if _, err := Verify(sealed.Path, VerifyOptions{}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

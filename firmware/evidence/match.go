@@ -7,12 +7,15 @@ import (
 	"sekisho/firmware/capture"
 )
 
-// keys are the addresses in the headers of one frame. Addresses are 16 bytes,
-// IPv4 mapped, so that one array type serves both.
+// keys are the addresses and ports in the headers of one frame. Addresses are
+// 16 bytes, IPv4 mapped, so that one array type serves both.
 type keys struct {
 	macs   [4][6]byte
 	addrs  [4][16]byte
+	ports  [2]uint16 // source, destination
 	nm, na int
+	ported bool // ports were read
+	hidden bool // there are ports, but not where they can be read
 }
 
 func (k *keys) mac(b []byte) {
@@ -41,7 +44,7 @@ func (k *keys) v6(b []byte) {
 // read takes the addresses out of a frame. It is total on any input and does
 // not allocate; what it cannot read has no keys.
 func (k *keys) read(link capture.LinkType, b []byte) {
-	k.nm, k.na = 0, 0
+	k.nm, k.na, k.ported, k.hidden = 0, 0, false, false
 	switch link {
 	case capture.LinkEthernet:
 		if len(b) < 14 {
@@ -101,6 +104,9 @@ func (k *keys) ip(b []byte) {
 	case 4:
 		k.v4(b[12:])
 		k.v4(b[16:])
+		head := int(b[0]&15) * 4
+		later := binary.BigEndian.Uint16(b[6:])&0x1fff != 0 // fragment offset
+		k.transport(b[9], b[min(max(head, 20), len(b)):], later || head < 20)
 	case 6:
 		if len(b) < 40 {
 			return
@@ -113,6 +119,46 @@ func (k *keys) ip(b []byte) {
 		if b[6] == 58 && len(b) >= 64 && (b[40] == 135 || b[40] == 136) {
 			k.v6(b[48:])
 		}
+		k.chain(b[6], b[40:])
+	}
+}
+
+// chain passes over the extension headers of IPv6 (RFC 8200, section 4; the
+// authentication header: RFC 4302) to the transport.
+func (k *keys) chain(next byte, b []byte) {
+	later := false
+	for range 8 { // no sane host sends more
+		var size int
+		switch {
+		case next != 0 && next != 43 && next != 44 && next != 51 && next != 60:
+			k.transport(next, b, later)
+			return
+		case len(b) < 8:
+			k.hidden = true
+			return
+		case next == 44:
+			size, later = 8, later || binary.BigEndian.Uint16(b[2:])>>3 != 0
+		case next == 51:
+			size = (int(b[1]) + 2) * 4
+		default:
+			size = (int(b[1]) + 1) * 8
+		}
+		next, b = b[0], b[min(size, len(b)):]
+	}
+	k.hidden = true
+}
+
+// transport reads the ports of TCP, UDP, DCCP, SCTP and UDP-Lite, which all
+// begin with them.
+func (k *keys) transport(proto byte, b []byte, unreadable bool) {
+	switch proto {
+	case 6, 17, 33, 132, 136:
+		if unreadable || len(b) < 4 {
+			k.hidden = true
+			return
+		}
+		k.ports = [2]uint16{binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])}
+		k.ported = true
 	}
 }
 
@@ -120,7 +166,14 @@ func (k *keys) ip(b []byte) {
 type matcher struct {
 	macs  map[[6]byte]struct{}
 	addrs map[[16]byte]struct{}
+	ports *portSet // nil: any
 }
+
+// portSet is a set of all that a port can be, 8 KiB.
+type portSet [1 << 10]uint64
+
+func (p *portSet) add(port uint16)      { p[port>>6] |= 1 << (port & 63) }
+func (p *portSet) has(port uint16) bool { return p[port>>6]&(1<<(port&63)) != 0 }
 
 func newMatcher(m Match) *matcher {
 	out := &matcher{macs: map[[6]byte]struct{}{}, addrs: map[[16]byte]struct{}{}}
@@ -134,10 +187,29 @@ func newMatcher(m Match) *matcher {
 			out.addrs[netip.AddrFrom16(a.As16()).As16()] = struct{}{}
 		}
 	}
+	if len(m.Ports) > 0 {
+		out.ports = new(portSet)
+		for _, p := range m.Ports {
+			out.ports.add(p)
+		}
+	}
 	return out
 }
 
-func (m *matcher) has(k *keys) bool {
+// port tells whether the ports are among those asked for. hidden: it cannot be
+// known of this frame.
+func (m *matcher) port(k *keys) (ok, hidden bool) {
+	switch {
+	case m.ports == nil:
+		return true, false
+	case k.ported:
+		return m.ports.has(k.ports[0]) || m.ports.has(k.ports[1]), false
+	}
+	return false, k.hidden
+}
+
+// host tells whether any address is one of those asked for.
+func (m *matcher) host(k *keys) bool {
 	for i := range k.nm {
 		if _, ok := m.macs[k.macs[i]]; ok {
 			return true

@@ -3,6 +3,7 @@ package evidence
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -67,6 +68,11 @@ func (v *Vault) Package(id string) (Package, error) {
 // when the package was not made yet. An encrypted package that was lost is made
 // anew, and then has another SHA256.
 func (v *Vault) OpenPackage(id string) (io.ReadSeekCloser, Package, error) {
+	return v.openPackage(context.Background(), id)
+}
+
+// openPackage ends with ctx when the package has to be made.
+func (v *Vault) openPackage(ctx context.Context, id string) (io.ReadSeekCloser, Package, error) {
 	b, err := v.Get(id)
 	if err != nil {
 		return nil, Package{}, fmt.Errorf("package: %w", err)
@@ -75,7 +81,7 @@ func (v *Vault) OpenPackage(id string) (io.ReadSeekCloser, Package, error) {
 	if err != nil {
 		return nil, Package{}, fmt.Errorf("package %s: %w", id, err)
 	}
-	p, err := v.packed(b, t)
+	p, err := v.packed(ctx, b, t)
 	if err != nil {
 		return nil, Package{}, errors.Join(fmt.Errorf("package %s: %w", id, err), t.Close())
 	}
@@ -92,7 +98,7 @@ func (v *Vault) OpenPackage(id string) (io.ReadSeekCloser, Package, error) {
 func (v *Vault) packagePath(name string) string { return filepath.Join(v.dir, packageFolder, name) }
 
 // packed finds the package, or makes it; one at a time.
-func (v *Vault) packed(b Bundle, t *tarball) (Package, error) {
+func (v *Vault) packed(ctx context.Context, b Bundle, t *tarball) (Package, error) {
 	if p, ok := v.noted(b.ID, t); ok {
 		return p, nil
 	}
@@ -106,7 +112,7 @@ func (v *Vault) packed(b Bundle, t *tarball) (Package, error) {
 			return Package{}, named(err)
 		}
 	}
-	return v.pack(b, t)
+	return v.pack(ctx, b, t)
 }
 
 // noted returns what an earlier call made, when it is still that.
@@ -134,19 +140,20 @@ func (v *Vault) noted(id string, t *tarball) (Package, bool) {
 }
 
 // pack reads the bundle through once. It wants packing held.
-func (v *Vault) pack(b Bundle, t *tarball) (Package, error) {
+func (v *Vault) pack(ctx context.Context, b Bundle, t *tarball) (Package, error) {
 	n := packageNote{Layout: t.layout, Recipients: v.recipients(),
 		Package: Package{ID: b.ID, Sealed: b.Sealed, Encrypted: len(v.c.Recipients) > 0}}
 	sum := &countedHash{w: io.Discard, h: sha256.New()}
+	whole := contextReader{ctx, t.reader()}
 	if n.Encrypted {
 		n.Name = b.ID + sealedSuffix
-		if err := v.encrypt(n.Name, t, sum); err != nil {
+		if err := v.encrypt(n.Name, whole, sum); err != nil {
 			return Package{}, err
 		}
 	} else {
 		n.Name = b.ID + plainSuffix
 		_ = os.Remove(v.packagePath(b.ID + sealedSuffix)) // for recipients of before
-		if _, err := io.Copy(sum, t.reader()); err != nil {
+		if _, err := io.Copy(sum, whole); err != nil {
 			return Package{}, err
 		}
 	}
@@ -166,7 +173,7 @@ func (v *Vault) pack(b Bundle, t *tarball) (Package, error) {
 }
 
 // encrypt writes the tar for the recipients; sum sees what is written.
-func (v *Vault) encrypt(name string, t *tarball, sum *countedHash) error {
+func (v *Vault) encrypt(name string, whole io.Reader, sum *countedHash) error {
 	half := v.packagePath(name + halfSuffix)
 	f, err := os.OpenFile(half, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
@@ -176,7 +183,7 @@ func (v *Vault) encrypt(name string, t *tarball, sum *countedHash) error {
 	sum.w = buf
 	w, err := age.Encrypt(sum, v.c.Recipients...)
 	if err == nil {
-		_, err = io.Copy(w, t.reader())
+		_, err = io.Copy(w, whole)
 	}
 	if err == nil {
 		err = w.Close()
@@ -221,12 +228,21 @@ func (v *Vault) removePackage(id string) error {
 	v.packing.Lock()
 	defer v.packing.Unlock()
 	var errs []error
-	for _, suffix := range []string{noteSuffix, sealedSuffix, noteSuffix + halfSuffix, sealedSuffix + halfSuffix} {
-		if err := os.Remove(v.packagePath(id + suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, path := range v.packageFiles(id) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// packageFiles are the files that a package of the bundle may have. No name is
+// guessed from its beginning: "A" is a bundle, and "A.tar" may be another.
+func (v *Vault) packageFiles(id string) (out []string) {
+	for _, suffix := range []string{noteSuffix, sealedSuffix, noteSuffix + halfSuffix, sealedSuffix + halfSuffix} {
+		out = append(out, v.packagePath(id+suffix))
+	}
+	return out
 }
 
 // tidyPackages removes what a crash left half-made, and what belongs to no

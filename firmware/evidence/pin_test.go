@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // stuckDisk hangs in one operation on segments, as a failing USB disk does,
@@ -42,9 +44,11 @@ func (d *stuckDisk) remove(path string) error {
 	return d.systemDisk.remove(path)
 }
 
-// links counts the segments in the folder of a pin.
+// links makes what links are to be made, and counts those of a pin.
 func links(t *testing.T, s *Spool, id string) int {
 	t.Helper()
+	for s.store.linkNext() {
+	}
 	names, err := filepath.Glob(filepath.Join(s.store.pinPath(id), "*.pcapng"))
 	if err != nil {
 		t.Fatal(err)
@@ -53,27 +57,25 @@ func links(t *testing.T, s *Spool, id string) int {
 }
 
 // A blocked call would end this test at its time limit.
-func TestADiskThatHangsWhilePinningHoldsUpNobodyAndNothingReservedIsRemoved(t *testing.T) {
+func TestADiskThatHangsWhileLinkingHoldsUpNobodyAndNothingPinnedIsRemoved(t *testing.T) {
 	d, c, now := newStuckDisk("link"), smallSpool(), base
 	c.Now = func() time.Time { return now }
 	c.MaxBytes *= 2
 	dir := t.TempDir()
 	s := mustSpool(t, dir, c, d)
 	feed(t, s, 0, 100)
-	pinned := make(chan error)
-	go func() { pinned <- s.Pin("A", base) }()
+	if err := s.Pin("A", base); err != nil {
+		t.Fatal(err)
+	}
 	<-d.reached
-	if st := s.Stats(); st.Pins != 0 || st.Segments == 0 || len(s.Pins()) != 0 || s.Health() != nil {
-		t.Errorf("while pinning: %+v, pins %v, %v", st, s.Pins(), s.Health())
+	if st := s.Stats(); st.Pins != 1 || st.PinnedBytes == 0 || s.Health() != nil {
+		t.Errorf("while linking: %+v, %v", st, s.Health())
 	}
 	feed(t, s, 100, 300) // into segments begun meanwhile, so followed
 	want := s.Stats().Segments
 	now = base.Add(24 * time.Hour)
 	feed(t, s, 400, 6000) // the ring turns
 	close(d.letGo)
-	if err := <-pinned; err != nil {
-		t.Fatal(err)
-	}
 	if got := links(t, s, "A"); got != want || want < 2 {
 		t.Errorf("%d segments are linked, want %d", got, want)
 	}
@@ -87,6 +89,123 @@ func TestADiskThatHangsWhilePinningHoldsUpNobodyAndNothingReservedIsRemoved(t *t
 	if x.Packets < 200 || !x.First.Equal(base) || len(x.Damaged) != 0 {
 		t.Errorf("extracted %+v", x)
 	}
+}
+
+// linklessDisk loses every link, as a power cut does that comes first.
+type linklessDisk struct{ systemDisk }
+
+func (linklessDisk) link(_, _ string) error { return nil }
+
+func TestAPinHoldsAfterAPowerCutBeforeItsLinksWereMade(t *testing.T) {
+	dir, c, now := t.TempDir(), smallSpool(), base
+	c.Now = func() time.Time { return now }
+	s := mustSpool(t, dir, c, linklessDisk{})
+	feed(t, s, 0, 100)
+	if err := s.Pin("A", base); err != nil {
+		t.Fatal(err)
+	}
+	feed(t, s, 100, 300) // followed
+	want := s.Stats()
+	if got := links(t, s, "A"); got != 0 || want.Segments < 2 {
+		t.Fatalf("%d links of %d segments", got, want.Segments)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.MaxBytes *= 2
+	now = base.Add(24 * time.Hour)
+	s = mustSpool(t, dir, c, systemDisk{})
+	if got := links(t, s, "A"); got != want.Segments || s.Stats().PinnedBytes != s.Stats().DiskBytes {
+		t.Errorf("%d links of %d segments, %+v", got, want.Segments, s.Stats())
+	}
+	feed(t, s, 400, 3000)
+	if x, _ := extract(t, s, "A", wanted); !x.First.Equal(base) || x.Packets < 200 {
+		t.Errorf("extracted %+v", x)
+	}
+}
+
+func TestIncidentsShareSegmentsAndTheLastOneLetsThemGo(t *testing.T) {
+	c := smallSpool()
+	c.PinFollow = 1
+	now := base
+	c.Now = func() time.Time { return now }
+	s := mustSpool(t, t.TempDir(), c, systemDisk{})
+	feed(t, s, 0, 200)
+	shared := s.Stats().DiskBytes
+	for _, id := range []string{"A", "B"} {
+		if err := s.Pin(id, base); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = base.Add(time.Hour)
+	if st := s.Stats(); st.PinnedBytes != shared || st.DiskBytes != shared {
+		t.Errorf("two pins of the same segments: %+v", st)
+	}
+	if err := s.Unpin("A"); err != nil {
+		t.Fatal(err)
+	}
+	feed(t, s, 200, 4000)
+	if x, _ := extract(t, s, "B", wanted); !x.First.Equal(base) {
+		t.Errorf("without A, B has lost packets: %+v", x)
+	}
+	if err := s.Unpin("B"); err != nil {
+		t.Fatal(err)
+	}
+	feed(t, s, 4200, 4000)
+	if st := s.Stats(); !st.Oldest.After(base) || st.PinnedBytes != 0 || st.DiskBytes > c.MaxBytes {
+		t.Errorf("without both: %+v", st)
+	}
+}
+
+func TestAPinFromBeforeRangesHoldsWhatItLinked(t *testing.T) {
+	dir := t.TempDir()
+	s := mustSpool(t, dir, smallSpool(), systemDisk{})
+	feed(t, s, 0, 100)
+	if err := s.Pin("A", base); err != nil {
+		t.Fatal(err)
+	}
+	want := links(t, s, "A")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	old := `{"from":"2026-04-01T09:00:00Z","made":"2026-04-01T09:00:00Z"}`
+	for _, text := range []string{old, "damaged", `{"segments":[[5,1]]}`} {
+		if err := os.WriteFile(filepath.Join(s.store.pinPath("A"), pinFile), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s = mustSpool(t, dir, smallSpool(), systemDisk{})
+		if got := links(t, s, "A"); got != want || s.Stats().PinnedBytes == 0 {
+			t.Errorf("%s: %d links, want %d, %+v", text, got, want, s.Stats())
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Against a plain set, numbers in any order.
+func TestSeqsIsASet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var r seqs
+		set := map[uint64]bool{}
+		for _, n := range rapid.SliceOfN(rapid.Uint64Range(1, 40), 0, 60).Draw(t, "numbers") {
+			r.add(n)
+			set[n] = true
+		}
+		for n := range uint64(42) {
+			if r.has(n) != set[n] {
+				t.Fatalf("%v has %d: %t", r, n, r.has(n))
+			}
+		}
+		for i := 1; i < len(r); i++ {
+			if r[i-1][1]+1 >= r[i][0] {
+				t.Fatalf("%v touch or are out of order", r)
+			}
+		}
+		if !r.valid() || (len(r) > 0 && !set[r.last()]) {
+			t.Fatalf("%v is not valid", r)
+		}
+	})
 }
 
 func TestADiskThatHangsWhileRemovingHoldsUpNobody(t *testing.T) {

@@ -40,7 +40,7 @@ func openSource(path string, identities []age.Identity) (source, error) {
 	if err != nil {
 		return nil, errors.Join(&FileError{filepath.Base(path), err}, f.Close())
 	}
-	return &packed{r: plain, size: size, members: map[string]*io.SectionReader{}, Closer: f}, nil
+	return &archive{r: plain, size: size, Closer: f}, nil
 }
 
 // decryptedAt is r itself unless it is an age file.
@@ -106,9 +106,9 @@ func (d *folder) exact() error {
 	return nil
 }
 
-// packed is a bag inside its tar, read in place: nothing of an encrypted one
+// archive is a bag inside its tar, read in place: nothing of an encrypted one
 // reaches a disk.
-type packed struct {
+type archive struct {
 	r       io.ReaderAt
 	size    int64
 	tar     *tarReader
@@ -116,11 +116,11 @@ type packed struct {
 	io.Closer
 }
 
-func (p *packed) exact() error {
-	whole := io.NewSectionReader(p.r, 0, p.size)
-	p.tar = newTarReader(whole)
+func (a *archive) exact() error {
+	whole := io.NewSectionReader(a.r, 0, a.size)
+	a.tar, a.members = newTarReader(whole), map[string]*io.SectionReader{}
 	for {
-		name, size, err := p.tar.next()
+		name, size, err := a.tar.next()
 		if err == io.EOF {
 			return nil
 		}
@@ -134,13 +134,13 @@ func (p *packed) exact() error {
 		if err != nil {
 			return &FileError{name, err}
 		}
-		p.members[name] = io.NewSectionReader(p.r, at, size)
+		a.members[name] = io.NewSectionReader(a.r, at, size)
 	}
 }
 
 // open reads in large pieces: an encrypted chunk is 64 KiB.
-func (p *packed) open(name string) (io.ReadCloser, error) {
-	m := p.members[name]
+func (a *archive) open(name string) (io.ReadCloser, error) {
+	m := a.members[name]
 	if m == nil {
 		return nil, fs.ErrNotExist
 	}
@@ -150,5 +150,5 @@ func (p *packed) open(name string) (io.ReadCloser, error) {
 	return io.NopCloser(bufio.NewReaderSize(m, int(min(m.Size(), 256<<10)))), nil
 }
 
-func (p *packed) stamped() bool        { return p.members[timestampFile] != nil }
-func (p *packed) matches(m seal) error { return p.tar.matches(m) }
+func (a *archive) stamped() bool        { return a.members[timestampFile] != nil }
+func (a *archive) matches(m seal) error { return a.tar.matches(m) }

@@ -15,10 +15,6 @@ import (
 const (
 	page          = 4096 // what direct writes are aligned to
 	maxInterfaces = 256
-	// padNumber is the enterprise number for documentation (RFC 5612): the
-	// custom blocks that fill pages up mean nothing to anybody.
-	padNumber = 32473
-	padBlock  = 16 // shortest custom block
 )
 
 // Spool is the rolling ring of packets on disk. Write is for one goroutine at a
@@ -35,8 +31,10 @@ type Spool struct {
 	current  *chunk
 	ifaces   []spoolIface
 	lastHit  int
-	gap      gap
-	written  SpoolStats // Packets, Bytes, Drops, DropBytes
+	newest   int64 // time of the newest frame since the clock was set
+	pending  notes
+	clock    clock
+	written  SpoolStats // Packets, Bytes, Drops, DropBytes, Missed
 	tooSlow  bool       // the last drop came from a full queue
 	free     chan *chunk
 	full     chan *chunk
@@ -53,17 +51,13 @@ type spoolIface struct {
 	link  capture.LinkType
 }
 
-type gap struct {
-	from, to int64
-	frames   uint64
-}
-
 // chunk is one buffer of whole blocks on its way to the disk.
 type chunk struct {
 	buf            []byte // page-aligned
 	first, last    int64
 	packets, bytes uint64
 	ifaces         []spoolIface // that frames in it may refer to
+	notes          notes        // that are recorded in it
 }
 
 // OpenSpool starts the spool in dir. Only an impossible configuration is an
@@ -91,7 +85,10 @@ func openSpool(dir string, c SpoolConfig, d disk) (*Spool, error) {
 	}
 	s.store.init(s)
 	s.store.recover()
+	s.clock = clock{read: s.c.reading}
+	_, _ = s.clock.jump() // the first look
 	go s.run()
+	go s.store.linkPins(s.done)
 	return s, nil
 }
 
@@ -116,6 +113,10 @@ func (c *SpoolConfig) defaults() {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.steady == nil {
+		opened := c.Now()
+		c.steady = func(now time.Time) time.Duration { return now.Sub(opened) }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -155,9 +156,13 @@ func (s *Spool) Write(f *capture.Frame) {
 	}
 	s.written.Packets++
 	s.written.Bytes += uint64(len(f.Data))
+	if f.Time < s.newest-int64(clockStep) {
+		s.wentBack(f.Time)
+	}
+	s.newest = max(s.newest, f.Time)
 	n, ok := s.number(f)
 	need := capture.EPBSize(f)
-	if !ok || need > s.c.BufferBytes-256 {
+	if !ok || need > s.c.BufferBytes-noteRoom-padBlock {
 		s.drop(f.Time, f.Time, 1, uint64(len(f.Data)))
 		return
 	}
@@ -211,10 +216,8 @@ func (s *Spool) begin() bool {
 		return false
 	}
 	s.tooSlow = false
-	if g := s.gap; g.frames > 0 {
-		s.current.buf = capture.AppendISB(s.current.buf, 0, g.to, capture.Counters{Start: g.from, End: g.to, Dropped: g.frames})
-		s.gap = gap{}
-	}
+	s.lookAtClock()
+	s.note()
 	return true
 }
 
@@ -227,12 +230,7 @@ func (s *Spool) submit() {
 func (s *Spool) drop(from, to int64, frames, bytes uint64) {
 	s.written.Drops += frames
 	s.written.DropBytes += bytes
-	if s.gap.frames == 0 {
-		s.gap = gap{from: from, to: to}
-	}
-	s.gap.from = min(s.gap.from, from)
-	s.gap.to = max(s.gap.to, to)
-	s.gap.frames += frames
+	s.pending.spool.add(from, to, frames)
 }
 
 // run is the writer's goroutine, the only one that writes segments.
@@ -251,7 +249,7 @@ func (s *Spool) run() {
 			close(answer)
 		case <-s.stop:
 			s.flushAll()
-			s.store.closeSegment()
+			s.store.close()
 			return
 		}
 	}
@@ -259,7 +257,15 @@ func (s *Spool) run() {
 
 // flushAll writes everything that Write has taken so far, in order, and syncs.
 func (s *Spool) flushAll() {
+	s.store.visit()
 	s.fill.Lock()
+	s.lookAtClock()
+	if s.noteworthy() {
+		if s.current != nil { // it had no room for the notes
+			s.submit()
+		}
+		s.begin()
+	}
 	waiting := len(s.full)
 	c := s.current
 	s.current = nil
@@ -276,6 +282,7 @@ func (s *Spool) flushAll() {
 func (s *Spool) keep(c *chunk) {
 	if err := s.store.write(c); err != nil {
 		s.fill.Lock()
+		s.pending.add(&c.notes)
 		s.drop(c.first, c.last, c.packets, c.bytes)
 		s.fill.Unlock()
 	}
@@ -302,6 +309,7 @@ func (s *Spool) Close() error {
 	s.fill.Unlock()
 	s.stopOnce.Do(func() { close(s.stop) })
 	<-s.done
+	<-s.store.linked
 	return s.store.health()
 }
 

@@ -3,7 +3,6 @@ package evidence
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -307,54 +306,6 @@ func TestWriteDoesNotAllocate(t *testing.T) {
 	s.Write(f)
 	if n := testing.AllocsPerRun(100, func() { s.Write(f) }); n != 0 {
 		t.Errorf("%v allocations a frame", n)
-	}
-}
-
-func BenchmarkSpoolWrite(b *testing.B) {
-	s := mustSpool(b, b.TempDir(), SpoolConfig{MaxBytes: 1 << 30}, systemDisk{})
-	f := frameAt(0, ipFrame(victim, other, "192.0.2.7", "192.0.2.9", 360))
-	b.SetBytes(int64(len(f.Data)))
-	b.ReportAllocs()
-	for n := 0; b.Loop(); n++ {
-		f.Time += 1000
-		s.Write(f)
-		if n%15_000 == 0 { // before the buffers are full: what is measured includes the disk
-			if err := s.Flush(); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
-	if err := s.Flush(); err != nil {
-		b.Fatal(err)
-	}
-	b.ReportMetric(float64(s.Stats().Drops)/float64(b.N), "drops/frame")
-}
-
-func BenchmarkPin(b *testing.B) {
-	s := mustSpool(b, b.TempDir(), SpoolConfig{MaxBytes: 1 << 30}, systemDisk{})
-	feed(b, s, 0, 100)
-	n := 0
-	for b.Loop() {
-		n++
-		if err := s.Pin(fmt.Sprintf("P%d", n), base); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkExtract(b *testing.B) {
-	s := mustSpool(b, b.TempDir(), SpoolConfig{MaxBytes: 1 << 30}, systemDisk{})
-	for i := range 40 {
-		feed(b, s, i*1000, 1000)
-	}
-	if err := s.Pin("A", base); err != nil {
-		b.Fatal(err)
-	}
-	b.SetBytes(s.Stats().DiskBytes)
-	for b.Loop() {
-		if _, err := s.Extract(b.Context(), "A", wanted, base, base.Add(time.Hour), discard{}, nil); err != nil {
-			b.Fatal(err)
-		}
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -22,10 +21,10 @@ const (
 	segmentName   = "%016d.pcapng"
 )
 
-// store is what lies on disk: segments in order, and pins. write, sync and
-// closeSegment are called by the writer's goroutine alone; mu guards what
-// others read. Nobody holds it across I/O: a disk that hangs must not hold up
-// who asks for Stats or Health.
+// store is what lies on disk: segments in order, and pins. write, visit, sync
+// and close are called by the writer's goroutine alone; mu guards what others
+// read. Nobody holds it across I/O: a disk that hangs must not hold up who asks
+// for Stats or Health.
 type store struct {
 	dir  string
 	c    *SpoolConfig
@@ -36,30 +35,33 @@ type store struct {
 	file    segmentFile
 	index   *index // of the segment being written
 	ifaces  int    // described in it
-	links   []capture.LinkType
 	head    []byte
 	dirty   bool
-	ready   bool // the folder was read
 	retryAt time.Time
-	started time.Time
+	reading time.Duration // what reading the folder took
+	saved   time.Time     // when the total was last written
 
-	pinning sync.Mutex // one Pin or Unpin at a time; taken before mu, held across I/O
+	// One Pin, Unpin, link or reading of the folder at a time; taken before
+	// mu, held across I/O.
+	pinning sync.Mutex
+	wake    chan struct{} // a pin lacks links
+	linked  chan struct{} // closed when nobody makes links any more
 
 	mu       sync.Mutex
-	segments []*segment // ascending; the last may be open
+	here     fs.FileInfo // the folder that was read; nil: none yet, or it is lost
+	segments []*segment  // ascending; the last may be open
 	pins     map[string]*pin
 	making   *pin // the Pin under way; its segments stay, too
 	next     uint64
 	err      error
-	wrote    uint64 // bytes since started
+	total    total
 }
 
 type segment struct {
-	seq         uint64
-	first, last int64 // ns, 0 without packets
-	size        int64 // bytes written
-	open        bool
-	leaving     bool // chosen for removal: nobody may begin to use it
+	facts
+	seq     uint64
+	open    bool
+	leaving bool // chosen for removal: nobody may begin to use it
 }
 
 func (s *store) init(spool *Spool) {
@@ -67,7 +69,7 @@ func (s *store) init(spool *Spool) {
 	s.head = alignedBuffer(page * 16)
 	s.pins = map[string]*pin{}
 	s.next = 1
-	s.started = s.c.Now()
+	s.wake, s.linked = make(chan struct{}, 1), make(chan struct{})
 }
 
 func (s *store) path(seq uint64) string {
@@ -85,17 +87,24 @@ func diskError(err error) error {
 	switch {
 	case errors.Is(err, ErrPinsFill):
 		return ErrPinsFill
+	case errors.Is(err, ErrNotMounted):
+		return ErrNotMounted
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return ErrDiskFull
 	case errors.Is(err, syscall.EROFS):
 		return ErrReadOnly
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, ErrMissing):
 		return ErrMissing
 	}
 	return ErrDisk
 }
 
-func named(err error) error { return fmt.Errorf("%w: %w", diskError(err), err) }
+func named(err error) error {
+	if kind := diskError(err); !errors.Is(err, kind) {
+		return fmt.Errorf("%w: %w", kind, err)
+	}
+	return err
+}
 
 // fail names what happened, once per change, and returns it.
 func (s *store) fail(op string, err error) error {
@@ -105,9 +114,12 @@ func (s *store) fail(op string, err error) error {
 	changed := !errors.Is(s.err, kind)
 	s.err = told
 	s.mu.Unlock()
-	s.retryAt = s.c.Now().Add(s.c.SyncEvery)
+	s.retryAt = s.c.Now().Add(s.c.SyncEvery + 20*s.reading) // a large folder is not read over and over
 	if changed {
 		s.log.Error("packets are not being kept", "error", told)
+	}
+	if kind != ErrDiskFull && kind != ErrReadOnly && kind != ErrPinsFill {
+		s.lose() // the medium may be another one when it answers again
 	}
 	return told
 }
@@ -122,73 +134,12 @@ func (s *store) healthy() {
 	}
 }
 
-// recover reads the folder: it restores pinned segments, closes what a power
-// cut left open, and remembers the rest. It is tried again while it fails.
-func (s *store) recover() {
-	if s.ready {
-		return
-	}
-	for _, sub := range []string{segmentFolder, pinFolder} {
-		if err := os.MkdirAll(filepath.Join(s.dir, sub), 0o755); err != nil {
-			_ = s.fail("open spool", err)
-			return
-		}
-	}
-	pins, err := s.loadPins()
-	if err != nil {
-		_ = s.fail("read pins", err)
-		return
-	}
-	names, err := os.ReadDir(filepath.Join(s.dir, segmentFolder))
-	if err != nil {
-		_ = s.fail("read spool", err)
-		return
-	}
-	var found []*segment
-	for _, n := range names {
-		var seq uint64
-		if _, err := fmt.Sscanf(n.Name(), segmentName, &seq); err != nil || n.Name() != fmt.Sprintf(segmentName, seq) {
-			continue
-		}
-		found = append(found, s.restore(seq))
-	}
-	slices.SortFunc(found, func(a, b *segment) int { return int(int64(a.seq) - int64(b.seq)) })
-	s.mu.Lock()
-	s.segments, s.pins = found, pins
-	if len(found) > 0 {
-		s.next = found[len(found)-1].seq + 1
-	}
-	s.mu.Unlock()
-	s.ready = true
-}
-
-// restore takes a segment up. One that cannot be read stays as it is.
-func (s *store) restore(seq uint64) *segment {
-	path := s.path(seq)
-	x, err := loadIndex(path)
-	if err != nil {
-		if x, err = rebuild(path); err == nil {
-			s.log.Info("segment was left open and is closed now", "segment", filepath.Base(path), "packets", x.packets)
-		}
-	}
-	if err != nil {
-		s.log.Warn("segment cannot be indexed", "segment", filepath.Base(path), "error", err)
-		info, statErr := os.Stat(path)
-		if statErr != nil {
-			return &segment{seq: seq}
-		}
-		return &segment{seq: seq, size: info.Size()}
-	}
-	return &segment{seq: seq, first: x.first, last: x.last, size: x.size}
-}
-
 // write brings c to disk, in a new segment when the present one is full.
 func (s *store) write(c *chunk) error {
 	if err := s.health(); err != nil && s.c.Now().Before(s.retryAt) {
 		return err
 	}
-	s.recover()
-	if !s.ready {
+	if !s.recover() {
 		return s.health()
 	}
 	c.buf = pad(c.buf)
@@ -196,7 +147,7 @@ func (s *store) write(c *chunk) error {
 		s.closeSegment()
 	}
 	if s.file == nil {
-		if err := s.openSegment(c.ifaces); err != nil {
+		if err := s.openSegment(); err != nil {
 			return s.fail("new segment", err)
 		}
 	}
@@ -206,37 +157,8 @@ func (s *store) write(c *chunk) error {
 	if err := s.put(c.buf); err != nil {
 		return s.abandon(err)
 	}
-	s.account(c)
 	s.healthy()
 	return nil
-}
-
-// account runs after the bytes are written: the index and what others see.
-func (s *store) account(c *chunk) {
-	w := newBlockSlice(c.buf)
-	var k keys
-	for {
-		kind, block := w.next()
-		if block == nil {
-			break
-		}
-		if kind == kindISB {
-			_, _, _, gap := gapIn(block)
-			s.index.gaps = s.index.gaps || gap
-		}
-		if kind != kindEPB {
-			continue
-		}
-		if iface, ns, data, err := packet(block); err == nil && int(iface) < len(s.links) {
-			k.read(s.links[iface], data)
-			s.index.add(ns, len(data), &k)
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	last := s.segments[len(s.segments)-1]
-	last.first, last.last, last.size = s.index.first, s.index.last, s.index.size
-	s.wrote += uint64(len(c.buf))
 }
 
 // pad fills b to a whole page with a custom block; begin and Write left room.
@@ -252,18 +174,28 @@ func pad(b []byte) []byte {
 	return capture.AppendCustom(b, padNumber, zero[:n-padBlock])
 }
 
+// put writes whole blocks and then takes account of them: in the index, and for
+// others to see.
 func (s *store) put(b []byte) error {
 	n, err := s.file.Write(b)
+	s.dirty = true
 	if err != nil {
 		return err
 	}
-	s.index.size += int64(n)
-	s.dirty = true
+	s.index.written(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := s.segments[len(s.segments)-1]
+	last.facts = s.index.facts
+	s.total.Bytes += uint64(n)
 	return nil
 }
 
 // openSegment makes room, then the file with its header.
-func (s *store) openSegment(ifaces []spoolIface) error {
+func (s *store) openSegment() error {
+	if err := s.usable(); err != nil {
+		return err
+	}
 	if err := s.evict(s.c.SegmentBytes); err != nil {
 		return err
 	}
@@ -278,11 +210,11 @@ func (s *store) openSegment(ifaces []spoolIface) error {
 	if err != nil {
 		return err
 	}
-	s.file, s.index, s.ifaces, s.links = f, newIndex(), 0, nil
+	s.file, s.index, s.ifaces = f, indexFor(s.c.SegmentBytes), 0
 	head := capture.AppendSHB(s.head[:0], capture.Section{App: "sekisho", Hardware: "Sekisho gateway"})
 	s.mu.Lock()
 	s.next++
-	s.segments = append(s.segments, &segment{seq: seq, open: true})
+	s.segments = append(s.segments, &segment{seq: seq, facts: s.index.facts, open: true})
 	s.mu.Unlock()
 	if err := s.put(pad(head)); err != nil {
 		return s.undo(seq, err)
@@ -313,7 +245,6 @@ func (s *store) describe(ifaces []spoolIface) error {
 	for ; s.ifaces < len(ifaces); s.ifaces++ {
 		i := ifaces[s.ifaces]
 		b = capture.AppendIDB(b, capture.Interface{Name: s.c.InterfaceName(i.iface), Link: i.link})
-		s.links = append(s.links, i.link)
 		if len(b) > cap(s.head)/2 {
 			if err := s.put(pad(b)); err != nil {
 				return err
@@ -360,87 +291,22 @@ func (s *store) closeSegment() {
 		s.log.Warn("segment was not closed cleanly", "segment", filepath.Base(path), "error", err)
 	}
 	s.file, s.dirty = nil, false
-	if err := durable.WriteFile(indexPath(path), s.index.encode(), 0o644); err != nil {
+	err := s.usable()
+	if err == nil {
+		data := s.index.encode()
+		s.count(len(data))
+		err = durable.WriteFile(indexPath(path), data, 0o644)
+	}
+	if err != nil {
 		s.log.Warn("segment has no index", "segment", filepath.Base(path), "error", err)
 	}
-}
-
-// evict removes the oldest segments that nobody pinned until need bytes fit.
-func (s *store) evict(need int64) error {
-	for {
-		s.mu.Lock()
-		var total int64
-		for _, g := range s.segments {
-			total += g.size
-		}
-		s.mu.Unlock()
-		if total+need <= s.c.MaxBytes {
-			return nil
-		}
-		if !s.evictOldest() {
-			return ErrPinsFill
-		}
+	if s.c.Now().Sub(s.saved) >= saveTotalEvery {
+		s.saveTotal()
 	}
 }
 
-func (s *store) evictOldest() bool {
-	for after := uint64(0); ; {
-		g := s.choose(after)
-		if g == nil {
-			return false
-		}
-		path := s.path(g.seq)
-		err := s.disk.remove(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-		s.left(g, err == nil)
-		if err == nil {
-			_ = s.disk.remove(indexPath(path))
-			return true
-		}
-		s.log.Warn("segment cannot be removed", "segment", filepath.Base(path), "error", err)
-		after = g.seq
-	}
-}
-
-// choose marks the oldest segment beyond after that may go.
-func (s *store) choose(after uint64) *segment {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, g := range s.segments {
-		if g.seq > after && !g.open && !s.pinned(g.seq) {
-			g.leaving = true
-			return g
-		}
-	}
-	return nil
-}
-
-// left takes a chosen segment out of the ring, or back into it.
-func (s *store) left(g *segment, gone bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g.leaving = false
-	if i := slices.Index(s.segments, g); gone && i >= 0 {
-		s.segments = slices.Delete(s.segments, i, i+1)
-	}
-}
-
-func (s *store) stats(out *SpoolStats) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out.Segments, out.Pins = len(s.segments), len(s.pins)
-	for _, g := range s.segments {
-		out.DiskBytes += g.size
-		if s.pinned(g.seq) {
-			out.PinnedBytes += g.size
-		}
-		if g.first > 0 && (out.Oldest.IsZero() || g.first < out.Oldest.UnixNano()) {
-			out.Oldest = time.Unix(0, g.first).UTC()
-		}
-	}
-	if age := s.c.Now().Sub(s.started); age > 0 && s.wrote > 0 {
-		out.Days = float64(s.c.MaxBytes-out.PinnedBytes) / (float64(s.wrote) / age.Hours() * 24)
-	}
+// close ends the writer's work.
+func (s *store) close() {
+	s.closeSegment()
+	s.saveTotal()
 }

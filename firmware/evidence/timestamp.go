@@ -200,6 +200,9 @@ func storedReply(vouched string, token asn1.RawValue) ([]byte, error) {
 // and that the device of key took it.
 func openTimestamp(data, signed []byte, key note.Verifier) (token, error) {
 	var r timestampReply
+	if len(data) > 2*timestampLimit {
+		return token{}, fmt.Errorf("longer than %d bytes", 2*timestampLimit)
+	}
 	if err := exactly(data, &r); err != nil || len(r.Status.Text) != 1 {
 		return token{}, errors.New("not a time-stamp of a bundle")
 	}

@@ -1,7 +1,10 @@
 package evidence
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"io"
@@ -223,6 +226,19 @@ func TestATimestampCannotBeTakenAwayAddedOrExchanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantBroken(t, b.Path, "taken away", timestampFile)
+}
+
+func TestAKeyThatOnlyCostsTimeIsRefused(t *testing.T) {
+	huge := new(big.Int).Lsh(big.NewInt(1), maxRSABits)
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping}}
+	key := ecKey(t)
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &rsa.PublicKey{N: huge.Add(huge, big.NewInt(1)), E: 65537}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := new(token).findSigner(signerInfo{}, der); err == nil || !strings.Contains(err.Error(), "bits is not accepted") {
+		t.Error(err)
+	}
 }
 
 func FuzzTimestampsAreTotal(f *testing.F) {

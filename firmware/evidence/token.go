@@ -3,6 +3,7 @@ package evidence
 import (
 	"bytes"
 	"crypto"
+	"crypto/rsa"
 	_ "crypto/sha1" // of ESSCertID, RFC 2634
 	_ "crypto/sha512"
 	"crypto/x509"
@@ -31,6 +32,8 @@ var (
 	oidSHA384        = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}
 	oidSHA512        = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}
 )
+
+const maxRSABits = 16384 // a larger one only costs time
 
 type contentInfo struct {
 	Type    asn1.ObjectIdentifier
@@ -134,6 +137,9 @@ func (t *token) findSigner(s signerInfo, der []byte) error {
 	}
 	t.others = x509.NewCertPool()
 	for _, c := range certs {
+		if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > maxRSABits {
+			return fmt.Errorf("a key of %d bits is not accepted", k.N.BitLen())
+		}
 		if bytes.Equal(c.RawIssuer, s.ID.Issuer.FullBytes) && c.SerialNumber.Cmp(s.ID.Serial) == 0 {
 			t.signer = c
 		} else {

@@ -104,6 +104,7 @@ func (v *Vault) prepare() error {
 	if err := v.tidyPackages(); err != nil {
 		return named(err)
 	}
+	v.finishDeletions()
 	v.ready = true
 	return nil
 }
@@ -152,9 +153,12 @@ func (v *Vault) Seal(ctx context.Context, in BundleInput) (Bundle, error) {
 		return Bundle{}, errors.Join(fmt.Errorf("seal bundle %s: %w", in.ID, err), removeSealed(work))
 	}
 	b.Path = final
-	if _, err := v.Package(b.ID); err != nil { // the seal holds; it is made when it is asked for
+	r, _, err := v.openPackage(ctx, b.ID)
+	if err != nil { // the seal holds; it is made when it is asked for
 		v.c.Logger.Warn("bundle is sealed but not packed", "error", err)
+		return b, nil
 	}
+	_ = r.Close()
 	return b, nil
 }
 

@@ -47,7 +47,7 @@ type Report struct {
 	Entry       int64          `json:"ledger_entry"`
 	LedgerSize  int64          `json:"ledger_size"`
 	Timestamp   *Timestamp     `json:"timestamp,omitempty"`
-	Entries     []ledger.Entry `json:"-"` // the extract, oldest first
+	Entries     []ledger.Entry `json:"-"` // the extract, oldest first; see ledger.ActionRedacted
 	Files       []ReportFile   `json:"files"`
 }
 

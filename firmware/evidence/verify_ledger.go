@@ -28,6 +28,7 @@ func (v *verifier) ledger() error {
 		return err
 	}
 	next := int64(-1)
+	var records []ledger.Record
 	for line := range bytes.Lines(data) {
 		var p provenEntry
 		if err := json.Unmarshal(line, &p); err != nil {
@@ -37,14 +38,15 @@ func (v *verifier) ledger() error {
 			return broken(ledgerFile, "entry %d follows %d", p.Index, next-1)
 		}
 		next = p.Index + 1
-		if err := ledger.CheckInclusion(p.Proof, c, p.Index, []byte(p.Record)); err != nil {
-			return &FileError{ledgerFile, err}
-		}
-		e, err := ledger.ParseEntry([]byte(p.Record))
+		r, err := ledger.CheckRecord(p.Proof, c, p.Index, []byte(p.Record))
 		if err != nil {
 			return &FileError{ledgerFile, err}
 		}
-		v.report.Entries = append(v.report.Entries, e)
+		records = append(records, r)
+		v.report.Entries = append(v.report.Entries, r.Entry)
+	}
+	if err := ledger.CheckRedactions(records); err != nil {
+		return &FileError{ledgerFile, err}
 	}
 	if next != v.meta.Entry+1 {
 		return broken(ledgerFile, "the entry of the seal is missing")

@@ -33,6 +33,11 @@ type walker struct {
 
 func newWalker(r io.Reader) *walker { return &walker{r: r, buf: make([]byte, 256<<10)} }
 
+// reset goes on in r, which begins at offset.
+func (w *walker) reset(r io.Reader, offset int64) {
+	*w = walker{r: r, buf: w.buf, offset: offset}
+}
+
 // next returns a block, valid until the next call; io.EOF at a clean end, an
 // error that wraps errTorn anywhere else. offset tells where.
 func (w *walker) next() (kind uint32, block []byte, err error) {
@@ -98,35 +103,6 @@ func packet(block []byte) (iface uint32, ns int64, data []byte, err error) {
 	}
 	ns = int64(uint64(le.Uint32(block[12:]))<<32 | uint64(le.Uint32(block[16:])))
 	return le.Uint32(block[8:]), ns, block[epbHeader : epbHeader+int(n)], nil
-}
-
-// gapIn reads a statistics block that records frames which were not kept.
-func gapIn(block []byte) (from, to int64, frames uint64, ok bool) {
-	le := binary.LittleEndian
-	if len(block) < 24 {
-		return 0, 0, 0, false
-	}
-	time := func(b []byte) int64 { return int64(uint64(le.Uint32(b))<<32 | uint64(le.Uint32(b[4:]))) }
-	opts := block[20 : len(block)-4]
-	for len(opts) >= 4 {
-		code, n := le.Uint16(opts), int(le.Uint16(opts[2:]))
-		opts = opts[4:]
-		if n > len(opts) {
-			break
-		}
-		if n == 8 {
-			switch code {
-			case 2:
-				from = time(opts)
-			case 3:
-				to = time(opts)
-			case 5:
-				frames = le.Uint64(opts)
-			}
-		}
-		opts = opts[min((n+3)&^3, len(opts)):]
-	}
-	return from, to, frames, frames > 0
 }
 
 // blockSlice goes through blocks in memory that this process has just made.

@@ -22,7 +22,8 @@ const maxReason = 1 << 10
 // one is begun: isolation must not wait until somebody has looked into it. The
 // first entry of the new ledger, "ledger.begin", names the old folder and the
 // reason. aside is the old folder's path when this call put one aside, or
-// completed what a power cut had interrupted: a person has to be told.
+// completed what a power cut had interrupted: a person has to be told, and a
+// size that was kept for Config.AtLeast begins anew.
 func OpenAside(dir string, c Config) (l *Ledger, aside string, err error) {
 	c.defaults()
 	l, err = Open(dir, c)
@@ -32,6 +33,7 @@ func OpenAside(dir string, c Config) (l *Ledger, aside string, err error) {
 			return nil, "", fmt.Errorf("put damaged ledger aside: %w", errors.Join(err, reason))
 		}
 		c.Logger.Error("ledger is damaged, another is begun", "aside", aside, "reason", reason)
+		c.AtLeast = 0 // it was about the one that is put aside
 		l, err = Open(dir, c)
 	}
 	if err != nil {

@@ -8,19 +8,20 @@
 //
 // What it can prove: that an entry is in the log which a checkpoint signed, and
 // that a later log only adds to an earlier one. A thief who puts back an older
-// copy of the whole folder is noticed only by somebody who kept a checkpoint.
+// copy of the whole folder is noticed only by somebody who kept a checkpoint, or
+// at the next start by a caller who kept the size elsewhere (Config.AtLeast).
+// The text of an entry can be taken out for good, by a signed order that stays
+// (Redact); the log itself never becomes shorter.
 package ledger
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -46,7 +47,10 @@ var ErrBroken = errors.New("ledger stopped after a failed write")
 type Config struct {
 	Key    *Key
 	Logger *slog.Logger     // nil: discarded
-	Now    func() time.Time // nil: time.Now; OpenAside alone asks
+	Now    func() time.Time // nil: time.Now; OpenAside and Redact alone ask
+	// AtLeast is a number of entries that was acknowledged before and that the
+	// caller kept outside the folder: a shorter ledger is ErrTampered.
+	AtLeast int64
 }
 
 func (c *Config) defaults() {
@@ -73,21 +77,25 @@ type Ledger struct {
 	signed  []byte      // checkpoint of len(ends) entries
 	broken  error
 	failing func(step string) error // tests only: a power cut at a step
+	now     func() time.Time
+
+	redactions redactions
 }
 
 // Open reads and verifies the whole ledger in dir, or makes an empty one. A
 // torn or unsigned last record, which was never acknowledged, is cut off (see
-// Repaired); anything else that does not fit its checkpoint is ErrTampered.
+// Repaired); a redaction that a power cut interrupted is carried out; anything
+// else that does not fit its checkpoint is ErrTampered.
 func Open(dir string, c Config) (*Ledger, error) {
 	if c.Key == nil {
 		return nil, errors.New("open ledger: no key")
 	}
 	c.defaults()
-	l := &Ledger{dir: dir, key: c.Key, log: c.Logger, failing: func(string) error { return nil }}
+	l := &Ledger{dir: dir, key: c.Key, log: c.Logger, now: c.Now, redactions: newRedactions(), failing: func(string) error { return nil }}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	if err := l.load(); err != nil {
+	if err := l.load(c.AtLeast); err != nil {
 		if l.file != nil {
 			_ = l.file.Close()
 		}
@@ -126,6 +134,9 @@ func (l *Ledger) Key() *Key { return l.key }
 // entry's index. After an error the entry may or may not be there when the
 // ledger is opened again, and this Ledger takes no more.
 func (l *Ledger) Append(e Entry) (int64, error) {
+	if e.Action == ActionRedact || e.Action == ActionRedacted {
+		return 0, fmt.Errorf("append to ledger: %s is for Redact alone", e.Action)
+	}
 	line, err := e.Line()
 	if err != nil {
 		return 0, fmt.Errorf("append to ledger: %w", err)
@@ -158,7 +169,7 @@ func (l *Ledger) commit(line []byte) error {
 	if err := l.file.Sync(); err != nil {
 		return err
 	}
-	if err := l.grow(line); err != nil {
+	if err := l.grow(tlog.RecordHash(line), len(line)); err != nil {
 		return err
 	}
 	signed, err := l.sign()
@@ -175,9 +186,10 @@ func (l *Ledger) commit(line []byte) error {
 	return l.failing("acknowledge")
 }
 
-func (l *Ledger) grow(line []byte) error {
+// grow adds a record of that hash, and of that many bytes in the file.
+func (l *Ledger) grow(h tlog.Hash, size int) error {
 	n := int64(len(l.ends))
-	hashes, err := tlog.StoredHashes(n, line, l.reader())
+	hashes, err := tlog.StoredHashesForRecordHash(n, h, l.reader())
 	if err != nil {
 		return err
 	}
@@ -186,7 +198,7 @@ func (l *Ledger) grow(line []byte) error {
 		end = l.ends[n-1]
 	}
 	l.hashes = append(l.hashes, hashes...)
-	l.ends = append(l.ends, end+int64(len(line)))
+	l.ends = append(l.ends, end+int64(size))
 	return nil
 }
 
@@ -244,8 +256,8 @@ func (l *Ledger) ProveConsistency(old int64) (tlog.TreeProof, error) {
 	return tlog.ProveTree(int64(len(l.ends)), old, l.reader())
 }
 
-// Lines returns the records from..to-1 as they were hashed, each with its
-// newline.
+// Lines returns the records from..to-1, each with its newline: as it was hashed,
+// or the line that stands for a redacted one. CheckRecord reads both.
 func (l *Ledger) Lines(from, to int64) ([][]byte, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -267,15 +279,16 @@ func (l *Ledger) Lines(from, to int64) ([][]byte, error) {
 		if _, err := f.ReadAt(line, start); err != nil {
 			return nil, fmt.Errorf("read ledger entry %d: %w", i, err)
 		}
-		if tlog.RecordHash(line) != l.hashes[tlog.StoredHashIndex(0, i)] {
-			return nil, fmt.Errorf("read ledger entry %d: %w", i, ErrTampered)
+		if err := l.fits(i, line); err != nil {
+			return nil, fmt.Errorf("read ledger: %w", err)
 		}
 		out = append(out, line)
 	}
 	return out, nil
 }
 
-// Entries returns the records from..to-1, parsed.
+// Entries returns the records from..to-1, parsed; of a redacted one nothing is
+// known but its place, see ActionRedacted.
 func (l *Ledger) Entries(from, to int64) ([]Entry, error) {
 	lines, err := l.Lines(from, to)
 	if err != nil {
@@ -283,9 +296,11 @@ func (l *Ledger) Entries(from, to int64) ([]Entry, error) {
 	}
 	out := make([]Entry, len(lines))
 	for i, line := range lines {
-		if out[i], err = ParseEntry(line); err != nil {
+		r, err := parseRecord(from+int64(i), line)
+		if err != nil {
 			return nil, fmt.Errorf("read ledger entry %d: %w", from+int64(i), err)
 		}
+		out[i] = r.Entry
 	}
 	return out, nil
 }
@@ -324,100 +339,4 @@ func CheckInclusion(proof tlog.RecordProof, c Checkpoint, index int64, line []by
 		return fmt.Errorf("ledger entry %d: %w", index, err)
 	}
 	return nil
-}
-
-// load builds the tree from the entries and holds it against the checkpoint.
-func (l *Ledger) load() error {
-	path := filepath.Join(l.dir, checkpointFile)
-	signed, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return l.create()
-	}
-	if errors.Is(err, syscall.EIO) { // the medium has lost it
-		return fmt.Errorf("%w: %w", ErrTampered, err)
-	}
-	if err != nil {
-		return err
-	}
-	c, err := ParseCheckpoint(signed, l.key.Verifier())
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrTampered, err)
-	}
-	l.file, err = os.OpenFile(filepath.Join(l.dir, entriesFile), os.O_RDWR|os.O_APPEND, 0o644)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EISDIR) {
-		return fmt.Errorf("%w: %w", ErrTampered, err)
-	}
-	if err != nil { // no permission, a read-only disk: not the ledger's fault
-		return err
-	}
-	rest, err := l.readEntries(c.Size)
-	if err != nil {
-		return err
-	}
-	root, err := tlog.TreeHash(c.Size, l.reader())
-	if err != nil {
-		return err
-	}
-	if root != c.Root {
-		return fmt.Errorf("%w: an entry was rewritten", ErrTampered)
-	}
-	l.signed = signed
-	return l.repair(rest)
-}
-
-// create starts an empty ledger. The checkpoint of zero entries comes last, so
-// that entries without a checkpoint are always a sign of tampering.
-func (l *Ledger) create() error {
-	path := filepath.Join(l.dir, entriesFile)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o644)
-	if err != nil {
-		return err
-	}
-	l.file = f
-	if info, err := f.Stat(); err != nil {
-		return err
-	} else if info.Size() > 0 {
-		return fmt.Errorf("%w: there are entries, but the checkpoint is missing", ErrTampered)
-	}
-	if l.signed, err = l.sign(); err != nil {
-		return err
-	}
-	return durable.WriteFile(filepath.Join(l.dir, checkpointFile), l.signed, 0o644)
-}
-
-// readEntries hashes exactly size lines and returns what stands after them.
-func (l *Ledger) readEntries(size int64) (rest []byte, err error) {
-	r := newLineReader(l.file)
-	for i := int64(0); i < size; i++ {
-		line, err := r.next()
-		if err != nil {
-			return nil, fmt.Errorf("%w: entry %d of %d: %w", ErrTampered, i, size, err)
-		}
-		if err := l.grow(line); err != nil {
-			return nil, err
-		}
-	}
-	rest, err = io.ReadAll(io.LimitReader(r.r, 2*maxLine))
-	return rest, err
-}
-
-// repair cuts off the one record that was being written when the power went.
-// Appending is one record at a time, so more than one line is not ours.
-func (l *Ledger) repair(rest []byte) error {
-	if len(rest) == 0 {
-		return nil
-	}
-	if i := bytes.IndexByte(rest, '\n'); len(rest) > maxLine || (i >= 0 && i != len(rest)-1) {
-		return fmt.Errorf("%w: there are entries after the last signed one", ErrTampered)
-	}
-	var end int64
-	if n := len(l.ends); n > 0 {
-		end = l.ends[n-1]
-	}
-	l.log.Warn("ledger record was torn by a power cut and is cut off", "offset", end, "bytes", len(rest))
-	if err := l.file.Truncate(end); err != nil {
-		return err
-	}
-	l.repaired = int64(len(rest))
-	return l.file.Sync()
 }

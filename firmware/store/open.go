@@ -3,7 +3,8 @@
 //
 // The gateway owns one Store and calls it from its loop; every call that
 // returned nil is on the disk. It must never delete what it cannot read, never
-// run beside a second writer, and never change a line of the journal.
+// run beside a second writer, and never change a line of the journal, except for
+// names and addresses that somebody asked to have removed (Redact).
 package store
 
 import (
@@ -111,7 +112,7 @@ func connect(path string, pause func(int)) (*sql.DB, error) {
 		return nil, err
 	}
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
-		"?_journal_mode=WAL&_synchronous=FULL&_foreign_keys=on&_busy_timeout=5000&_txlock=immediate"
+		"?_journal_mode=WAL&_synchronous=FULL&_foreign_keys=on&_busy_timeout=5000&_txlock=immediate&_secure_delete=on" // what is deleted does not stay in a free page
 	db, err := sql.Open("sqlite3", dsn)
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ const shownMax = 32
 // Shown is what a press would act on at one moment.
 type Shown struct {
 	Target  string // hal.Status.Target, empty when a press turns the page
-	Approve bool   // the page asks for the hold of 3 s
+	Approve string // the request that the page asks to approve by a hold of 3 s; empty: none
 }
 
 // HoldPhase says how far a press in progress has come.
@@ -156,8 +156,8 @@ func (b *Button) release() (hal.Press, bool) {
 		p.Gesture = hal.Hold8
 	case held >= HoldCount:
 		return hal.Press{}, false // cancelled
-	case held >= HoldShort && b.on.Approve:
-		p.Gesture = hal.Hold3
+	case held >= HoldShort && b.on.Approve != "":
+		p.Gesture, p.Target = hal.Hold3, b.on.Approve
 	default:
 		p.Gesture = hal.Short
 	}
@@ -182,7 +182,7 @@ func (b *Button) Hold(at time.Time) Hold {
 		return Hold{Phase: HoldArmed}
 	case held >= HoldCount:
 		return Hold{Phase: HoldCountdown, Left: HoldLong - held}
-	case held >= HoldShort && b.on.Approve:
+	case held >= HoldShort && b.on.Approve != "":
 		return Hold{Phase: HoldApprove}
 	}
 	return Hold{}

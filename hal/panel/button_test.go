@@ -33,17 +33,17 @@ func TestGesturesByLengthOfHold(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		held    time.Duration
-		approve bool
+		approve string
 		want    []hal.Gesture
 	}{
-		{"a bounce is nothing", 10 * ms, true, nil},
-		{"a tap", 60 * ms, false, []hal.Gesture{hal.Short}},
-		{"a firm press", 2900 * ms, true, []hal.Gesture{hal.Short}},
-		{"3 s approve what waits", 3100 * ms, true, []hal.Gesture{hal.Hold3}},
-		{"3 s with nothing to approve is a firm press", 3100 * ms, false, []hal.Gesture{hal.Short}},
-		{"release in the countdown cancels", 6 * time.Second, true, nil},
-		{"8 s lock down", 8100 * ms, false, []hal.Gesture{hal.Hold8}},
-		{"a stuck line is no press", 21 * time.Second, true, nil},
+		{"a bounce is nothing", 10 * ms, "g", nil},
+		{"a tap", 60 * ms, "", []hal.Gesture{hal.Short}},
+		{"a firm press", 2900 * ms, "g", []hal.Gesture{hal.Short}},
+		{"3 s approve what waits", 3100 * ms, "g", []hal.Gesture{hal.Hold3}},
+		{"3 s with nothing to approve is a firm press", 3100 * ms, "", []hal.Gesture{hal.Short}},
+		{"release in the countdown cancels", 6 * time.Second, "g", nil},
+		{"8 s lock down", 8100 * ms, "", []hal.Gesture{hal.Hold8}},
+		{"a stuck line is no press", 21 * time.Second, "g", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var b Button
@@ -53,7 +53,11 @@ func TestGesturesByLengthOfHold(t *testing.T) {
 				t.Fatalf("got %v, want %v", got, c.want)
 			}
 			for i, p := range got {
-				if p.Gesture != c.want[i] || p.Target != "pc" || !p.At.Equal(now) {
+				target := "pc"
+				if p.Gesture == hal.Hold3 {
+					target = c.approve
+				}
+				if p.Gesture != c.want[i] || p.Target != target || !p.At.Equal(now) {
 					t.Errorf("got %+v", p)
 				}
 			}
@@ -137,7 +141,7 @@ func TestChatteringLineIsAFaultAndNoPress(t *testing.T) {
 
 func TestHoldPhases(t *testing.T) {
 	var b Button
-	b.Show(now.Add(-time.Minute), Shown{Approve: true})
+	b.Show(now.Add(-time.Minute), Shown{Approve: "g"})
 	b.Edge(now.Add(-time.Second), false)
 	b.Edge(now, true)
 	for _, c := range []struct {
@@ -194,11 +198,12 @@ func TestAnyEdges(t *testing.T) {
 					seen = s.s
 				}
 			}
-			if p.Target != "" && p.Target != seen.Target {
-				t.Fatalf("pressed for %q, the screen named %q", p.Target, seen.Target)
+			named := seen.Target
+			if p.Gesture == hal.Hold3 {
+				named = seen.Approve
 			}
-			if p.Gesture == hal.Hold3 && !seen.Approve {
-				t.Fatal("approved what was not asked")
+			if p.Target != "" && p.Target != named || p.Gesture == hal.Hold3 && p.Target == "" {
+				t.Fatalf("%v for %q, the screen named %q", p.Gesture, p.Target, named)
 			}
 		}
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
@@ -216,7 +221,7 @@ func TestAnyEdges(t *testing.T) {
 					released = at
 				}
 			case 2:
-				s := Shown{rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(t, "target"), rapid.Bool().Draw(t, "ask")}
+				s := Shown{rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(t, "target"), rapid.SampledFrom([]string{"", "g", "h"}).Draw(t, "ask")}
 				b.Show(at, s)
 				shows = append(shows, show{at, s})
 			default:

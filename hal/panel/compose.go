@@ -160,10 +160,14 @@ func (c *content) state(w words, s hal.Status, page int) {
 			c.body[1].text = w.pullToBeSure
 		}
 	case hal.VendorConnected:
-		c.body = []row{{kind: bigRow, text: s.Vendor}, {kind: textRow, text: w.vendorSees}}
-		if !s.VendorUntil.IsZero() {
-			c.body = append(c.body, row{kind: textRow, text: fmt.Sprintf(w.until, clock(s.VendorUntil))})
+		if s.Held > 0 {
+			c.right = fmt.Sprintf(w.held, min(s.Held, 99))
 		}
+		what := w.vendorSees
+		if !s.VendorUntil.IsZero() {
+			what = fmt.Sprintf(w.vendorUntil, clock(s.VendorUntil))
+		}
+		c.body = []row{{kind: bigRow, text: s.Vendor}, {kind: textRow, text: what}, {kind: deedRow, text: w.vendorEnd}}
 	default:
 		c.body = []row{{kind: paraRow, text: s.FaultText}, {kind: textRow, text: s.FaultCall}}
 	}

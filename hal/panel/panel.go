@@ -18,7 +18,7 @@ func Pages(s hal.Status) int {
 }
 
 func statePages(s hal.Status) int {
-	if s.State == hal.Normal && s.Approval == "" {
+	if s.State == hal.Normal && !asks(s) {
 		return 3
 	}
 	return 1
@@ -45,7 +45,11 @@ func urgent(s hal.State) bool {
 
 // Shows says what a press acts on while a page of the status is shown.
 func Shows(s hal.Status) Shown {
-	return Shown{Target: s.Target, Approve: asks(s)}
+	shown := Shown{Target: s.Target}
+	if asks(s) {
+		shown.Approve = s.ApprovalID
+	}
+	return shown
 }
 
 // asks says whether the page asks for the approval of a vendor. Nothing that
@@ -56,7 +60,7 @@ func asks(s hal.Status) bool {
 	}
 	switch s.State {
 	case hal.Normal, hal.Learning, hal.VendorConnected, hal.Isolated:
-		return s.Approval != "" && s.Target == ""
+		return s.Approval != "" && s.ApprovalID != "" && s.Target == ""
 	}
 	return false
 }

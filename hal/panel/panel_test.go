@@ -87,8 +87,10 @@ func pictures() []picture {
 		locked.Lockdown = true
 		lockedFault := status(hal.Fault, lang)
 		lockedFault.Lockdown = true
+		vendor := status(hal.VendorConnected, lang)
+		vendor.Held = 1
 		ask := status(hal.Normal, lang)
-		ask.Target, ask.Approval = "", "あおばIT"
+		ask.Target, ask.Approval, ask.ApprovalID = "", "あおばIT", "G-1"
 		ps = append(ps,
 			picture{"normal_page1_" + lang, n, 1, Hold{}}, picture{"normal_page2_" + lang, n, 2, Hold{}},
 			picture{"normal_never_" + lang, never, 0, Hold{}}, picture{"normal_never2_" + lang, never, 2, Hold{}},
@@ -96,6 +98,7 @@ func pictures() []picture {
 			picture{"isolated_long_" + lang, iso, 0, Hold{}}, picture{"not_isolated_nameless_" + lang, nameless, 0, Hold{}},
 			picture{"attention_again_" + lang, again, 0, Hold{}}, picture{"best_effort_" + lang, best, 0, Hold{}},
 			picture{"lockdown_" + lang, locked, 0, Hold{}}, picture{"lockdown_fault_" + lang, lockedFault, 1, Hold{}},
+			picture{"vendor_held_" + lang, vendor, 0, Hold{}},
 			picture{"approval_" + lang, ask, 0, Hold{}}, picture{"hold_approve_" + lang, ask, 0, Hold{Phase: HoldApprove}},
 			picture{"hold_countdown_" + lang, n, 0, Hold{Phase: HoldCountdown, Left: 2500 * time.Millisecond}},
 			picture{"hold_armed_" + lang, n, 0, Hold{Phase: HoldArmed}},

@@ -22,7 +22,8 @@ type words struct {
 	left, learning string
 	// the suspect
 	press, unknown, isolatingTo, since, keepOn string
-	pull, call, until, vendorSees              string
+	pull, call                                 string
+	vendorSees, vendorUntil, vendorEnd, held   string
 	// approval and gestures
 	askTitle, askWhat, askHold, letGoApprove string
 	countTitle, countCancel, countSeconds    string
@@ -58,7 +59,8 @@ var japanese = words{
 	press: "ボタンで隔離します", unknown: "名前のない機器",
 	isolatingTo: "確認までお待ちください", since: "%s",
 	keepOn: "電源は切らないで下さい",
-	pull:   "次の線を抜いてください", call: "電話 ", until: "%s まで", vendorSees: "記録だけを見ています",
+	pull:   "次の線を抜いてください", call: "電話 ", vendorSees: "記録だけを見ています", vendorUntil: "%sまで記録を閲覧",
+	vendorEnd: "押すと接続を終えます", held: "隔離%d台",
 	askTitle: "接続の許可待ち", askWhat: "記録の閲覧を希望です", askHold: "3秒押すと許可します", letGoApprove: "今離すと許可します",
 	countTitle: "全社の通信を止めます", countCancel: "離すと中止します", countSeconds: "あと%d秒",
 	armTitle: "全社の通信を止めます", armLetGo: "今離すと止まります",
@@ -84,7 +86,8 @@ var english = words{
 	press: "Press to isolate", unknown: "Unnamed device",
 	isolatingTo: "Wait for the proof", since: "%s",
 	keepOn: "Leave its power on",
-	pull:   "Unplug this cable:", call: "Call ", until: "until %s", vendorSees: "Sees records only",
+	pull:   "Unplug this cable:", call: "Call ", vendorSees: "Sees records only", vendorUntil: "Records until %s",
+	vendorEnd: "Press to end", held: "%d held",
 	askTitle: "Access request", askWhat: "asks to see records", askHold: "Hold 3 s to allow", letGoApprove: "Let go now: allow",
 	countTitle: "Office lockdown", countCancel: "Let go to cancel", countSeconds: "in %d s",
 	armTitle: "Office lockdown", armLetGo: "Let go now: lock",

@@ -74,7 +74,7 @@ func (p *Panel) Show(s hal.Status) {
 	now := p.cfg.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.State != p.status.State || s.Target != p.status.Target || s.Approval != p.status.Approval || s.Lockdown != p.status.Lockdown {
+	if s.State != p.status.State || s.Target != p.status.Target || s.ApprovalID != p.status.ApprovalID || s.Lockdown != p.status.Lockdown {
 		p.page = 0
 	}
 	if s.State != p.status.State || s.Drill != p.status.Drill || s.Lockdown != p.status.Lockdown {
@@ -139,11 +139,11 @@ func (p *Panel) Press(g hal.Gesture, target string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	shown := panel.Shows(p.status)
-	if g == hal.Hold3 && !shown.Approve {
+	switch {
+	case g == hal.Hold8: // a lockdown concerns the whole office, whatever the screen names
+	case g == hal.Hold3 && shown.Approve == "":
 		return ErrNotAsked
-	}
-	// A lockdown concerns the whole office, whatever the screen names.
-	if g != hal.Hold8 && shown.Target != target {
+	case g == hal.Hold3 && shown.Approve != target, g == hal.Short && shown.Target != target:
 		return ErrTargetChanged
 	}
 	return p.emit(hal.Press{Gesture: g, Target: target, At: now})

@@ -45,6 +45,20 @@ func TestWebPressNeedsTheTargetThatIsShown(t *testing.T) {
 	}
 }
 
+func TestAnApprovalFromThePageIsForTheRequestThatWasShown(t *testing.T) {
+	p := New(Config{})
+	p.Show(hal.Status{State: hal.Normal, Lang: "ja", Approval: "あおばIT", ApprovalID: "g2"})
+	if err := p.Press(hal.Hold3, "g1"); !errors.Is(err, ErrTargetChanged) {
+		t.Errorf("approval of the request before: %v", err)
+	}
+	if err := p.Press(hal.Hold3, "g2"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-p.Presses(); got.Gesture != hal.Hold3 || got.Target != "g2" || len(p.Presses()) != 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestPressWithoutTargetTurnsThePageAndAStateTurnsItBack(t *testing.T) {
 	p := New(Config{})
 	p.Show(hal.Status{State: hal.Normal, Lang: "en"})

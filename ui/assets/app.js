@@ -4,6 +4,7 @@
   const words = document.body.dataset;
   const still = matchMedia('(prefers-reduced-motion: reduce)');
   let target = $('press').dataset.target;
+  let approval = $('approve').dataset.id;
   let rhythm = [], timer = 0;
 
   // The lamp: the same rhythm as on the box. Without motion: its first colour.
@@ -46,6 +47,7 @@
     }
     $('screen').alt = text;
     $('approve').hidden = !p.approval;
+    approval = p.approval_id || '';
     $('rare').hidden = p.lockdown;
     play(p.lamp);
   }
@@ -71,10 +73,11 @@
   }
   function busy(part) {
     if (part.contains(document.activeElement) && document.activeElement.matches('input,textarea')) return true;
+    if (part.querySelector('.once:not([hidden])')) return true;
     return [...part.querySelectorAll('input:not([type=checkbox]),textarea')].some((f) => f.value !== f.defaultValue);
   }
 
-  async function send(path, body, said) {
+  async function send(path, body, said, whole) {
     said.textContent = '';
     try {
       const answer = await fetch(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
@@ -82,7 +85,7 @@
       const once = path.endsWith('/isolate') && answer.ok && data.guard === 'ask_twice' && !['containing', 'contained'].includes(data.state);
       said.textContent = answer.ok ? words.sent : data.error.message;
       if (once) alert(words.once); // the form goes away with the next refresh
-      return answer.ok;
+      return whole && answer.ok ? data : answer.ok;
     } catch {
       said.textContent = $('offline').textContent;
       return false;
@@ -95,7 +98,7 @@
   $('press').addEventListener('pointerdown', () => { seen = target; });
   $('press').addEventListener('keydown', (e) => { if (!e.repeat) seen = target; });
   $('press').addEventListener('click', () => press('short', seen));
-  $('approve').addEventListener('click', () => press('hold3', target));
+  $('approve').addEventListener('click', () => press('hold3', approval));
 
   // Hold for 8 s: letting go before the end cancels, letting go after it acts.
   const hold = $('hold8'), hint = $('hold8hint'), name = hold.textContent, about = hint.textContent;
@@ -141,10 +144,29 @@
       refresh();
     }
   }
+  // Forms that say where they go: the button's name is the question.
+  async function act(form, button) {
+    if (!confirm(button.textContent + '\n' + words.confirm)) return;
+    const body = {};
+    for (const [key, value] of new FormData(form)) body[key] = key === 'minutes' ? Number(value) : value;
+    if (button.dataset.on) body.on = button.dataset.on === 'true';
+    const said = form.querySelector('.said'), shown = form.querySelector('.once');
+    const data = await send(button.dataset.path, body, said, true);
+    if (!data) return;
+    if (shown && data.text) {
+      shown.hidden = false;
+      shown.querySelector('textarea').value = shown.querySelector('textarea').defaultValue = data.text;
+      return; // it is shown only now: leave it there
+    }
+    form.reset();
+    button.blur();
+    refresh();
+  }
   document.addEventListener('submit', async (e) => {
-    const form = e.target.closest('form.deed,form.unlock,form.rename');
+    const form = e.target.closest('form.deed,form.unlock,form.rename,form.act');
     if (!form) return;
     e.preventDefault();
+    if (form.matches('.act')) return act(form, e.submitter);
     if (form.matches('.unlock')) return unlock(form);
     if (form.matches('.rename')) return rename(form);
     if (!confirm(e.submitter.textContent + '\n' + words.confirm)) return;

@@ -1,0 +1,8 @@
+// Package crashtest is the crash lane: a process that journals, captures, pins,
+// extracts and seals is killed at every write of its own, and started again.
+//
+// It has no code but its tests. The kill comes from outside, at a system call
+// that strace counts, so that no write can hide from it: neither one of a
+// library nor one that somebody adds tomorrow. What a kill cannot show, the loss
+// of what the kernel still held in memory, is the power-cut lane's (image/twin).
+package crashtest

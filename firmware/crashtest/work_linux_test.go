@@ -1,0 +1,147 @@
+package crashtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/capture"
+	"sekisho/firmware/durable"
+	"sekisho/firmware/evidence"
+	"sekisho/firmware/incident"
+	"sekisho/firmware/ledger"
+	"sekisho/firmware/store"
+)
+
+const workDir = "SEKISHO_TEST_CRASH_DIR"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(workDir); dir != "" {
+		runtime.LockOSThread() // strace counts by thread: the journal's writes are all on this one
+		if err := work(dir, says); err != nil {
+			fmt.Println("stopped:", err)
+			os.Exit(3)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// says tells the parent what was acknowledged, each in one write.
+func says(kind, id string) { os.Stdout.WriteString("ack " + kind + " " + id + "\n") }
+
+var (
+	victim = [6]byte{2, 0, 0, 0, 0, 7}
+	other  = [6]byte{2, 0, 0, 0, 0, 8}
+	base   = time.Date(2026, 4, 1, 9, 0, 0, 0, time.UTC)
+)
+
+// parts are what the gateway keeps evidence with.
+type parts struct {
+	ledger *ledger.Ledger
+	vault  *evidence.Vault
+	spool  *evidence.Spool
+	store  *store.Store
+}
+
+// open starts everything as the gateway does after a crash.
+func open(dir string) (p parts, err error) {
+	key, err := ledger.LoadOrCreateKey(filepath.Join(dir, "device.key"))
+	if err != nil {
+		return p, err
+	}
+	if p.ledger, err = ledger.Open(filepath.Join(dir, "ledger"), ledger.Config{Key: key}); err != nil {
+		return p, err
+	}
+	if p.vault, err = evidence.OpenVault(evidence.VaultConfig{Dir: filepath.Join(dir, "bundles"), Ledger: p.ledger}); err != nil {
+		return p, err
+	}
+	if p.store, err = store.Open(filepath.Join(dir, "sekisho.db")); err != nil {
+		return p, err
+	}
+	p.spool, err = evidence.OpenSpool(filepath.Join(dir, "spool"), evidence.SpoolConfig{
+		BufferBytes: 8192, Buffers: 4, SegmentBytes: 64 << 10, MaxBytes: 1 << 20, SyncEvery: time.Hour, Now: func() time.Time { return base },
+	})
+	return p, err
+}
+
+func (p parts) close() error {
+	var errs []error
+	if p.spool != nil {
+		errs = append(errs, p.spool.Close())
+	}
+	if p.store != nil {
+		errs = append(errs, p.store.Close())
+	}
+	if p.ledger != nil {
+		errs = append(errs, p.ledger.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// work is one incident from its first packet to its sealed bundle.
+func work(dir string, ack func(kind, id string)) error {
+	p, err := open(dir)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	round := p.ledger.Size()
+	id := fmt.Sprintf("I%04d", round)
+	steps := []struct {
+		kind string
+		do   func() error
+	}{
+		{"incident", func() error { return p.store.SaveIncident(context.Background(), newIncident(id)) }},
+		{"policy", func() error { return durable.WriteFile(filepath.Join(dir, "policy.json"), []byte(id), 0o600) }},
+		{"entry", func() error {
+			at, err := p.ledger.Append(ledger.Entry{Time: base, Action: "incident.open", Subject: id})
+			if err == nil && at != round {
+				err = fmt.Errorf("entry %d came at %d", round, at)
+			}
+			return err
+		}},
+		{"frame", func() error { p.spool.Write(frame(round)); return p.spool.Flush() }},
+		{"pin", func() error { return p.spool.Pin(id, base.Add(-time.Hour)) }},
+		{"bundle", func() error { return p.seal(id) }},
+	}
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			return fmt.Errorf("%s %s: %w", s.kind, id, err)
+		}
+		ack(s.kind, id)
+	}
+	return p.close()
+}
+
+func (p parts) seal(id string) error {
+	packets := func(ctx context.Context, w io.Writer) (evidence.Extraction, error) {
+		return p.spool.Extract(ctx, id, evidence.Match{MACs: [][6]byte{victim}}, base.Add(-time.Hour), base.Add(time.Hour), w, nil)
+	}
+	_, err := p.vault.Seal(context.Background(), evidence.BundleInput{ID: id, Incident: id, Packets: packets})
+	return err
+}
+
+func newIncident(id string) incident.Incident {
+	return incident.Incident{
+		ID: id, State: incident.Open, Opened: base, Updated: base, Since: base, Asset: asset.Asset{ID: "mac:02:00:00:00:00:07"},
+		History: []incident.Transition{{At: base, To: incident.Open, Input: incident.InFinding}},
+	}
+}
+
+// frame carries its number where a checker finds it: in the IPv4 source address.
+func frame(n int64) *capture.Frame {
+	b := append(append(append([]byte{}, other[:]...), victim[:]...), 8, 0, 0x45)
+	b = append(b, make([]byte, 11)...)
+	from := netip.AddrFrom4([4]byte{192, 0, byte(n >> 8), byte(n)}).As4()
+	b = append(append(b, from[:]...), 192, 0, 2, 9)
+	b = append(b, make([]byte, 200)...)
+	return &capture.Frame{Time: base.Add(time.Duration(n) * time.Millisecond).UnixNano(), Data: b, OrigLen: len(b), Link: capture.LinkEthernet, Iface: 3}
+}

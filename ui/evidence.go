@@ -1,0 +1,242 @@
+package ui
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/detect"
+)
+
+// Evidence is what the page needs of what is kept. Kept must return at once.
+// Errors are those of Gateway.
+type Evidence interface {
+	Kept() Kept
+	// SetHold lifts the hold of a bundle, or puts it back, and keeps why.
+	SetHold(ctx context.Context, bundle string, on bool, by, why string) error
+	// Open gives out a bundle as one file, and records who took it.
+	Open(ctx context.Context, bundle, by string) (io.ReadSeekCloser, Package, error)
+	// Purge removes what is known of one device, as far as no hold forbids it.
+	Purge(ctx context.Context, id asset.ID, by, reason string) (Purged, error)
+}
+
+// Kept is how the evidence stands.
+type Kept struct {
+	Days    float64   `json:"days"`       // of packets that the ring holds
+	Oldest  time.Time `json:"oldest"`     // first packet in the ring; zero: none
+	Ring    int64     `json:"ring_bytes"` // on disk
+	Size    int64     `json:"ring_size"`
+	Pinned  int64     `json:"pinned_bytes"`
+	PerDay  int64     `json:"written_per_day"` // bytes
+	Written int64     `json:"written_total"`   // bytes, since the first start
+	Wear    Wear      `json:"wear"`
+	Bundles []Bundle  `json:"bundles"` // newest first
+	Targets []Target  `json:"targets"`
+	Quota   int64     `json:"quota"`      // 0: none
+	OverBy  int64     `json:"over_quota"` // bytes that nothing may be deleted for
+	Missing bool      `json:"missing"`    // the evidence disk is not there
+	Deleted int       `json:"deleted"`    // bundles of which a tombstone is left
+}
+
+// Wear is what the disk says of itself.
+type Wear struct {
+	Device string `json:"device,omitempty"`
+	Model  string `json:"model,omitempty"`
+	Used   int    `json:"percent_used"` // of the rated life; -1: it does not say
+	Failed bool   `json:"failed"`       // it expects to fail
+}
+
+// Bundle is one sealed bundle for the page.
+type Bundle struct {
+	ID        string    `json:"id"`
+	Sealed    time.Time `json:"sealed"`
+	Size      int64     `json:"size"` // as one file, bytes
+	Packets   uint64    `json:"packets"`
+	Held      bool      `json:"held"`
+	Encrypted bool      `json:"encrypted"`
+	Copies    []string  `json:"copies"` // names of targets that have it
+}
+
+// Package is a bundle on its way out.
+type Package struct {
+	Name   string
+	SHA256 string
+	Sealed time.Time
+}
+
+// Target is one place off the box.
+type Target struct {
+	Name    string      `json:"name"`
+	State   detect.Text `json:"state"` // what happens, and what to do
+	Waiting int         `json:"waiting"`
+	Bad     bool        `json:"bad"`
+}
+
+// Purged says what a purge did, and what it could not.
+type Purged struct {
+	Incidents int      `json:"incidents"`
+	Bundles   []string `json:"bundles"`
+	Held      []string `json:"held"` // bundles that a hold protects
+	Entries   int      `json:"entries"`
+}
+
+func (s *site) evidenceRoutes(mux *http.ServeMux) {
+	if s.cfg.Evidence == nil {
+		return
+	}
+	mux.HandleFunc("GET /api/evidence", func(w http.ResponseWriter, r *http.Request) {
+		s.json(w, http.StatusOK, s.cfg.Evidence.Kept())
+	})
+	mux.HandleFunc("POST /api/evidence/{id}/hold", s.apiHold)
+	mux.HandleFunc("GET /api/evidence/{id}/package", s.apiPackage)
+	mux.HandleFunc("POST /api/devices/{id}/purge", s.apiPurge)
+}
+
+func (s *site) apiHold(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		signed
+		On   *bool  `json:"on"`
+		Note string `json:"note"`
+	}
+	if !s.readBy(w, r, &in, &in.By) {
+		return
+	}
+	if in.On == nil {
+		s.fail(w, r, http.StatusUnprocessableEntity, "body")
+		return
+	}
+	if !note(&in.Note) {
+		s.fail(w, r, http.StatusUnprocessableEntity, "note")
+		return
+	}
+	ctx, cancel := bounded(r)
+	defer cancel()
+	err := s.cfg.Evidence.SetHold(ctx, r.PathValue("id"), *in.On, in.By, in.Note)
+	s.answer(w, r, map[string]any{"id": r.PathValue("id"), "held": *in.On}, err)
+}
+
+// apiPackage hands out a bundle; a browser resumes it after a cut.
+func (s *site) apiPackage(w http.ResponseWriter, r *http.Request) {
+	f, p, err := s.cfg.Evidence.Open(r.Context(), r.PathValue("id"), "web")
+	if err != nil {
+		s.answer(w, r, nil, err)
+		return
+	}
+	defer f.Close()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", p.Name))
+	w.Header().Set("ETag", `"`+p.SHA256+`"`)
+	http.ServeContent(w, r, p.Name, p.Sealed, f)
+}
+
+func (s *site) apiPurge(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		signed
+		Note string `json:"note"`
+	}
+	if !s.readBy(w, r, &in, &in.By) {
+		return
+	}
+	if !note(&in.Note) {
+		s.fail(w, r, http.StatusUnprocessableEntity, "note")
+		return
+	}
+	ctx, cancel := bounded(r)
+	defer cancel()
+	done, err := s.cfg.Evidence.Purge(ctx, asset.ID(r.PathValue("id")), in.By, in.Note)
+	s.answer(w, r, done, err)
+}
+
+// note trims a reason that has to be given, and says whether it can be kept.
+func note(text *string) bool {
+	*text = strings.TrimSpace(*text)
+	n := utf8.RuneCountInString(*text)
+	return n >= 1 && n <= 500
+}
+
+// keptView is the part of the page about what is kept.
+type keptView struct {
+	Days, Ring, PerDay, Wear string
+	Missing                  bool
+	Bundles                  []bundleView
+	Targets                  []targetView
+	Over                     string
+	Older                    int
+}
+
+type bundleView struct {
+	ID, Sealed, Size, Packets, Copies string
+	Held, Encrypted                   bool
+}
+
+type targetView struct {
+	Name, State string
+	Bad         bool
+}
+
+func (s *site) kept(l string) *keptView {
+	if s.cfg.Evidence == nil {
+		return nil
+	}
+	w := wordsIn(l)
+	k := s.cfg.Evidence.Kept()
+	v := &keptView{Missing: k.Missing, Wear: wear(k.Wear, w), Days: "–"}
+	if k.Days > 0 {
+		v.Days = put(w["kept_days"], fmt.Sprintf("%.1f", k.Days))
+	}
+	v.Ring = size(k.Ring) + " / " + size(k.Size)
+	if k.PerDay > 0 {
+		v.PerDay = put(w["kept_per_day"], size(k.PerDay))
+	}
+	if k.OverBy > 0 {
+		v.Over = put(w["kept_over"], size(k.OverBy))
+	}
+	for _, b := range k.Bundles[:min(len(k.Bundles), maxIncidents)] {
+		v.Bundles = append(v.Bundles, bundleView{
+			ID: b.ID, Sealed: s.when(b.Sealed, l), Size: size(b.Size), Packets: fmt.Sprint(b.Packets),
+			Copies: strings.Join(b.Copies, w["and"]), Held: b.Held, Encrypted: b.Encrypted,
+		})
+	}
+	v.Older = len(k.Bundles) - len(v.Bundles)
+	for _, t := range k.Targets {
+		state := t.State.In(l)
+		if t.Waiting > 0 {
+			state += put(w["kept_waiting"], strconv.Itoa(t.Waiting))
+		}
+		v.Targets = append(v.Targets, targetView{t.Name, state, t.Bad})
+	}
+	return v
+}
+
+// wear is one sentence, or nothing where the disk does not speak of it.
+func wear(d Wear, w map[string]string) string {
+	switch {
+	case d.Failed:
+		return w["wear_failed"]
+	case d.Device == "" || d.Used < 0:
+		return w["wear_unknown"]
+	}
+	return put(w["wear_used"], strconv.Itoa(d.Used))
+}
+
+// put fills the one gap that a text has.
+func put(text, value string) string { return strings.ReplaceAll(text, "{n}", value) }
+
+// size writes bytes as people read them, in powers of ten as disks are sold.
+func size(n int64) string {
+	units := []string{"B", "kB", "MB", "GB", "TB"}
+	f, u := float64(max(n, 0)), 0
+	for f >= 999.5 && u < len(units)-1 {
+		f, u = f/1000, u+1
+	}
+	if u == 0 || f >= 99.95 {
+		return fmt.Sprintf("%.0f %s", f, units[u])
+	}
+	return fmt.Sprintf("%.1f %s", f, units[u])
+}
