@@ -39,6 +39,16 @@ build: ## build bin/sekisho and bin/sekishoctl
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sekisho ./firmware/cmd/sekisho
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sekishoctl ./firmware/cmd/sekishoctl
 
+VENDOR := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/amd64 linux/arm64
+
+.PHONY: vendor
+vendor: ## build sekishoctl for the vendor's systems into bin/vendor
+	@for s in $(VENDOR); do \
+		exe=; [ "$${s%/*}" != windows ] || exe=.exe; \
+		out=bin/vendor/sekishoctl-$${s%/*}-$${s#*/}$$exe; echo $$out; \
+		CGO_ENABLED=0 GOOS=$${s%/*} GOARCH=$${s#*/} go build -trimpath -ldflags '$(LDFLAGS)' -o $$out ./firmware/cmd/sekishoctl || exit 1; \
+	done
+
 .PHONY: run
 run: build ## start the gateway on a virtual office; SCENARIO=worm|ransomware|dns-tunnel and more: sekisho demo --help
 	$(call need,$(LAB_PKGS))

@@ -1,168 +1,93 @@
-// Command sekishoctl is the vendor's tool: it verifies and shows evidence
-// bundles without the device, on Linux, macOS and Windows. It never writes
-// into a bundle and never opens a connection.
+// Command sekishoctl is the vendor's tool. It enrols with a gateway, pulls
+// evidence from it by an access that the owner grants, watches its ledger, and
+// verifies and shows bundles without it, on Linux, macOS and Windows. It never
+// writes into a bundle, and never believes a gateway more than it proves.
 //
-// Exit status: 0 everything holds; 1 a bundle is broken (the first broken file
-// is named) or cannot be read; 2 wrong usage.
+// Exit status: 0 everything holds; 1 something does not verify (the first
+// broken file is named), or was refused; 2 wrong usage; 3 the gateway cannot be
+// reached or is busy, trying again may help.
 package main
 
 import (
-	"encoding/json"
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
-	"time"
+	"syscall"
 
 	"github.com/alecthomas/kong"
-
-	"sekisho/firmware/evidence"
 )
 
 const (
-	exitBroken = 1
-	exitUsage  = 2
+	exitBroken  = 1
+	exitUsage   = 2
+	exitNetwork = 3
 )
 
+const about = `The vendor's tool for Sekisho gateways. In the usual order:
+
+    sekishoctl enroll INVITATION    once, with the line that the owner sent
+    sekishoctl incidents            what has happened there
+    sekishoctl pull INCIDENT        ask the owner, download, verify
+    sekishoctl show FOLDER          what is in the bundle that was pulled
+    sekishoctl end INCIDENT         give the access back
+    sekishoctl watch                stay informed, and notice a rewritten ledger
+
+The gateway is dialled directly, past any proxy, and known by its key alone. Exit
+status: 0 good, 1 not verified or refused, 2 wrong usage, 3 not reached.`
+
 type commands struct {
-	Verify verifyCmd `cmd:"" help:"Check bundles completely: signature, every file, ledger proof, packets."`
-	Show   showCmd   `cmd:"" help:"Verify a bundle and print what is in it."`
+	Enroll    enrollCmd    `cmd:"" help:"Enrol this computer with a gateway."`
+	Incidents incidentsCmd `cmd:"" help:"List the incidents of a gateway."`
+	Pull      pullCmd      `cmd:"" help:"Download the evidence of an incident, and verify it."`
+	End       endCmd       `cmd:"" help:"Give an access back before its time is over."`
+	Watch     watchCmd     `cmd:"" help:"Tell news as they come; sound the alarm when the ledger was rewritten."`
+	Verify    verifyCmd    `cmd:"" help:"Check bundles completely: signature, every file, ledger proof, packets."`
+	Show      showCmd      `cmd:"" help:"Verify a bundle and print what is in it."`
 }
 
-type verifyCmd struct {
-	Bundles       []string `arg:"" name:"bundle" help:"Folder of a bundle."`
-	Key           string   `help:"Trusted key: a file with the verifier key, the key itself, or its fingerprint."`
-	OldCheckpoint string   `name:"checkpoint" help:"File with a checkpoint that was kept from the same device earlier." type:"existingfile"`
-	JSON          bool     `name:"json" help:"Print one JSON object a bundle."`
+// command is a subcommand with its flags. What run returns goes through fail.
+type command interface {
+	run(p program) error
 }
 
-type showCmd struct {
-	Bundle string `arg:"" help:"Folder of a bundle."`
-	Key    string `help:"Trusted key, as in verify."`
-	Lang   string `help:"Language of titles: en or ja." enum:"en,ja" default:"en"`
+// program is what a command gets from outside.
+type program struct {
+	ctx       context.Context
+	in        io.Reader
+	out, errs io.Writer
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends at once
+	os.Exit(program{ctx, os.Stdin, os.Stdout, os.Stderr}.run(os.Args[1:]))
+}
 
-func run(args []string, out, errs io.Writer) int {
+func (p program) run(args []string) int {
 	var c commands
 	exit := -1
-	parser, err := kong.New(&c, kong.Name("sekishoctl"), kong.Description("Checks Sekisho's evidence bundles."),
-		kong.Writers(out, errs), kong.Exit(func(code int) { exit = code }))
+	parser, err := kong.New(&c, kong.Name("sekishoctl"), kong.Description(about),
+		kong.Writers(p.out, p.errs), kong.Exit(func(code int) { exit = code }))
 	if err != nil {
-		fmt.Fprintln(errs, "sekishoctl:", err)
+		fmt.Fprintln(p.errs, "sekishoctl:", err)
 		return exitUsage
 	}
-	ctx, err := parser.Parse(args)
+	parsed, err := parser.Parse(args)
 	if exit >= 0 {
 		return exit // --help
 	}
 	if err != nil {
-		fmt.Fprintf(errs, "sekishoctl: %v\nRun \"sekishoctl --help\" for usage.\n", err)
+		fmt.Fprintf(p.errs, "sekishoctl: %v\nRun \"sekishoctl --help\" for usage.\n", err)
 		return exitUsage
 	}
-	if strings.HasPrefix(ctx.Command(), "show") {
-		return c.Show.run(out, errs)
+	name, _, _ := strings.Cut(parsed.Command(), " ")
+	chosen := map[string]command{"enroll": c.Enroll, "incidents": c.Incidents, "pull": c.Pull, "end": c.End,
+		"watch": c.Watch, "verify": c.Verify, "show": c.Show}[name]
+	if err := chosen.run(p); err != nil {
+		return p.fail(err)
 	}
-	return c.Verify.run(out, errs)
-}
-
-// trusted reads --key: a file when there is one of that name.
-func trusted(key string) (string, error) {
-	if key == "" {
-		return "", nil
-	}
-	data, err := os.ReadFile(key)
-	if errors.Is(err, os.ErrNotExist) {
-		return key, nil
-	}
-	if err != nil {
-		return "", err
-	}
-	if key = strings.TrimSpace(string(data)); key == "" {
-		return "", errors.New("the key file is empty")
-	}
-	return key, nil
-}
-
-func (v verifyCmd) run(out, errs io.Writer) int {
-	key, err := trusted(v.Key)
-	if err != nil {
-		fmt.Fprintln(errs, "sekishoctl: read key:", err)
-		return exitUsage
-	}
-	o := evidence.VerifyOptions{Key: key}
-	if v.OldCheckpoint != "" {
-		if o.OldCheckpoint, err = os.ReadFile(v.OldCheckpoint); err != nil {
-			fmt.Fprintln(errs, "sekishoctl: read checkpoint:", err)
-			return exitUsage
-		}
-	}
-	status := 0
-	for _, path := range v.Bundles {
-		r, err := evidence.Verify(path, o)
-		if err != nil {
-			status = exitBroken
-		}
-		if v.JSON {
-			printJSON(out, path, r, err)
-			continue
-		}
-		if err != nil {
-			fmt.Fprintf(errs, "BROKEN  %s\n  %s\n", path, reason(err))
-			continue
-		}
-		printReport(out, r)
-	}
-	return status
-}
-
-// reason is the sentence about the first broken file.
-func reason(err error) string {
-	var file *evidence.FileError
-	if errors.As(err, &file) {
-		return file.Error()
-	}
-	return err.Error()
-}
-
-func printJSON(out io.Writer, path string, r evidence.Report, err error) {
-	var object any = struct {
-		OK bool `json:"ok"`
-		evidence.Report
-	}{true, r}
-	if err != nil {
-		failed := struct {
-			OK    bool   `json:"ok"`
-			Path  string `json:"path"`
-			File  string `json:"file,omitempty"`
-			Error string `json:"error"`
-		}{Path: path, Error: err.Error()}
-		var file *evidence.FileError
-		if errors.As(err, &file) {
-			failed.File = file.File
-		}
-		object = failed
-	}
-	_ = json.NewEncoder(out).Encode(object)
-}
-
-func printReport(out io.Writer, r evidence.Report) {
-	fmt.Fprintf(out, "OK  %s\n", r.Path)
-	fmt.Fprintf(out, "  bundle       %s, incident %s\n", r.ID, r.Incident)
-	fmt.Fprintf(out, "  signer       %s\n  fingerprint  %s\n", r.Signer, r.Fingerprint)
-	if !r.Trusted {
-		fmt.Fprintln(out, "               self-asserted: compare the fingerprint with the one on the device's panel")
-	}
-	fmt.Fprintf(out, "  time span    %s to %s\n", stamp(r.First), stamp(r.Last))
-	fmt.Fprintf(out, "  packets      %d (%d bytes)\n", r.Packets, r.Bytes)
-	fmt.Fprintf(out, "  sealed       %s, ledger entry %d of %d\n", stamp(r.Sealed), r.Entry, r.LedgerSize)
-}
-
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.UTC().Format(time.RFC3339Nano)
+	return 0
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -36,8 +37,28 @@ func TestCommandLine(t *testing.T) {
 		{"show --lang fr bag", 2, []string{"--lang"}, ""},
 		{"verify", 2, []string{"bundle"}, ""},
 		{"frobnicate", 2, []string{"frobnicate"}, ""},
-		{"--help", 0, []string{"verify", "show"}, ""},
+		{"--help", 0, []string{"verify", "show", "In the usual order", "sekishoctl enroll INVITATION", "past any proxy"}, ""},
+		{"verify --timestamp-ca pub bag", 2, []string{"no certificate in"}, ""},
+		{"verify --identity pub bag", 2, []string{"read identity"}, ""},
+		{"verify --key pub --profile x bag", 2, []string{"--key and --profile"}, ""},
+		{"verify --home . --profile none bag", 2, []string{"no such profile", "Enrol first"}, ""},
+		{"enroll", 2, []string{"invitation"}, ""},
+		{"enroll sekisho:x --home home", 2, []string{"invitation: not sekisho:HOST:PORT:PIN:SECRET"}, "Enrolled"},
+		{"enroll - --home home", 2, []string{"read the invitation"}, ""},
+		{"incidents --home home", 2, []string{"no such profile", "Enrol first"}, ""},
+		{"incidents --home home --profile ../x", 2, []string{"a profile's name is"}, ""},
+		{"pull --home home", 2, []string{"incident"}, ""},
+		{"pull INC-7 --home home", 2, []string{"Enrol first"}, ""},
+		{"pull INC-7 --home home --hours 0", 2, []string{"--hours"}, ""},
+		{"pull INC-7 --home home --dir nowhere", 2, []string{"nowhere"}, ""},
+		{"pull INC-7 --home home --identity nowhere", 2, []string{"nowhere"}, ""},
+		{"watch --home home --every 1s", 2, []string{"at least 10s"}, ""},
+		{"watch --home home --once", 2, []string{"Enrol first"}, ""},
+		{"end INC-7 --home home", 2, []string{"Enrol first"}, ""},
 	})
+	if _, err := os.Stat("home"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a profile was begun: %v", err)
+	}
 	thaw(t, "bag")
 	if err := os.WriteFile("bag/data/flows.jsonl", []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
@@ -47,6 +68,10 @@ func TestCommandLine(t *testing.T) {
 		{"verify --json bag", 1, []string{`"ok":false`, `"file":"data/flows.jsonl"`}, ""},
 		{"show bag", 1, []string{"data/flows.jsonl"}, "worm"},
 	})
+	if err := os.WriteFile("bag/data/"+escape+"[2J", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	runCases(t, []commandCase{{"verify bag", 1, []string{"does not belong to the bundle"}, escape}})
 }
 
 type commandCase struct {
@@ -60,7 +85,7 @@ func runCases(t *testing.T, cases []commandCase) {
 	t.Helper()
 	for _, c := range cases {
 		var out bytes.Buffer
-		if exit := run(strings.Fields(c.args), &out, &out); exit != c.exit {
+		if exit := (program{t.Context(), strings.NewReader(""), &out, &out}).run(strings.Fields(c.args)); exit != c.exit {
 			t.Errorf("%s: exit %d, want %d\n%s", c.args, exit, c.exit, out.String())
 		}
 		for _, want := range c.says {

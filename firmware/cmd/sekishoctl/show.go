@@ -10,30 +10,34 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"sekisho/firmware/evidence"
+	"sekisho/firmware/remote/client"
 )
 
+type showCmd struct {
+	Bundle string `arg:"" help:"Folder of a bundle."`
+	Key    string `help:"Trusted key, as in verify."`
+	Lang   string `help:"Language of titles: en or ja." enum:"en,ja" default:"en"`
+}
+
 // run shows only what verifies: nothing in a broken bundle is worth reading.
-func (s showCmd) run(out, errs io.Writer) int {
+func (s showCmd) run(p program) error {
 	key, err := trusted(s.Key)
 	if err != nil {
-		fmt.Fprintln(errs, "sekishoctl: read key:", err)
-		return exitUsage
+		return err
 	}
 	r, err := evidence.Verify(s.Bundle, evidence.VerifyOptions{Key: key})
 	if err != nil {
-		fmt.Fprintf(errs, "BROKEN  %s\n  %s\n", s.Bundle, reason(err))
-		return exitBroken
+		p.broken(s.Bundle, err)
+		return errTold
 	}
+	out := p.out
 	printReport(out, r)
 	for _, part := range []func(io.Writer, evidence.Report) error{s.incident, s.findings} {
 		if err := part(out, r); err != nil {
-			fmt.Fprintln(errs, "sekishoctl:", err)
-			return exitBroken
+			return err
 		}
 	}
 	fmt.Fprintln(out, "\nledger")
@@ -44,7 +48,7 @@ func (s showCmd) run(out, errs io.Writer) int {
 	for _, f := range r.Files {
 		fmt.Fprintf(out, "  %12d  %s\n", f.Size, f.Name)
 	}
-	return 0
+	return nil
 }
 
 // incident prints the plain values at the top of incident.json.
@@ -112,11 +116,4 @@ func (s showCmd) text(raw json.RawMessage) string {
 }
 
 // printable keeps a name that a stranger chose from steering the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '\uFFFD'
-	}, s)
-}
+func printable(s string) string { return client.Printable(s, 4<<10) }
