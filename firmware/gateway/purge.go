@@ -1,13 +1,17 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"sekisho/firmware/asset"
 	"sekisho/firmware/detect"
+	"sekisho/firmware/durable"
 	"sekisho/firmware/evidence"
 	"sekisho/firmware/incident"
 	"sekisho/ui"
@@ -54,9 +58,12 @@ func (w web) Purge(ctx context.Context, id asset.ID, by, why string) (ui.Purged,
 	if err != nil {
 		return done, err
 	}
-	inventory.Forget(id)
+	if err := scrubFindings(w.cfg.StateDir, who); err != nil {
+		return done, err
+	}
+	inventory.Forget(id) // last: until then all this can be repeated
 	w.archive.look()
-	return done, forgetFindings(w.cfg.StateDir, changed)
+	return done, nil
 }
 
 // subject is the device by everything that it is known by.
@@ -84,4 +91,32 @@ func (w web) reword(ctx context.Context, who evidence.Subject) ([]string, error)
 	}
 	all = slices.DeleteFunc(all, func(i incident.Incident) bool { return !slices.Contains(r.Changed, i.ID) })
 	return r.Changed, w.do(ctx, func() { w.desk.Reword(all) })
+}
+
+// scrubFindings drops the lines that name the device from the findings that
+// bundles to come are made of.
+func scrubFindings(stateDir string, who evidence.Subject) error {
+	files, err := filepath.Glob(filepath.Join(stateDir, "findings", "*.jsonl"))
+	if err != nil {
+		return err
+	}
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		var kept []byte
+		for line := range bytes.Lines(data) {
+			if !who.Matches(string(line)) {
+				kept = append(kept, line...)
+			}
+		}
+		if len(kept) == len(data) {
+			continue
+		}
+		if err := durable.WriteFile(path, kept, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
