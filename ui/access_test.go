@@ -80,6 +80,8 @@ func (c *cabinet) SetHold(_ context.Context, b string, on bool, by, why string) 
 func (c *cabinet) Purge(_ context.Context, id asset.ID, by, why string) (Purged, error) {
 	return Purged{Incidents: 1, Bundles: []string{"B-0"}, Held: []string{inID}}, c.did("purge", id, by, why)
 }
+func (c *cabinet) ConfirmClock(_ context.Context, by string) error { return c.did("clock", by) }
+func (c *cabinet) RetryCopies(target string) error                 { return c.did("retry", target) }
 func (c *cabinet) Open(_ context.Context, b, by string) (io.ReadSeekCloser, Package, error) {
 	if b != inID {
 		return nil, Package{}, fmt.Errorf("%w: %s", ErrUnknown, b)
@@ -104,6 +106,8 @@ func TestWhatAPersonDecidesAboutTheVendorIsHandedOnWithTheName(t *testing.T) {
 		{"invited", "/api/vendor/invitations", `{"by":"山田"}`, "invite web:山田"},
 		{"removed", "/api/vendor/vendors/V-1/revoke", `{"by":"山田"}`, "revoke V-1 web:山田"},
 		{"hold lifted", "/api/evidence/B-0/hold", `{"on":false,"by":"山田","note":"調査終了"}`, "hold B-0 false web:山田 調査終了"},
+		{"date confirmed", "/api/evidence/clock", `{"by":"山田"}`, "clock web:山田"},
+		{"copied again", "/api/copies/s3/retry", `{"by":"山田"}`, "retry s3"},
 		{"purged", "/api/devices/mac:02:00:00:00:00:23/purge", `{"by":"山田","note":"退職"}`, "purge mac:02:00:00:00:00:23 web:山田 退職"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -158,6 +162,18 @@ func TestWithoutThemTheRoutesAndThePartsAreNotThere(t *testing.T) {
 	}
 	if body := page(t, newOffice("ja"), "ja"); strings.Contains(body, japanese["access"]) || strings.Contains(body, japanese["kept"]) {
 		t.Error("the page speaks of what is not there")
+	}
+}
+
+func TestAPurgeIsToldInWordsWithWhatItLeaves(t *testing.T) {
+	p := Purged{Incidents: 1, Bundles: []string{"B-0"}, Held: []string{inID}, Entries: 3, Rest: []detect.Text{{EN: "Copies elsewhere stay.", JA: "外の控えは残ります。"}}}
+	for lang, want := range map[string]string{
+		"en": "Removed from 1 incidents, 1 bundles and 3 ledger entries. On hold, and therefore still there: " + inID + ". Copies elsewhere stay.",
+		"ja": "出来事1件、証拠1件、台帳の記録3件から消しました。 保全中のため残した証拠：" + inID + "。 外の控えは残ります。",
+	} {
+		if got := said(p, lang); got != want {
+			t.Errorf("%s: %s", lang, got)
+		}
 	}
 }
 

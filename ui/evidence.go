@@ -23,7 +23,12 @@ type Evidence interface {
 	// Open gives out a bundle as one file, and records who took it.
 	Open(ctx context.Context, bundle, by string) (io.ReadSeekCloser, Package, error)
 	// Purge removes what is known of one device, as far as no hold forbids it.
+	// It may take minutes.
 	Purge(ctx context.Context, id asset.ID, by, reason string) (Purged, error)
+	// ConfirmClock is a person's word that today's date is right.
+	ConfirmClock(ctx context.Context, by string) error
+	// RetryCopies tries at once what failed at a target.
+	RetryCopies(target string) error
 }
 
 // Kept is how the evidence stands.
@@ -41,7 +46,10 @@ type Kept struct {
 	Quota   int64     `json:"quota"`      // 0: none
 	OverBy  int64     `json:"over_quota"` // bytes that nothing may be deleted for
 	Missing bool      `json:"missing"`    // the evidence disk is not there
-	Deleted int       `json:"deleted"`    // bundles of which a tombstone is left
+	// ClockAsked: the date has jumped, and nothing is deleted until a person says
+	// that it is right.
+	ClockAsked bool `json:"clock_asked"`
+	Deleted    int  `json:"deleted"` // bundles of which a tombstone is left
 }
 
 // Wear is what the disk says of itself.
@@ -60,7 +68,8 @@ type Bundle struct {
 	Packets   uint64    `json:"packets"`
 	Held      bool      `json:"held"`
 	Encrypted bool      `json:"encrypted"`
-	Copies    []string  `json:"copies"` // names of targets that have it
+	Unstamped bool      `json:"unstamped"` // the time-stamp server did not answer
+	Copies    []string  `json:"copies"`    // names of targets that have it
 }
 
 // Package is a bundle on its way out.
@@ -76,14 +85,17 @@ type Target struct {
 	State   detect.Text `json:"state"` // what happens, and what to do
 	Waiting int         `json:"waiting"`
 	Bad     bool        `json:"bad"`
+	Key     string      `json:"key,omitempty"` // our public key, for who runs the server
 }
 
 // Purged says what a purge did, and what it could not.
 type Purged struct {
-	Incidents int      `json:"incidents"`
-	Bundles   []string `json:"bundles"`
-	Held      []string `json:"held"` // bundles that a hold protects
-	Entries   int      `json:"entries"`
+	Incidents int           `json:"incidents"`
+	Bundles   []string      `json:"bundles"`
+	Held      []string      `json:"held"` // bundles that a hold protects
+	Entries   int           `json:"entries"`
+	Rest      []detect.Text `json:"rest"` // what a purge does not reach
+	Said      string        `json:"said"` // all this for the person who asked
 }
 
 func (s *site) evidenceRoutes(mux *http.ServeMux) {
@@ -96,6 +108,28 @@ func (s *site) evidenceRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /api/evidence/{id}/hold", s.apiHold)
 	mux.HandleFunc("GET /api/evidence/{id}/package", s.apiPackage)
 	mux.HandleFunc("POST /api/devices/{id}/purge", s.apiPurge)
+	mux.HandleFunc("POST /api/evidence/clock", s.apiClock)
+	mux.HandleFunc("POST /api/copies/{id}/retry", s.apiRetry)
+}
+
+func (s *site) apiClock(w http.ResponseWriter, r *http.Request) {
+	var in signed
+	if !s.readBy(w, r, &in, &in.By) {
+		return
+	}
+	ctx, cancel := bounded(r)
+	defer cancel()
+	err := s.cfg.Evidence.ConfirmClock(ctx, in.By)
+	s.answer(w, r, map[string]any{"done": err == nil}, err)
+}
+
+func (s *site) apiRetry(w http.ResponseWriter, r *http.Request) {
+	var in signed
+	if !s.readBy(w, r, &in, &in.By) {
+		return
+	}
+	err := s.cfg.Evidence.RetryCopies(r.PathValue("id"))
+	s.answer(w, r, map[string]any{"done": err == nil}, err)
 }
 
 func (s *site) apiHold(w http.ResponseWriter, r *http.Request) {
@@ -147,10 +181,24 @@ func (s *site) apiPurge(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusUnprocessableEntity, "note")
 		return
 	}
-	ctx, cancel := bounded(r)
-	defer cancel()
-	done, err := s.cfg.Evidence.Purge(ctx, asset.ID(r.PathValue("id")), in.By, in.Note)
+	// Not bounded as other deeds are: it reads all evidence. Who leaves the page
+	// does not stop it half-way.
+	done, err := s.cfg.Evidence.Purge(context.WithoutCancel(r.Context()), asset.ID(r.PathValue("id")), in.By, in.Note)
+	done.Said = said(done, s.lang(r))
 	s.answer(w, r, done, err)
+}
+
+// said tells what a purge did, what it left, and why.
+func said(p Purged, l string) string {
+	w := wordsIn(l)
+	text := strings.NewReplacer("{i}", strconv.Itoa(p.Incidents), "{b}", strconv.Itoa(len(p.Bundles)), "{e}", strconv.Itoa(p.Entries)).Replace(w["purged"])
+	if len(p.Held) > 0 {
+		text += " " + put(w["purged_held"], strings.Join(p.Held, w["and"]))
+	}
+	for _, r := range p.Rest {
+		text += " " + r.In(l)
+	}
+	return text
 }
 
 // note trims a reason that has to be given, and says whether it can be kept.
@@ -163,7 +211,8 @@ func note(text *string) bool {
 // keptView is the part of the page about what is kept.
 type keptView struct {
 	Days, Ring, PerDay, Wear string
-	Missing                  bool
+	Missing, ClockAsked      bool
+	Today                    string
 	Bundles                  []bundleView
 	Targets                  []targetView
 	Over                     string
@@ -172,12 +221,12 @@ type keptView struct {
 
 type bundleView struct {
 	ID, Sealed, Size, Packets, Copies string
-	Held, Encrypted                   bool
+	Held, Encrypted, Unstamped        bool
 }
 
 type targetView struct {
-	Name, State string
-	Bad         bool
+	Name, State, Key string
+	Bad              bool
 }
 
 func (s *site) kept(l string) *keptView {
@@ -186,7 +235,7 @@ func (s *site) kept(l string) *keptView {
 	}
 	w := wordsIn(l)
 	k := s.cfg.Evidence.Kept()
-	v := &keptView{Missing: k.Missing, Wear: wear(k.Wear, w), Days: "–"}
+	v := &keptView{Missing: k.Missing, Wear: wear(k.Wear, w), Days: "–", ClockAsked: k.ClockAsked, Today: s.cfg.Now().Format(time.DateOnly)}
 	if k.Days > 0 {
 		v.Days = put(w["kept_days"], fmt.Sprintf("%.1f", k.Days))
 	}
@@ -200,7 +249,7 @@ func (s *site) kept(l string) *keptView {
 	for _, b := range k.Bundles[:min(len(k.Bundles), maxIncidents)] {
 		v.Bundles = append(v.Bundles, bundleView{
 			ID: b.ID, Sealed: s.when(b.Sealed, l), Size: size(b.Size), Packets: fmt.Sprint(b.Packets),
-			Copies: strings.Join(b.Copies, w["and"]), Held: b.Held, Encrypted: b.Encrypted,
+			Copies: strings.Join(b.Copies, w["and"]), Held: b.Held, Encrypted: b.Encrypted, Unstamped: b.Unstamped,
 		})
 	}
 	v.Older = len(k.Bundles) - len(v.Bundles)
@@ -209,7 +258,7 @@ func (s *site) kept(l string) *keptView {
 		if t.Waiting > 0 {
 			state += put(w["kept_waiting"], strconv.Itoa(t.Waiting))
 		}
-		v.Targets = append(v.Targets, targetView{t.Name, state, t.Bad})
+		v.Targets = append(v.Targets, targetView{t.Name, state, t.Key, t.Bad})
 	}
 	return v
 }

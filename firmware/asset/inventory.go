@@ -239,6 +239,19 @@ func (v *Inventory) SetName(id ID, name string) bool {
 	return true
 }
 
+// Forget drops a device; should it speak again, it is a new one. The gateway
+// itself stays. It reports whether a device was dropped.
+func (v *Inventory) Forget(id ID) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	e := v.byID[id]
+	if e == nil || e.Gateway {
+		return false
+	}
+	v.remove(e)
+	return true
+}
+
 // Restore replaces the content by what All returned before a restart.
 func (v *Inventory) Restore(all []Asset) {
 	v.mu.Lock()

@@ -438,3 +438,23 @@ func TestActiveCountsWhoWasSeenLately(t *testing.T) {
 		t.Errorf("%d devices, want the two that were not silent since", n)
 	}
 }
+
+func TestAForgottenDeviceIsGoneForTheStoreTooAndNewWhenItSpeaks(t *testing.T) {
+	v := asset.New(asset.Config{Self: []flow.MAC{mac(1)}})
+	play(v, arp(10, 10, 0), arp(1, 1, 0))
+	v.SetName(id(10), "Yamada")
+	v.Changed()
+	if v.Forget(id(1)) || v.Forget(id(99)) {
+		t.Error("the gateway or a stranger was forgotten")
+	}
+	if !v.Forget(id(10)) {
+		t.Fatal("the device was not forgotten")
+	}
+	if _, ok := v.Get(id(10)); ok || !slices.Contains(v.Changed(), id(10)) {
+		t.Error("the store is not told that it is gone")
+	}
+	play(v, arp(10, 10, time.Hour))
+	if a, ok := v.ByMAC(mac(10)); !ok || a.Name != "" || !a.FirstSeen.Equal(start.Add(time.Hour)) {
+		t.Errorf("when it speaks again: %+v", a)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -122,6 +123,24 @@ func TestAVaultOpensWithoutItsDiskAndSealsWhenItIsBack(t *testing.T) {
 	}
 	if _, err := os.Stat(half); err == nil {
 		t.Error("what a crash left is still there")
+	}
+}
+
+func TestNothingIsSealedOnAnotherMediumThanItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	away := fmt.Errorf("check medium: %w", ErrNotMounted)
+	v := testVault(t, dir)
+	v.dir = filepath.Join(dir, "ssd", "bundles")
+	v.c.Medium = func() error { return away }
+	if _, err := v.Seal(t.Context(), testInput("B-1")); !errors.Is(err, ErrNotMounted) {
+		t.Errorf("sealed: %v", err)
+	}
+	if _, err := os.Lstat(filepath.Dir(v.dir)); err == nil {
+		t.Error("a folder was made on the system's own disk")
+	}
+	away = nil
+	if _, err := v.Seal(t.Context(), testInput("B-1")); err != nil {
+		t.Errorf("when it is back: %v", err)
 	}
 }
 

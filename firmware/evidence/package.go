@@ -104,6 +104,9 @@ func (v *Vault) packed(ctx context.Context, b Bundle, t *tarball) (Package, erro
 	if p, ok := v.noted(b.ID, t); ok { // made while waiting
 		return p, nil
 	}
+	if _, err := os.Lstat(b.Path); err != nil { // deleted while waiting: t has it still
+		return Package{}, err
+	}
 	if err := os.Mkdir(v.packagePath(""), 0o755); err == nil {
 		if err := durable.SyncDir(v.dir); err != nil {
 			return Package{}, named(err)

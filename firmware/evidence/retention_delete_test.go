@@ -101,6 +101,24 @@ func TestADeletedBundleLeavesATombstoneAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestADeletedBundleIsNotPackedAgainByWhoWaitedForIt(t *testing.T) {
+	v, b := lifted(t)
+	opened, err := openTarball(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	if _, err := v.Delete(b.ID, "web:owner", "old"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.packed(b, opened); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("packed: %v", err)
+	}
+	if left := leftOf(t, v, b.ID); len(left) != 1 {
+		t.Errorf("left %v", left)
+	}
+}
+
 func TestAPowerCutWhileDeletingIsMadeUpFor(t *testing.T) {
 	for _, at := range []string{"entry", "tombstone", "hidden", "removed", "cleared"} {
 		for _, restart := range []bool{true, false} {

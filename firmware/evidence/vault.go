@@ -31,6 +31,9 @@ type VaultConfig struct {
 	Now      func() time.Time
 	Logger   *slog.Logger
 
+	// Medium says what speaks against writing to Dir now, as OwnMedium does;
+	// nil: nothing ever does.
+	Medium func() error
 	// Recipients can read the packages; without any, packages are not encrypted.
 	Recipients []age.Recipient
 	// TimestampURL names a time-stamping authority (RFC 3161); "" is none.
@@ -83,6 +86,12 @@ func OpenVault(c VaultConfig) (*Vault, error) {
 // prepare makes the folder and, once, removes what was never acknowledged. It
 // wants mu held, except in OpenVault.
 func (v *Vault) prepare() error {
+	if v.c.Medium != nil {
+		if err := v.c.Medium(); err != nil {
+			v.ready = false // the disk that comes back may be another
+			return named(err)
+		}
+	}
 	if err := os.MkdirAll(v.dir, 0o755); err != nil {
 		return named(err)
 	}
@@ -101,10 +110,10 @@ func (v *Vault) prepare() error {
 			}
 		}
 	}
+	v.finishDeletions()
 	if err := v.tidyPackages(); err != nil {
 		return named(err)
 	}
-	v.finishDeletions()
 	v.ready = true
 	return nil
 }

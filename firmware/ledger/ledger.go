@@ -117,7 +117,7 @@ func (l *Ledger) Close() error {
 	return err
 }
 
-// Size is the number of entries.
+// Size is the number of acknowledged entries.
 func (l *Ledger) Size() int64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -147,11 +147,21 @@ func (l *Ledger) Append(e Entry) (int64, error) {
 		return 0, fmt.Errorf("append to ledger: %w: %w", ErrBroken, l.broken)
 	}
 	index := int64(len(l.ends))
-	if err := l.commit(line); err != nil {
-		l.broken = err
+	if err := l.add(line); err != nil {
 		return 0, fmt.Errorf("append to ledger: %w", err)
 	}
 	return index, nil
+}
+
+// add commits line or breaks the ledger. An entry that was not acknowledged does
+// not count: Size may be kept elsewhere, and be more than a power cut leaves.
+func (l *Ledger) add(line []byte) error {
+	n := len(l.ends)
+	err := l.commit(line)
+	if err != nil {
+		l.ends, l.broken = l.ends[:n], err
+	}
+	return err
 }
 
 // commit makes line durable, then the checkpoint over it: an entry counts from

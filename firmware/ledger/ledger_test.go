@@ -148,6 +148,9 @@ func TestAPowerCutKeepsEverythingAcknowledged(t *testing.T) {
 		if _, err := l.Append(entry(3)); !errors.Is(err, ErrBroken) {
 			t.Errorf("%s: append after a failure: %v", step, err)
 		}
+		if l.Size() != 2 {
+			t.Errorf("%s: counts %d entries, 2 were acknowledged", step, l.Size())
+		}
 		_ = l.Close()
 		again, err := open(t, dir)
 		if err != nil || again.Size() < 2 {

@@ -70,7 +70,7 @@ func (l *Ledger) load(atLeast int64) error {
 func (l *Ledger) finishRedaction() error {
 	err := errors.Join(removeHalf(filepath.Join(l.dir, entriesFile)), l.rewrite())
 	if err != nil && l.broken == nil {
-		l.log.Error("entries are still to be redacted", "error", err)
+		l.log.Error("a redaction is not finished", "error", err)
 	}
 	return l.broken
 }

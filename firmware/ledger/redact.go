@@ -118,8 +118,7 @@ func (l *Ledger) order(indexes []int64, by, reason string) error {
 		return err
 	}
 	at := int64(len(l.ends))
-	if err := l.commit(line); err != nil {
-		l.broken = err
+	if err := l.add(line); err != nil {
 		return err
 	}
 	r, err := parseRecord(at, line)

@@ -12,7 +12,10 @@ import (
 	"strings"
 )
 
-const maxName = 128
+const (
+	maxName = 128
+	partial = ".part" // behind the name of what is not whole yet
+)
 
 // checkName accepts what is one plain file name on vfat, exFAT, ext4, S3 and
 // SFTP, and on the Windows machine where the stick is read. The rules are those

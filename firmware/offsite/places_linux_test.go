@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,16 +72,14 @@ func plugIn(t *testing.T, kind string, size int64) *stick {
 func (s *stick) insert(flags uintptr) {
 	s.t.Helper()
 	s.loop = strings.TrimSpace(run(s.t, "losetup", "--find", "--show", s.image))
-	s.t.Cleanup(func() { _ = exec.Command("losetup", "--detach", s.loop).Run() })
-	must(s.t, unix.Mount(s.loop, s.point, "ext4", flags, ""))
+	err := unix.Mount(s.loop, s.point, "ext4", flags, "")
+	run(s.t, "losetup", "--detach", s.loop) // now, while it is surely ours: it goes when the mount goes
+	must(s.t, err)
 	s.t.Cleanup(s.pull)
 }
 
 func (s *stick) pull() {
 	for unix.Unmount(s.point, unix.MNT_DETACH) == nil {
-	}
-	if s.loop != "" {
-		_ = exec.Command("losetup", "--detach", s.loop).Run()
 	}
 }
 
@@ -94,6 +93,12 @@ func (s *stick) yank() {
 		s.t.Fatal(err)
 	}
 	defer f.Close()
+	var here, loop unix.Stat_t
+	must(s.t, unix.Fstat(int(f.Fd()), &here))
+	must(s.t, unix.Stat(s.loop, &loop))
+	if here.Dev != loop.Rdev {
+		s.t.Fatal("what is mounted here is not the stick") // the disk of this machine would be shut down
+	}
 	must(s.t, unix.IoctlSetPointerInt(int(f.Fd()), shutdown, noFlush))
 }
 
@@ -135,22 +140,21 @@ const (
 )
 
 // buildS3 builds the server once, beside the module: it is no dependency of it.
-func buildS3(t *testing.T) string {
-	t.Helper()
+func buildS3() (string, error) {
 	dir, err := filepath.Abs("../../.cache/versitygw-v1.8.0")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	binary := filepath.Join(dir, "versitygw")
 	if _, err := os.Stat(binary); err == nil {
-		return binary
+		return binary, nil
 	}
 	build := exec.Command("go", "install", versityGW)
 	build.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the S3 server for the tests: %v\n%s", err, out)
+		return "", fmt.Errorf("build the S3 server for the tests: %w\n%s", err, out)
 	}
-	return binary
+	return binary, nil
 }
 
 func startS3(t *testing.T, more ...string) *s3Server {
@@ -160,9 +164,11 @@ func startS3(t *testing.T, more ...string) *s3Server {
 	must(t, os.Mkdir(data, 0o755))
 	must(t, os.Mkdir(versions, 0o755))
 	must(t, os.WriteFile(secret, []byte("[default]\naws_access_key_id = "+s3Key+"\naws_secret_access_key = "+s3Secret+"\n"), 0o600))
-	address := freeAddress(t)
+	address := freeAddress()
+	binary, err := buildS3()
+	must(t, err)
 	args := append([]string{"--port", address, "--access", s3Key, "--secret", s3Secret, "--quiet"}, more...)
-	start(t, buildS3(t), append(args, "posix", "--versioning-dir", versions, data)...)
+	start(t, binary, append(args, "posix", "--versioning-dir", versions, data)...)
 	awaitPort(t, address)
 	c := S3Config{Endpoint: "http://" + address, Region: "us-east-1", Bucket: lockedIn, Prefix: "office-a", Credentials: secret, Days: 30, Line: NewLine(0)}
 	if len(more) > 0 { // --cert FILE
@@ -244,7 +250,7 @@ func startSSHD(t *testing.T) *sshServer {
 	dir := t.TempDir()
 	hostFile, authorized, conf := filepath.Join(dir, "host"), filepath.Join(dir, "authorized"), filepath.Join(dir, "conf")
 	public := writeHostKey(t, hostFile)
-	address := freeAddress(t)
+	address := freeAddress()
 	s := &sshServer{c: SFTPConfig{Address: address, User: "root", Folder: filepath.Join(dir, "evidence"),
 		HostKey: "[127.0.0.1]:22 " + public, KeyFile: filepath.Join(dir, "our.key"), Line: NewLine(0)}}
 	target, err := NewSFTP(s.c)
@@ -292,13 +298,11 @@ func (s *sshServer) place(t *testing.T) place {
 		clear: func() { must(t, os.RemoveAll(s.c.Folder)) }}
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
+// ports counts from below those that the kernel hands out; the network
+// namespace is ours, so that nobody else takes one.
+var ports atomic.Int32
+
+func freeAddress() string { return fmt.Sprintf("127.0.0.1:%d", 10_000+ports.Add(1)) }
 
 // start runs a server until the test ends.
 func start(t *testing.T, name string, args ...string) {
@@ -306,6 +310,7 @@ func start(t *testing.T, name string, args ...string) {
 	cmd := exec.Command(name, args...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = 10 * time.Second // its children may hold the pipe for longer
 	must(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()

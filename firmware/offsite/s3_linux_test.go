@@ -165,7 +165,7 @@ func TestRefusedCredentialsAndSilentServersAreNamed(t *testing.T) {
 	_, err := put(t, newS3(t, wrong), objectOf("inc-1.tar", []byte("x")))
 	wantError(t, err, ErrDenied)
 	nobody := server.c
-	nobody.Endpoint = "http://" + freeAddress(t)
+	nobody.Endpoint = "http://" + freeAddress()
 	_, err = put(t, newS3(t, nobody), objectOf("inc-1.tar", []byte("x")))
 	wantError(t, err, ErrNoAddress)
 }

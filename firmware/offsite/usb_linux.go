@@ -2,8 +2,6 @@ package offsite
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,12 +16,8 @@ import (
 
 const (
 	usbFolder = "SEKISHO-EVIDENCE"
-	usbMark   = "medium.txt"
-	partial   = ".part"
 	spare     = 1 << 20   // bytes that stay free: folder entries, the small files
 	fatLimit  = 1<<32 - 1 // bytes of the largest file on FAT32
-	markLimit = 4 << 10
-	markLead  = "Sekisho evidence, medium "
 )
 
 // USBConfig says where sticks appear. Mounting them is the system's work.
@@ -299,50 +292,6 @@ func syncDir(dir *os.Root) error {
 		return err
 	}
 	return unix.Syncfs(int(f.Fd()))
-}
-
-func readMark(dir *os.Root) (string, error) {
-	info, err := dir.Lstat(usbMark)
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() || info.Size() > markLimit {
-		return "", fmt.Errorf("%s: %w", usbMark, ErrConflict)
-	}
-	data, err := dir.ReadFile(usbMark)
-	if err != nil {
-		return "", err
-	}
-	id, ok := strings.CutPrefix(strings.TrimSpace(string(data)), markLead)
-	if raw, err := hex.DecodeString(id); !ok || err != nil || len(raw) != 8 {
-		return "", fmt.Errorf("%s: %w", usbMark, ErrConflict)
-	}
-	return id, nil
-}
-
-func writeMark(dir *os.Root) (string, error) {
-	raw := make([]byte, 8)
-	_, _ = rand.Read(raw) // never fails, crypto/rand
-	id := hex.EncodeToString(raw)
-	tmp := usbMark + partial
-	if err := ignoreMissing(dir.Remove(tmp)); err != nil {
-		return "", err
-	}
-	f, err := dir.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return "", err
-	}
-	_, err = f.WriteString(markLead + id + "\r\n")
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = dir.Rename(tmp, usbMark)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	return id, err
 }
 
 // asMedium names what the kernel says about a medium. One that was pulled out

@@ -7,28 +7,50 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/time/rate"
 )
 
-// conns limits how many connections there are, in all and from one source. What
-// is too many is closed at once: a queue would only make the vendor wait behind
-// whoever fills it.
+// maxPaced is how many sources are told apart in their pace of connecting.
+// Beyond it all begin anew, still within the pace of all together.
+const maxPaced = 256
+
+// conns limits how many connections there are and how many are made a second,
+// in all and from one source: each handshake costs a signature, and the
+// processor belongs to capture and containment. What is too many is closed at
+// once: a queue would only make the vendor wait behind whoever fills it.
 type conns struct {
-	all, each int
-	refused   func(from, reason string)
+	l       limits
+	max     int
+	refused func(from, reason string)
 
 	mu   sync.Mutex
 	open int
-	from map[string]int // open ones; at most all
+	from map[string]int           // open ones; at most max
+	pace *rate.Limiter            // of all, by the real clock
+	each map[string]*rate.Limiter // by source
 }
 
-func newConns(all, each int, refused func(from, reason string)) *conns {
-	return &conns{all: all, each: each, refused: refused, from: map[string]int{}}
+func newConns(limit int, l limits, refused func(from, reason string)) *conns {
+	return &conns{l: l, max: limit, refused: refused, from: map[string]int{},
+		pace: rate.NewLimiter(l.connects, l.connectsBurst), each: map[string]*rate.Limiter{}}
 }
 
 func (c *conns) take(from string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.open >= c.all || c.from[from] >= c.each {
+	if c.open >= c.max || c.from[from] >= c.l.connsEach {
+		return false
+	}
+	pace := c.each[from]
+	if pace == nil {
+		if len(c.each) >= maxPaced {
+			clear(c.each)
+		}
+		pace = rate.NewLimiter(c.l.connects/10, c.l.connectsBurst/4)
+		c.each[from] = pace
+	}
+	if !pace.Allow() || !c.pace.Allow() {
 		return false
 	}
 	c.open++

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sekisho/firmware/ledger"
+	"sekisho/firmware/remote/wire"
 )
 
 func number(t *testing.T, e ledger.Entry, key string) int64 {
@@ -214,11 +215,50 @@ func TestAnAccessOutlastsARestartAndNoLongerThanItsTime(t *testing.T) {
 	o.stop()
 	o.clock.pass(time.Hour)
 	o.start()
-	p.refused(http.StatusForbidden, "no_grant", p.call("GET", bundlePath("i-1"), nil, nil))
+	p.refused(http.StatusForbidden, wire.CodeNoGrant, p.call("GET", bundlePath("i-1"), nil, nil))
 	o.recorded("remote.expire", 1)
 	p.granted("i-1")
 	o.stop()
 	o.clock.pass(-24 * time.Hour) // no battery, no time service yet
 	o.start()
-	p.refused(http.StatusForbidden, "no_grant", p.call("GET", bundlePath("i-1"), nil, nil))
+	p.refused(http.StatusForbidden, wire.CodeNoGrant, p.call("GET", bundlePath("i-1"), nil, nil))
+}
+
+// torn is evidence on a disk that fails in the middle of a file.
+type torn struct{ *shelf }
+
+type tornFile struct{ io.ReadSeekCloser }
+
+func (f tornFile) Read(p []byte) (int, error) {
+	if at, err := f.Seek(0, io.SeekCurrent); err != nil || at > bundleSize/2 {
+		return 0, errDisk
+	}
+	return f.ReadSeekCloser.Read(p)
+}
+
+func (s torn) OpenPackage(id string) (io.ReadSeekCloser, wire.Package, error) {
+	f, p, err := s.shelf.OpenPackage(id)
+	return tornFile{f}, p, err
+}
+
+func TestABundleThatCannotBeReadIsNotTakenForWhole(t *testing.T) {
+	o := openOffice(t, func(c *Config, _ *limits) { c.Evidence = torn{c.Evidence.(*shelf)} })
+	p := o.enrolled("V")
+	p.granted("i-1")
+	resp, err := p.get(bundlePath("i-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if n, err := io.Copy(io.Discard, resp.Body); err == nil {
+		t.Errorf("%d bytes came, and an end", n)
+	}
+	if e := o.recorded("remote.download.end", 1)[0]; e.Detail["whole"] != false || e.Detail["reason"] != "the file could not be read" {
+		t.Errorf("recorded %+v", e)
+	}
+	p.granted("i-0") // no bundle yet
+	p.refused(http.StatusNotFound, wire.CodeNotSealed, p.call("GET", bundlePath("i-0"), nil, nil))
+	if a := o.Active(); len(a) != 2 || a[0].Downloads+a[1].Downloads != 0 {
+		t.Errorf("active %+v", a)
+	}
 }

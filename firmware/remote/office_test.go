@@ -171,7 +171,7 @@ func (o *office) start() {
 	}
 	c, lim := o.config(), usual
 	lim.tick = 5 * time.Millisecond
-	lim.burst, lim.connsEach = 10_000, 64
+	lim.burst, lim.connsEach, lim.connects, lim.connectsBurst = 10_000, 64, 10_000, 10_000
 	if o.tune != nil {
 		o.tune(&c, &lim)
 	}

@@ -145,6 +145,8 @@ type limits struct {
 	headerBytes               int
 	bodyBytes                 int64
 	connsEach                 int           // from one source
+	connects                  rate.Limit    // new connections a second; a tenth of it from one source
+	connectsBurst             int           // a quarter of it from one source
 	wait                      time.Duration // longest long poll
 	tick                      time.Duration // between looks at the clock
 	retry                     time.Duration // of an interface that is not there
@@ -154,7 +156,7 @@ type limits struct {
 
 var usual = limits{
 	header: 10 * time.Second, body: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute,
-	headerBytes: 8 << 10, bodyBytes: 4 << 10, connsEach: 8,
+	headerBytes: 8 << 10, bodyBytes: 4 << 10, connsEach: 8, connects: 50, connectsBurst: 128,
 	wait: 30 * time.Second, tick: time.Second, retry: 10 * time.Second,
 	requests: 1, burst: 60,
 }

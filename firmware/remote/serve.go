@@ -55,7 +55,7 @@ func (s *Server) serveOnce(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	srv := s.httpServer(ctx)
-	limited := &listener{ln, newConns(s.cfg.MaxConns, s.limits.connsEach, func(from, reason string) { s.strangers.add(from, reason, s.cfg.Now()) })}
+	limited := &listener{ln, newConns(s.cfg.MaxConns, s.limits, func(from, reason string) { s.strangers.add(from, reason, s.cfg.Now()) })}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(tls.NewListener(limited, s.tlsConfig())) }()
 	look := time.NewTicker(s.limits.retry)

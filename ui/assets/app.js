@@ -151,8 +151,13 @@
     for (const [key, value] of new FormData(form)) body[key] = key === 'minutes' ? Number(value) : value;
     if (button.dataset.on) body.on = button.dataset.on === 'true';
     const said = form.querySelector('.said'), shown = form.querySelector('.once');
+    button.disabled = true;
+    const waiting = setTimeout(() => { said.textContent = words.wait; }, 700);
     const data = await send(button.dataset.path, body, said, true);
+    clearTimeout(waiting);
+    button.disabled = false;
     if (!data) return;
+    if (data.said) alert(data.said); // the form goes away with the next refresh
     if (shown && data.text) {
       shown.hidden = false;
       shown.querySelector('textarea').value = shown.querySelector('textarea').defaultValue = data.text;

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -56,7 +57,7 @@ func ParseInvitation(text string) (Invitation, error) {
 	text = strings.TrimSpace(text)
 	rest, ok := strings.CutPrefix(text, invitationScheme)
 	if !ok {
-		return Invitation{}, errors.New("invitation: does not begin with " + invitationScheme)
+		return Invitation{}, fmt.Errorf("invitation: does not begin with %q", invitationScheme)
 	}
 	rest, secret, ok1 := cutLast(rest)
 	addr, pin, ok2 := cutLast(rest)

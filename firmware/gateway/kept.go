@@ -1,0 +1,122 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"sekisho/firmware/detect"
+	"sekisho/firmware/evidence"
+	"sekisho/firmware/ledger"
+	"sekisho/firmware/offsite"
+	"sekisho/ui"
+)
+
+var _ ui.Evidence = web{}
+
+// Kept puts the snapshots together; nothing in it waits for a disk.
+func (w web) Kept() ui.Kept {
+	s := w.parts.Spool.Stats()
+	k := ui.Kept{
+		Days: s.Days, Oldest: s.Oldest, Ring: s.DiskBytes, Pinned: s.PinnedBytes, Size: w.cfg.Ring,
+		PerDay: int64(s.DayBytes), Written: int64(s.Written), Wear: ui.Wear{Used: -1}, Quota: w.cfg.Retention.Quota,
+		Missing: diskMissing(w.parts.Spool.Health()),
+	}
+	if d := w.archive.wear.Load(); d != nil {
+		k.Wear = ui.Wear{Device: d.Device, Model: d.Model, Used: d.PercentUsed, Failed: d.Critical || d.Passed != nil && !*d.Passed}
+	}
+	if p := w.archive.plan.Load(); p != nil {
+		k.OverBy, k.ClockAsked = p.Over, p.Wait == evidence.WaitJumped
+	}
+	if b := w.archive.bundles.Load(); b != nil {
+		k.Deleted, k.Missing = b.deleted, k.Missing || b.missing
+		for _, one := range b.all {
+			k.Bundles = append(k.Bundles, w.bundle(one))
+		}
+	}
+	k.Targets = w.targets()
+	return k
+}
+
+func diskMissing(err error) bool {
+	return errors.Is(err, evidence.ErrNotMounted) || errors.Is(err, evidence.ErrMissing)
+}
+
+func (w web) bundle(b bundleState) ui.Bundle {
+	out := ui.Bundle{
+		ID: b.ID, Sealed: b.Sealed, Size: b.pack.Size, Packets: b.Packets, Held: b.held, Encrypted: b.pack.Encrypted,
+		Unstamped: b.Timestamp == evidence.TimestampFailed, Copies: []string{},
+	}
+	if w.parts.Copies == nil {
+		return out
+	}
+	copies := w.parts.Copies.Copies(b.ID)
+	for _, s := range w.parts.Copies.Status() { // in the order of the settings
+		if len(copies[s.Name]) > 0 {
+			out.Copies = append(out.Copies, s.Name)
+		}
+	}
+	return out
+}
+
+func (w web) targets() (out []ui.Target) {
+	if w.parts.Copies == nil {
+		return nil
+	}
+	for _, s := range w.parts.Copies.Status() {
+		t := ui.Target{Name: s.Name, State: detect.Text(s.Text), Waiting: s.Waiting, Key: w.cfg.SFTPKey}
+		if s.Kind != offsite.KindSFTP {
+			t.Key = ""
+		}
+		if p := s.Problem; p != nil {
+			t.Bad = true
+			t.State = detect.Text{EN: p.What.EN + " " + p.Help.EN, JA: p.What.JA + p.Help.JA}
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+func (w web) SetHold(_ context.Context, id string, on bool, by, why string) error {
+	err := w.parts.Vault.SetHold(id, on, by, why)
+	w.archive.look()
+	return known(err)
+}
+
+func known(err error) error {
+	switch {
+	case diskMissing(err): // it wraps fs.ErrNotExist, too
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w", ui.ErrUnknown, err)
+	case errors.Is(err, evidence.ErrHeld):
+		return fmt.Errorf("%w: %w", ui.ErrRefused, err)
+	}
+	return err
+}
+
+// Open hands a bundle out, when the ledger has taken who asked for it.
+func (w web) Open(_ context.Context, id, by string) (io.ReadSeekCloser, ui.Package, error) {
+	f, p, err := w.parts.Vault.OpenPackage(id)
+	if err != nil {
+		return nil, ui.Package{}, known(err)
+	}
+	_, err = w.parts.Ledger.Append(ledger.Entry{Time: w.now(), Actor: by, Action: "bundle.take", Subject: id, Detail: map[string]any{"sha256": p.SHA256}})
+	if err != nil {
+		return nil, ui.Package{}, errors.Join(err, f.Close())
+	}
+	return f, ui.Package{Name: p.Name, SHA256: p.SHA256, Sealed: p.Sealed}, nil
+}
+
+func (w web) ConfirmClock(ctx context.Context, by string) error {
+	return w.archive.confirmClock(ctx, by)
+}
+
+func (w web) RetryCopies(target string) error {
+	if w.parts.Copies == nil {
+		return fmt.Errorf("%w: target %s", ui.ErrUnknown, target)
+	}
+	w.parts.Copies.Retry(target)
+	return nil
+}

@@ -1,0 +1,167 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"sekisho/firmware/evidence"
+	"sekisho/firmware/incident"
+	"sekisho/firmware/remote"
+	"sekisho/firmware/remote/wire"
+	"sekisho/hal"
+	"sekisho/ui"
+)
+
+// vendorTarget begins the target of a press that ends a vendor's access; the
+// grant's id follows.
+const vendorTarget = "vendor:"
+
+// offered is what the vendor may ask for: the list from the newest snapshot,
+// the bundles from the vault.
+type offered struct {
+	view  func() View
+	vault *evidence.Vault
+}
+
+var _ remote.Evidence = offered{}
+
+func (o offered) Incidents() []wire.Incident {
+	all := o.view().Incidents
+	out := make([]wire.Incident, 0, len(all))
+	for n := len(all) - 1; n >= 0; n-- {
+		i := all[n]
+		out = append(out, wire.Incident{ID: i.ID, State: string(i.State), Drill: i.Drill, Opened: i.Opened, Updated: i.Updated})
+	}
+	return out
+}
+
+func (o offered) Package(id string) (wire.Package, error) {
+	p, err := o.vault.Package(id)
+	return onWire(p), err
+}
+
+func (o offered) OpenPackage(id string) (io.ReadSeekCloser, wire.Package, error) {
+	f, p, err := o.vault.OpenPackage(id)
+	return f, onWire(p), err
+}
+
+func onWire(p evidence.Package) wire.Package {
+	return wire.Package{Name: p.Name, Size: p.Size, SHA256: p.SHA256, Encrypted: p.Encrypted, Sealed: p.Sealed}
+}
+
+// showVendor puts the vendor's access on the panel: whoever has one is seen
+// until it ends, and a press ends it. A device that needs somebody comes first;
+// a fault only gives way while packets really leave.
+func (g *Gateway) showVendor(s *hal.Status, all []incident.Incident) {
+	if g.remote == nil {
+		return
+	}
+	if waiting := g.remote.Waiting(); len(waiting) > 0 {
+		s.Approval, s.ApprovalID = waiting[0].Name, waiting[0].ID
+	}
+	active := g.remote.Active()
+	if len(active) == 0 || g.lockdown {
+		return
+	}
+	a, running := active[0], 0
+	for _, other := range active {
+		running += other.Downloads
+		if other.Downloads > a.Downloads {
+			a = other
+		}
+	}
+	switch s.State {
+	case hal.Normal, hal.Learning, hal.Isolated:
+	case hal.Fault:
+		if running == 0 {
+			return
+		}
+	default:
+		return
+	}
+	s.State, s.Vendor, s.VendorUntil, s.Target = hal.VendorConnected, a.Name, a.Until.In(s.Now.Location()), vendorTarget+a.ID
+	for _, i := range all {
+		if i.State.Held() && i.Level == incident.Isolate {
+			s.Held++
+		}
+	}
+}
+
+// decideAccess carries out what a gesture said about the vendor. It waits for
+// the ledger, so it is no work for the core.
+func (g *Gateway) decideAccess(decide func(*remote.Server) error) {
+	if g.remote == nil {
+		return
+	}
+	g.work.Go(func() {
+		if err := decide(g.remote); err != nil && !errors.Is(err, remote.ErrUnknown) && !errors.Is(err, remote.ErrOver) {
+			g.settle("remote", err)
+		}
+	})
+}
+
+func (g *Gateway) pressedVendor(target string) bool {
+	id, ok := strings.CutPrefix(target, vendorTarget)
+	if ok {
+		g.decideAccess(func(s *remote.Server) error { return s.End(id, incident.ByButton) })
+	}
+	return ok
+}
+
+// desk is the owner's side of the vendor's access as the page sees it.
+type vendorDesk struct {
+	server  *remote.Server
+	longest time.Duration
+}
+
+var _ ui.Vendors = vendorDesk{}
+
+func (d vendorDesk) Access() ui.Access {
+	a := ui.Access{MaxGrant: d.longest}
+	grants := func(views []remote.GrantView) (out []ui.Grant) {
+		for _, v := range views {
+			out = append(out, ui.Grant{
+				ID: v.ID, Vendor: v.Name, Incident: v.Incident, Reason: v.Reason, Asked: v.Asked, Until: v.Until, Sent: uint64(max(v.Bytes, 0)),
+			})
+		}
+		return out
+	}
+	a.Waiting, a.Active = grants(d.server.Waiting()), grants(d.server.Active())
+	for _, v := range d.server.Vendors() {
+		a.Vendors = append(a.Vendors, ui.Vendor{ID: v.ID, Name: v.Name, Enrolled: v.Enrolled, By: v.InvitedBy, Locked: v.LockedUntil})
+	}
+	return a
+}
+
+func (d vendorDesk) Invite(_ context.Context, by string) (ui.Invitation, error) {
+	text, err := d.server.Invite(by)
+	return ui.Invitation{Text: text}, told(err)
+}
+
+func (d vendorDesk) Approve(_ context.Context, id, by string, span time.Duration) error {
+	_, err := d.server.Approve(id, by, span)
+	return told(err)
+}
+
+func (d vendorDesk) Deny(_ context.Context, id, by string) error { return told(d.server.Deny(id, by)) }
+
+func (d vendorDesk) End(_ context.Context, id, by string) error { return told(d.server.End(id, by)) }
+
+func (d vendorDesk) Revoke(_ context.Context, id, by string) error {
+	return told(d.server.Revoke(id, by))
+}
+
+// told turns the server's refusals into those of the page.
+func told(err error) error {
+	switch {
+	case errors.Is(err, remote.ErrUnknown):
+		return fmt.Errorf("%w: %w", ui.ErrUnknown, err)
+	case errors.Is(err, remote.ErrOver), errors.Is(err, remote.ErrTooMany):
+		return fmt.Errorf("%w: %w", ui.ErrRefused, err)
+	}
+	return err
+}
