@@ -111,7 +111,7 @@ func TestADeletedBundleIsNotPackedAgainByWhoWaitedForIt(t *testing.T) {
 	if _, err := v.Delete(b.ID, "web:owner", "old"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := v.packed(b, opened); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := v.packed(t.Context(), b, opened); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("packed: %v", err)
 	}
 	if left := leftOf(t, v, b.ID); len(left) != 1 {
