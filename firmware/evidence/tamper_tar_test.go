@@ -52,6 +52,7 @@ func spans(t testing.TB, data []byte) []member {
 }
 
 func TestEveryFlippedByteOfATarIsNoticedAndItsFileNamed(t *testing.T) {
+	t.Parallel() // with its like: they take long
 	v, _ := sealedAt(t, newAuthority(t, ecKey(t), "sha256"))
 	data, _ := packageBytes(t, v)
 	if err := verifyBytes(data); err != nil {
@@ -74,6 +75,7 @@ func TestEveryFlippedByteOfATarIsNoticedAndItsFileNamed(t *testing.T) {
 }
 
 func TestEveryFlippedByteOfAnEncryptedPackageIsNoticed(t *testing.T) {
+	t.Parallel() // with its like: they take long
 	v, _, who := sealedFor(t)
 	data, _ := packageBytes(t, v)
 	if err := verifyBytes(data, who); err != nil {

@@ -44,6 +44,7 @@ func wantBroken(t *testing.T, dir, what string, files ...string) {
 }
 
 func TestEveryFlippedByteIsNoticedAndItsFileNamed(t *testing.T) {
+	t.Parallel() // with its like: they take long
 	_, b := sealedAt(t, newAuthority(t, ecKey(t), "sha256"))
 	for _, name := range bagFiles(t, b.Path) {
 		path := filepath.Join(b.Path, name)
