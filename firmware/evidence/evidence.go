@@ -7,7 +7,8 @@
 // has not been synced, read back and verified.
 //
 //	spool.Write(frame)             every frame, from the capture goroutine
-//	spool.Pin(incident, from)      the moment an incident opens: hard links
+//	spool.Pin(incident, from)      the moment an incident opens: one small file
+//	spool.Find(ctx, match, …)      where a host's packets are, by the index alone
 //	vault.Seal(ctx, BundleInput)   in the background; calls spool.Extract
 //	vault.OpenPackage(id)          the bundle as one file, for who asks from afar
 //	Unpack(ctx, r, dir, options)   anywhere: the file back into a folder
@@ -67,7 +68,7 @@ type SpoolStats struct {
 	Packets, Bytes uint64 // taken from capture; Bytes are captured bytes
 	Drops          uint64 // not kept: the disk was slow, full or away
 	DropBytes      uint64
-	Missed         uint64    // of Missed: lost before they came here
+	Missed         uint64    // told by Missed: lost before they came here
 	DiskBytes      int64     // on disk, pinned included
 	PinnedBytes    int64     // on disk
 	Segments       int       // on disk

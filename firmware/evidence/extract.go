@@ -28,9 +28,11 @@ func checkSpan(from, to time.Time) error {
 
 // Extract writes the packets of a host between from and to as pcapng: from the
 // segments pinned under id, and from later ones as far as they reach. Call it
-// after to has passed; what is in memory is flushed first. Packets come in the
-// order in which they were captured. A damaged segment is read as far as it
-// goes and named. A span that ends before it begins is ErrSpan.
+// after to has passed; what is in memory is flushed first. Only the slices are
+// read that may hold the host or say something about that time. Packets come in
+// the order in which they were captured, and between them the gaps and clock
+// jumps that are noted there. A damaged segment is read as far as it goes and
+// named. A span that ends before it begins is ErrSpan.
 func (s *Spool) Extract(ctx context.Context, id string, m Match, from, to time.Time, w io.Writer, progress Progress) (Extraction, error) {
 	if err := checkSpan(from, to); err != nil {
 		return Extraction{}, fmt.Errorf("extract %s: %w", id, err)

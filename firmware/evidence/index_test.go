@@ -131,8 +131,10 @@ func TestTimesAndPortsRuleSlicesOut(t *testing.T) {
 		from, to int64
 		want     uint64
 	}{{0, 999, math.MaxUint64}, {3, 4, 0b11000}, {-9, -1, 0}, {63, 63, 1 << 63}, {100, 999, 1 << 63}, {128, 999, 0}} {
-		if got := y.hold(asked(&k, true, true), tc.from, tc.to); got != tc.want {
-			t.Errorf("from %d to %d: slices %b, want %b", tc.from, tc.to, got, tc.want)
+		for _, mac := range []bool{true, false} {
+			if got := y.hold(asked(&k, mac, true), tc.from, tc.to); got != tc.want {
+				t.Errorf("from %d to %d, by MAC %t: slices %b, want %b", tc.from, tc.to, mac, got, tc.want)
+			}
 		}
 	}
 	m := asked(&k, true, false)

@@ -183,6 +183,9 @@ func TestAnotherSSDIsBegunAnew(t *testing.T) {
 	}
 	o.pullOut(t)
 	mount(t, "tmpfs", o.ssd, "tmpfs", 0, "size=16m")
+	if err := os.Mkdir(o.dir(), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Pin("B", base); err != nil { // the first to notice
 		t.Fatal(err)
 	}
