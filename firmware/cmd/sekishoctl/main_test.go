@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"sekisho/firmware/capture"
 	"sekisho/firmware/evidence"
 	"sekisho/firmware/ledger"
@@ -34,6 +36,10 @@ func TestCommandLine(t *testing.T) {
 		{"verify bag nowhere", 1, []string{"OK  bag", "BROKEN  nowhere"}, ""},
 		{"show bag", 0, []string{"worm  T1210  high", "Spreads", "bundle.seal", "data/host.pcapng"}, escape},
 		{"show --lang ja bag", 0, []string{"広がっています"}, "Spreads"},
+		{"show bag.tar", 0, []string{"OK  bag.tar", "Spreads"}, escape},
+		{"show bag.tar.age", 1, []string{"age identity is needed"}, "OK  "},
+		{"show --identity identity bag.tar.age", 0, []string{"OK  bag.tar.age", "worm  T1210  high"}, escape},
+		{"verify --identity identity --key pub bag.tar.age bag.tar", 0, []string{"OK  bag.tar.age", "OK  bag.tar"}, "self-asserted"},
 		{"show --lang fr bag", 2, []string{"--lang"}, ""},
 		{"verify", 2, []string{"bundle"}, ""},
 		{"frobnicate", 2, []string{"frobnicate"}, ""},
@@ -144,7 +150,37 @@ func seal(dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := packages(evidence.VaultConfig{Dir: dir, Ledger: l}); err != nil {
+		return err
+	}
 	return os.WriteFile(filepath.Join(dir, "pub"), []byte(key.Public()+"\n"), 0o644)
+}
+
+// packages puts bag.tar, bag.tar.age and the file "identity" beside the bag.
+func packages(c evidence.VaultConfig) error {
+	who, err := age.GenerateX25519Identity()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(c.Dir, "identity"), []byte(who.String()+"\n"), 0o600); err != nil {
+		return err
+	}
+	for _, to := range [][]age.Recipient{nil, {who.Recipient()}} {
+		c.Recipients = to
+		v, err := evidence.OpenVault(c)
+		if err != nil {
+			return err
+		}
+		r, p, err := v.OpenPackage("bag")
+		if err != nil {
+			return err
+		}
+		data, err := io.ReadAll(r)
+		if err := errors.Join(err, r.Close(), os.WriteFile(filepath.Join(c.Dir, p.Name), data, 0o644)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // The vendor's machine is not ours: no cgo, three systems.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,14 +13,17 @@ import (
 	"strconv"
 	"time"
 
+	"filippo.io/age"
+
 	"sekisho/firmware/evidence"
 	"sekisho/firmware/remote/client"
 )
 
 type showCmd struct {
-	Bundle string `arg:"" help:"Folder of a bundle."`
-	Key    string `help:"Trusted key, as in verify."`
-	Lang   string `help:"Language of titles: en or ja." enum:"en,ja" default:"en"`
+	Bundle   string   `arg:"" help:"A bundle: its folder, its .tar, or its .tar.age."`
+	Key      string   `help:"Trusted key, as in verify."`
+	Identity []string `help:"File with the age identity that decrypts a .tar.age." type:"existingfile" sep:"none" placeholder:"KEYFILE"`
+	Lang     string   `help:"Language of titles: en or ja." enum:"en,ja" default:"en"`
 }
 
 // run shows only what verifies: nothing in a broken bundle is worth reading.
@@ -28,13 +32,24 @@ func (s showCmd) run(p program) error {
 	if err != nil {
 		return err
 	}
-	r, err := evidence.Verify(s.Bundle, evidence.VerifyOptions{Key: key})
+	identities, err := readIdentities(s.Identity)
+	if err != nil {
+		return err
+	}
+	dir, remove, err := unpacked(s.Bundle, identities)
+	defer remove()
+	var r evidence.Report
+	if err == nil {
+		r, err = evidence.Verify(dir, evidence.VerifyOptions{Key: key})
+	}
 	if err != nil {
 		p.broken(s.Bundle, err)
 		return errTold
 	}
 	out := p.out
+	r.Path = s.Bundle
 	printReport(out, r)
+	r.Path = dir
 	for _, part := range []func(io.Writer, evidence.Report) error{s.incident, s.findings} {
 		if err := part(out, r); err != nil {
 			return err
@@ -49,6 +64,26 @@ func (s showCmd) run(p program) error {
 		fmt.Fprintf(out, "  %12d  %s\n", f.Size, f.Name)
 	}
 	return nil
+}
+
+// unpacked is the folder of a bundle; a package is unpacked until remove.
+func unpacked(path string, identities []age.Identity) (dir string, remove func(), err error) {
+	remove = func() {}
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		return path, remove, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", remove, err
+	}
+	defer f.Close()
+	work, err := os.MkdirTemp("", "sekishoctl-")
+	if err != nil {
+		return "", remove, err
+	}
+	remove = func() { _ = os.RemoveAll(work) }
+	dir, err = evidence.Unpack(context.Background(), f, work, evidence.UnpackOptions{Identities: identities})
+	return dir, remove, err
 }
 
 // incident prints the plain values at the top of incident.json.
