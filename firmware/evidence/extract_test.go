@@ -252,8 +252,7 @@ func TestTsharkAndCapinfosReadSegmentsAndExtracts(t *testing.T) {
 	}
 	// Others convert it: no block that they would have to know.
 	if out, err := exec.Command("editcap", "-F", "pcap", path, path+".pcap").CombinedOutput(); err != nil {
-		t.Errorf("editcap: %v
-%s", err, out)
+		t.Errorf("editcap: %v\n%s", err, out)
 	}
 	if _, err := capture.OpenFile(path); err != nil {
 		t.Error(err)
