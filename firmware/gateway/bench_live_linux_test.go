@@ -28,7 +28,7 @@ func BenchmarkLivePath(b *testing.B) {
 			b.ReportMetric(r.offered, "offered/s")
 			b.ReportMetric(r.share(r.ringLost), "%lost-ring")
 			b.ReportMetric(r.share(r.spoolLost), "%lost-spool")
-			b.ReportMetric(r.cpu.Seconds()/r.sent*1e6, "cpu-s/Mframe")
+			b.ReportMetric(r.cpu.Seconds()/(r.sent-r.ringLost)*1e6, "cpu-s/Mframe")
 		})
 	}
 }
