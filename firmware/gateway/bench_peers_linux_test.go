@@ -51,11 +51,11 @@ func BenchmarkPeers(b *testing.B) {
 		spool = turn("spool", func(b *testing.B) received { return receiveOurs(b, 0, nil) })
 		gateway = turn("spool+pipeline", func(b *testing.B) received { return receiveOurs(b, 0, NewPipeline(PipelineConfig{})) })
 		turn("dumpcap", func(b *testing.B) received {
-			return receivePeer(b, "File:", `Packets captured: (\d+)`, "dumpcap", "-q", "-i", "lan1", "-B", "32",
+			return receivePeer(b, "File:", `Packets captured: (\d+)`, "dumpcap", "-q", "-i", "lan1", "-B", "64",
 				"-b", "filesize:65536", "-b", "files:64", "-w", filepath.Join(b.TempDir(), "ring.pcapng"))
 		})
 		turn("tcpdump", func(b *testing.B) received {
-			return receivePeer(b, "listening on", `(\d+) packets? captured`, "tcpdump", "-n", "-i", "lan1", "-B", "32768",
+			return receivePeer(b, "listening on", `(\d+) packets? captured`, "tcpdump", "-n", "-i", "lan1", "-B", "65536",
 				"-C", "64", "-W", "64", "-Z", "root", "-w", filepath.Join(b.TempDir(), "ring.pcap"))
 		})
 	}
