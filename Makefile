@@ -17,6 +17,7 @@ LAB_PKGS   := iproute2:/usr/sbin/ip nftables:/usr/sbin/nft dnsmasq-base:/usr/sbi
               iputils-ping:/usr/bin/ping curl:/usr/bin/curl python3-impacket:/usr/share/doc/python3-impacket/examples/psexec.py
 TEST_PKGS  := conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl strace:/usr/bin/strace chromium:/usr/bin/chromium \
               fonts-noto-cjk:/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc
+BENCH_PKGS := tcpdump:/usr/bin/tcpdump wireshark-common:/usr/bin/dumpcap
 
 define need
 @missing=; for p in $(1); do [ -e "$${p#*:}" ] || missing="$$missing $${p%%:*}"; done; \
@@ -82,11 +83,12 @@ eval: ## score the detectors over the captures in CORPUS; EVAL='--files --json o
 
 .PHONY: bench
 bench: build ## measure: ratios in one run, see firmware/README.md
-	$(call need,$(LAB_PKGS))
+	$(call need,$(LAB_PKGS) $(BENCH_PKGS))
 	@uname -srm; nproc | sed 's/$$/ processors, load before: /' | tr -d '\n'; cut -d' ' -f1 /proc/loadavg
 	$(call bench,header path and flow: an op is the whole mix,./firmware/flow,^Benchmark(Header|HeaderPlusMap|Tracker|Ratio)$$,1s)
 	$(call bench,pipeline without and with the spool: an op is one frame,./firmware/gateway,^BenchmarkPipeline$$,3000000x)
-	$(call bench,ring alone and ring + spool + pipeline at 400000 frames a second,./firmware/capture ./firmware/gateway,^BenchmarkLive(Ring|Path)$$,2000000x)
+	$(call bench,ring alone and ring + spool + pipeline on a veth pair,./firmware/capture ./firmware/gateway,^BenchmarkLive(Ring|Path)$$,2000000x)
+	$(call bench,the same traffic to our spool and to dumpcap and tcpdump in turns,./firmware/gateway,^BenchmarkPeers$$,1000000x)
 	$(call bench,holding the first host,./netcontain/nft,^BenchmarkFirstHost$$,200x)
 	$(call bench,a saved transition and a logged action,./firmware/store ./firmware/ledger,^Benchmark(SaveIncident|Append)$$,200x)
 	@echo; echo "== button to isolation on the virtual office"

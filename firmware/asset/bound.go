@@ -56,7 +56,7 @@ func (v *Inventory) remove(e *entry) {
 	if v.byMAC[e.MAC] == e {
 		delete(v.byMAC, e.MAC)
 	}
-	for a := range e.bound {
+	for _, a := range e.Addrs {
 		if v.byAddr[a] == e {
 			delete(v.byAddr, a)
 		}
@@ -113,7 +113,7 @@ func (v *Inventory) byIPOrNew(a netip.Addr, h *flow.Meta) *entry {
 }
 
 func (v *Inventory) make(id ID, t time.Time) *entry {
-	e := &entry{bound: make(map[netip.Addr]binding, 2)}
+	e := &entry{}
 	e.ID, e.Kind, e.FirstSeen, e.LastSeen, e.toldSeen = id, KindUnknown, t, t, t
 	_, e.told = v.changed[id] // forgotten a moment ago, and that was not yet said
 	v.byID[id] = e
@@ -148,12 +148,11 @@ func (v *Inventory) give(e *entry, a netip.Addr, b binding) {
 		v.take(old, a)
 	}
 	v.byAddr[a] = e
-	_, had := e.bound[a]
-	e.bound[a] = b
-	if had {
+	if had := e.of(a); had != nil {
+		*had = b
 		return
 	}
-	e.Addrs = slices.Insert(e.Addrs, 0, a)
+	e.Addrs, e.bound = slices.Insert(e.Addrs, 0, a), slices.Insert(e.bound, 0, b)
 	if len(e.Addrs) > maxAddrs {
 		v.take(e, e.Addrs[maxAddrs])
 	}
@@ -161,12 +160,11 @@ func (v *Inventory) give(e *entry, a netip.Addr, b binding) {
 }
 
 func (v *Inventory) take(e *entry, a netip.Addr) {
-	delete(e.bound, a)
 	if v.byAddr[a] == e {
 		delete(v.byAddr, a)
 	}
 	if i := slices.Index(e.Addrs, a); i >= 0 {
-		e.Addrs = slices.Delete(e.Addrs, i, i+1)
+		e.Addrs, e.bound = slices.Delete(e.Addrs, i, i+1), slices.Delete(e.bound, i, i+1)
 	}
 	v.mark(e)
 	if e.MAC.IsZero() && len(e.Addrs) == 0 {

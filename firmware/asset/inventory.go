@@ -54,7 +54,7 @@ type Stats struct {
 // Inventory is the set of known devices. It is safe for concurrent use.
 type Inventory struct {
 	mu      sync.RWMutex
-	lan     []netip.Prefix
+	lan     Nets
 	self    []flow.MAC
 	mine    map[netip.Addr]bool
 	port    func(uint32) string
@@ -72,8 +72,8 @@ type Inventory struct {
 // entry is an Asset with what only the inventory needs.
 type entry struct {
 	Asset
-	bound     map[netip.Addr]binding
-	unclaimed int // IPv4 addresses proven, never announced
+	bound     []binding // of each of Addrs: few, so that looking through them is cheaper than a map
+	unclaimed int       // IPv4 addresses proven, never announced
 	confirmed bool
 	kindRank  int
 	toldSeen  time.Time
@@ -97,7 +97,7 @@ func New(c Config) *Inventory {
 		c.Max = defaultMax
 	}
 	v := &Inventory{
-		lan: c.LAN, self: c.Self, port: c.PortName, max: c.Max,
+		lan: NewNets(c.LAN), self: c.Self, port: c.PortName, max: c.Max,
 		mine: make(map[netip.Addr]bool, len(c.SelfAddrs)),
 	}
 	for _, a := range c.SelfAddrs {
@@ -152,8 +152,7 @@ func (v *Inventory) Role(m flow.MAC, a netip.Addr) Role {
 	if e == nil {
 		return Role{}
 	}
-	_, holds := e.bound[a]
-	return Role{Gateway: e.Gateway, Router: e.Router, Holds: holds}
+	return Role{Gateway: e.Gateway, Router: e.Router, Holds: e.of(a) != nil}
 }
 
 // All returns every device, ordered by ID.
@@ -270,7 +269,7 @@ func (v *Inventory) restore(a Asset) {
 		a.MAC = macOf(a.ID) // the JSON form does not repeat it
 	}
 	a.Addrs = slices.Clone(a.Addrs)
-	e := &entry{Asset: a, bound: make(map[netip.Addr]binding), confirmed: true, toldSeen: a.LastSeen, told: true}
+	e := &entry{Asset: a, confirmed: true, toldSeen: a.LastSeen, told: true}
 	if a.Kind != KindUnknown {
 		e.kindRank = rankRestored
 	}
@@ -283,12 +282,20 @@ func (v *Inventory) restore(a Asset) {
 		v.byMAC[a.MAC] = e
 	}
 	for _, ip := range a.Addrs {
-		e.bound[ip] = binding{strong: true, last: a.LastSeen}
+		e.bound = append(e.bound, binding{strong: true, last: a.LastSeen})
 		if v.byAddr[ip] == nil || !v.byAddr[ip].LastSeen.After(a.LastSeen) {
 			v.byAddr[ip] = e
 		}
 	}
 	v.place(e)
+}
+
+// of is how an address is bound to the device, nil when it is not.
+func (e *entry) of(a netip.Addr) *binding {
+	if i := slices.Index(e.Addrs, a); i >= 0 {
+		return &e.bound[i]
+	}
+	return nil
 }
 
 func (e *entry) snapshot() (Asset, bool) {
@@ -300,13 +307,6 @@ func (e *entry) snapshot() (Asset, bool) {
 	return a, true
 }
 
-func (v *Inventory) onLAN(a netip.Addr) bool {
-	for _, p := range v.lan {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
+func (v *Inventory) onLAN(a netip.Addr) bool { return v.lan.Contains(a) }
 
 func (v *Inventory) mark(e *entry) { v.changed[e.ID] = struct{}{} }

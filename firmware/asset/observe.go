@@ -152,9 +152,8 @@ func (v *Inventory) source(mac flow.MAC, a netip.Addr, h *flow.Meta) *entry {
 	if d == nil {
 		return nil
 	}
-	if b, ok := d.bound[a]; ok {
+	if b := d.of(a); b != nil {
 		b.last = h.Time
-		d.bound[a] = b
 		return d
 	}
 	if owner := v.byAddr[a]; owner != nil {
@@ -181,12 +180,11 @@ func (v *Inventory) proven(mac flow.MAC, a netip.Addr) {
 	if d == nil || !a.Is4() {
 		return
 	}
-	b, ok := d.bound[a]
-	if !ok || b.strong || b.proven {
+	b := d.of(a)
+	if b == nil || b.strong || b.proven {
 		return
 	}
 	b.proven = true
-	d.bound[a] = b
 	d.unclaimed++
 	if d.unclaimed >= routerAfter {
 		v.router(d)
@@ -210,12 +208,11 @@ func (v *Inventory) claim(d *entry, a netip.Addr, h *flow.Meta) {
 	}
 	owner := v.byAddr[a]
 	if owner != nil && owner != d {
-		b := owner.bound[a]
-		if owner.Gateway || b.strong && h.Time.Sub(b.last) < ownerAlive {
+		if b := owner.of(a); owner.Gateway || b != nil && b.strong && h.Time.Sub(b.last) < ownerAlive {
 			return
 		}
 	}
-	if b, ok := d.bound[a]; ok && b.proven && d.unclaimed > 0 {
+	if b := d.of(a); b != nil && b.proven && d.unclaimed > 0 {
 		d.unclaimed--
 	}
 	v.give(d, a, binding{strong: true, last: h.Time})
@@ -241,8 +238,8 @@ func (v *Inventory) router(d *entry) {
 	v.kind(d, KindNetwork, rankServed)
 	v.mark(d)
 	var moved []netip.Addr
-	for _, a := range d.Addrs {
-		if b := d.bound[a]; !b.strong && a.Is4() {
+	for i, a := range d.Addrs {
+		if !d.bound[i].strong && a.Is4() {
 			moved = append(moved, a)
 		}
 	}
@@ -250,7 +247,7 @@ func (v *Inventory) router(d *entry) {
 		return // a single unannounced address is its own
 	}
 	for _, a := range moved {
-		h := flow.Meta{Time: d.bound[a].last}
+		h := flow.Meta{Time: d.of(a).last}
 		v.take(d, a)
 		v.byIPOrNew(a, &h)
 	}

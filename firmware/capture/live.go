@@ -36,9 +36,12 @@ type LiveConfig struct {
 	Taps []Tap
 
 	// BlockSize is the size of one ring block in bytes, a multiple of the
-	// page size; a frame that is longer than a block is cut. Default 1 MiB.
+	// page size; a frame that is longer than a block is cut. Default 4 MiB: the
+	// reader sleeps and wakes once a block, and each time costs what some
+	// hundred frames do.
 	BlockSize int
-	// Blocks is how many blocks the ring has. Default 32.
+	// Blocks is how many blocks the ring has. Default 16: half a second of a
+	// full gigabit line waits for a reader that the machine does not let run.
 	Blocks int
 	// PollInterval is after how long the kernel hands over a block that is
 	// not full, and Next returns ErrIdle. It is the longest that a frame
@@ -56,10 +59,10 @@ type LiveConfig struct {
 
 func (c LiveConfig) withDefaults() LiveConfig {
 	if c.BlockSize == 0 {
-		c.BlockSize = 1 << 20
+		c.BlockSize = 4 << 20
 	}
 	if c.Blocks == 0 {
-		c.Blocks = 32
+		c.Blocks = 16
 	}
 	if c.PollInterval == 0 {
 		c.PollInterval = 20 * time.Millisecond

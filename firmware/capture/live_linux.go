@@ -133,17 +133,21 @@ func htons(v uint16) uint16 { return v<<8 | v>>8 } // all Linux ports of the pro
 // frame, and an error wrapping os.ErrClosed after Close.
 func (l *Live) Next(f *Frame) error {
 	l.mu.Lock()
+	if l.ring.take(f) { // nearly always, so no defer stands in its way
+		l.mu.Unlock()
+		return nil
+	}
 	defer l.mu.Unlock()
 	for {
-		if l.ring.take(f) {
-			return nil
-		}
 		l.packets.Store(l.ring.packets)
 		l.bytes.Store(l.ring.bytes)
 		if l.ring.mem == nil {
 			return fmt.Errorf("capture live: %w", os.ErrClosed)
 		}
 		if l.ring.ready() {
+			if l.ring.take(f) {
+				return nil
+			}
 			continue
 		}
 		if err := l.wait(); err != nil {

@@ -314,10 +314,11 @@ func (d *beacon) name(m *flow.Meta, client, server netip.AddrPort, name string) 
 	}
 	src, mac := d.net.client(m, client.Addr(), false)
 	k := nameSeries{src, name}
-	if d.named.peek(k) == nil {
+	b := d.named.use(k)
+	if b == nil {
 		k.name = strings.Clone(name)
+		b = d.named.get(k)
 	}
-	b := d.named.get(k)
 	moved := b.to.IsValid() && b.to != server
 	b.mac, b.from, b.to, b.proto = mac, client.Addr(), server, protoTCP
 	b.app |= appTLS // it has a name: nothing is odd but the clock

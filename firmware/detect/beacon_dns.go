@@ -41,10 +41,11 @@ func (d *beacon) question(e *flow.DNS) {
 		return
 	}
 	k := nameSeries{src, parts.domain}
-	if d.asked.peek(k) == nil {
+	q := d.asked.use(k)
+	if q == nil {
 		k.name = strings.Clone(k.name)
+		q = d.asked.get(k)
 	}
-	q := d.asked.get(k)
 	if !q.note(e.Time, uint64(len(e.QName))) {
 		return
 	}

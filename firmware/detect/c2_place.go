@@ -130,10 +130,11 @@ func (p *places) called(m *flow.Meta, client, server netip.AddrPort, name string
 // uses counts a device that uses names of a domain.
 func (p *places) uses(src source, name string) {
 	d := p.domain(name)
-	if p.crowd.peek(d) == nil {
-		d = strings.Clone(d)
+	u := p.crowd.use(d)
+	if u == nil {
+		u = p.crowd.get(strings.Clone(d))
 	}
-	p.crowd.get(d).add(src)
+	u.add(src)
 }
 
 func (p *places) http(e *flow.HTTP) {

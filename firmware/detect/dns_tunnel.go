@@ -171,13 +171,11 @@ const copyWithin = 10 * time.Millisecond
 
 // question counts what a question tells; nil when it was asked before.
 func (d *dnsTunnel) question(e *flow.DNS, k zoneKey, prefix string, from netip.Addr) *zone {
-	z := d.tab.peek(k)
+	z := d.tab.use(k)
 	if z == nil {
 		k.domain = strings.Clone(k.domain)
 		z = d.tab.get(k)
 		*z = zone{seen: make(map[uint64]struct{}, 4), first: e.Time, label: nameOf(k, e.QName)}
-	} else {
-		z = d.tab.get(k)
 	}
 	name := hash64(e.QName)
 	port := e.Src.Port()

@@ -72,7 +72,7 @@ func New(c Config) *Engine {
 	if c.Learn <= 0 {
 		c.Learn = 7 * 24 * time.Hour
 	}
-	n := &network{Config: c}
+	n := &network{Config: c, lan: asset.NewNets(c.LAN)}
 	n.asks = newAsks(n)
 	n.forwarders = newForwarders(n)
 	places, past := newPlaces(n), newHistory(n)
@@ -154,6 +154,7 @@ func (e *Engine) Stats() Stats {
 // read out of the present event.
 type network struct {
 	Config
+	lan        asset.Nets // of Config.LAN
 	asks       *asks
 	forwarders *forwarders
 	names      nameCache
@@ -191,14 +192,7 @@ func (n *network) role(m flow.MAC, a netip.Addr) asset.Role {
 	return r
 }
 
-func (n *network) onLAN(a netip.Addr) bool {
-	for _, p := range n.LAN {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
+func (n *network) onLAN(a netip.Addr) bool { return n.lan.Contains(a) }
 
 func (n *network) byMAC(m flow.MAC) (asset.Asset, bool) {
 	if n.Assets == nil || m.IsZero() {

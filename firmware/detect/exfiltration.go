@@ -146,13 +146,11 @@ func (d *exfiltration) volume(m *flow.Meta, id uint64, client, server netip.Addr
 		return
 	}
 	before := uint64(0)
-	if had := d.conns.peek(id); had != nil {
+	if !closed {
+		had := d.conns.get(id)
+		before, *had = *had, out
+	} else if had := d.conns.remove(id); had != nil {
 		before = *had
-	}
-	if closed {
-		d.conns.remove(id)
-	} else {
-		*d.conns.get(id) = out
 	}
 	if out > before {
 		d.count(d.net.source(mac, from), mac, from, to, out-before, in, m.Time)

@@ -39,12 +39,23 @@ func (t *table[K, V]) peek(k K) *V {
 	return nil
 }
 
-// get returns the value of k, new when unknown.
-func (t *table[K, V]) get(k K) *V {
-	if n := t.m[k]; n != nil {
+// use returns the value and makes it recent; nil when unknown.
+func (t *table[K, V]) use(k K) *V {
+	n := t.m[k]
+	if n == nil {
+		return nil
+	}
+	if n != t.root.next {
 		t.unlink(n)
 		t.front(n)
-		return &n.val
+	}
+	return &n.val
+}
+
+// get returns the value of k, new when unknown.
+func (t *table[K, V]) get(k K) *V {
+	if v := t.use(k); v != nil {
+		return v
 	}
 	if len(t.m) >= t.max {
 		t.evict()
@@ -68,12 +79,16 @@ func (t *table[K, V]) grow(k K, by int) {
 	}
 }
 
-func (t *table[K, V]) remove(k K) {
-	if n := t.m[k]; n != nil {
-		t.unlink(n)
-		t.weight -= n.weight
-		delete(t.m, k)
+// remove returns what was the value; nil when unknown.
+func (t *table[K, V]) remove(k K) *V {
+	n := t.m[k]
+	if n == nil {
+		return nil
 	}
+	t.unlink(n)
+	t.weight -= n.weight
+	delete(t.m, k)
+	return &n.val
 }
 
 func (t *table[K, V]) evict() {

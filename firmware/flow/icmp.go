@@ -110,11 +110,10 @@ func (t *Tracker) unreachable(state ConnState, emit func(Event)) {
 		return
 	}
 	k, srcIsA := q.key()
-	i, ok := t.table.slots[k]
-	if !ok {
+	i, c := t.table.find(&k)
+	if c == nil {
 		return
 	}
-	c := t.table.at(i)
 	if c.state != ConnAttempt || state <= c.state || srcIsA == c.clientIsB {
 		return
 	}

@@ -53,8 +53,8 @@ func (a *auditor) emit(ev Event) {
 // check looks at the table's own bookkeeping.
 func (a *auditor) check(t *Tracker) {
 	tab := &t.table
-	if tab.live > t.cfg.MaxConns || len(tab.slots) != tab.live {
-		a.fail("%d connections live, %d in the map, limit %d", tab.live, len(tab.slots), t.cfg.MaxConns)
+	if tab.live > t.cfg.MaxConns || tab.index.used != tab.live {
+		a.fail("%d connections live, %d in the index, limit %d", tab.live, tab.index.used, t.cfg.MaxConns)
 	}
 	halfOpen, most := 0, 0
 	for _, s := range tab.sources {

@@ -40,19 +40,36 @@ func lower(x, y *Addr, xp, yp uint16) bool {
 }
 
 // conn is one tracked connection. It holds indices instead of pointers, so
-// that the garbage collector has nothing to follow in a table of 65,536.
+// that the garbage collector has nothing to follow in a table of 65,536. What
+// every packet reads or writes stands first, in two lines of 64 bytes; chunks
+// begin on a line and a conn is whole lines long, so that it stays so.
 type conn struct {
-	key      key
-	id       uint64
-	start    int64
-	last     int64     // last packet, or the moment of closing
-	spoke    int64     // last payload
-	activity int64     // when the next payload is worth an Activity
+	key         key
+	last        int64 // last packet, or the moment of closing
+	state       ConnState
+	clientIsB   bool
+	midStream   bool
+	probe       bool
+	seqIsServer bool // see Conn
+	multicast   bool
+	finished    bool // in the list of closed connections
+	out         bool
+	live        bool
+	fin         [2]bool
+	app         [2]app
+	tries       [2]uint8 // payload segments that the deep part looked at
+	known       bool     // a direction was found to carry something that is read
+
 	bytes    [2]uint64 // payload: client to server, server to client
 	packets  [2]uint64
-	reported uint64    // packets when the last event was emitted
+	spoke    int64     // last payload
+	activity int64     // when the next payload is worth an Activity
 	isn      [2]uint32 // initial sequence numbers, TCP
 	stream   [2]uint32 // reassembly slot of each direction, 0: none
+
+	id       uint64
+	start    int64
+	reported uint64    // packets when the last event was emitted
 	shift    [2]uint32 // where the head begins, bytes behind the direction's first one
 	dialogue uint32    // slot of what is read past the head, 0: none
 
@@ -63,22 +80,9 @@ type conn struct {
 	iface                uint32
 	vlan                 uint16
 	clientMAC, serverMAC MAC
+	part                 [2]uint8 // messages of a direction's head that were emitted already
 
-	state     ConnState
-	clientIsB bool
-	midStream bool
-	probe     bool
-
-	seqIsServer bool // see Conn
-	multicast   bool
-	finished    bool // in the list of closed connections
-	out         bool
-	live        bool
-	fin         [2]bool
-	app         [2]app
-	tries       [2]uint8 // payload segments that the deep part looked at
-	known       bool     // a direction was found to carry something that is read
-	part        [2]uint8 // messages of a direction's head that were emitted already
+	_ [44]byte // whole lines
 }
 
 func (c *conn) ends() (client, server *Addr, clientPort, serverPort uint16) {
@@ -101,12 +105,12 @@ type source struct {
 	next, prev uint32 // sources with the same count
 }
 
-// table holds the connections: a map from key to slot, slots in chunks that
+// table holds the connections: an index from key to slot, slots in chunks that
 // never move, and the orders that eviction needs. Index 0 means none.
 type table struct {
 	limit  int
-	slots  map[key]uint32
-	chunks [][]conn
+	index  index
+	chunks []*[chunkSize]conn
 	used   uint32 // slots ever handed out
 	free   uint32 // list through listNext
 	live   int
@@ -124,7 +128,7 @@ type table struct {
 func newTable(limit int) table {
 	return table{
 		limit:   limit,
-		slots:   make(map[key]uint32),
+		index:   newIndex(),
 		sources: make(map[Addr]uint32),
 		source:  make([]source, 1),
 		byCount: make([]uint32, 2),
@@ -133,6 +137,24 @@ func newTable(limit int) table {
 }
 
 func (t *table) at(i uint32) *conn { return &t.chunks[i>>chunkBits][i&(chunkSize-1)] }
+
+// find returns the connection of k and its slot; nil when there is none.
+func (t *table) find(k *key) (uint32, *conn) {
+	hash, places := t.index.hash(k), t.index.places
+	mask := uint32(len(places) - 1)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		p := places[i]
+		if p.slot == 0 {
+			return 0, nil
+		}
+		if p.hash != hash {
+			continue
+		}
+		if c := t.at(p.slot); c.key == *k {
+			return p.slot, c
+		}
+	}
+}
 
 // add takes a free slot for k. The caller has made room.
 func (t *table) add(k *key) (uint32, *conn) {
@@ -143,12 +165,12 @@ func (t *table) add(k *key) (uint32, *conn) {
 		t.used++
 		i = t.used
 		if int(i>>chunkBits) >= len(t.chunks) {
-			t.chunks = append(t.chunks, make([]conn, chunkSize))
+			t.chunks = append(t.chunks, new([chunkSize]conn))
 		}
 	}
 	c := t.at(i)
 	*c = conn{key: *k, live: true}
-	t.slots[*k] = i
+	t.index.put(t.index.hash(k), i)
 	t.live++
 	return i, c
 }
@@ -157,7 +179,7 @@ func (t *table) add(k *key) (uint32, *conn) {
 func (t *table) remove(i uint32) {
 	c := t.at(i)
 	t.unlist(i, c)
-	delete(t.slots, c.key)
+	t.index.drop(t.index.hash(&c.key), i)
 	c.live = false
 	c.listNext = t.free
 	t.free = i

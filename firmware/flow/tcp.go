@@ -7,12 +7,11 @@ func (t *Tracker) tcp(emit func(Event)) {
 		return
 	}
 	k, srcIsA := h.key()
-	i, ok := t.table.slots[k]
-	if !ok {
+	i, c := t.table.find(&k)
+	if c == nil {
 		t.tcpOpen(&k, srcIsA, emit)
 		return
 	}
-	c := t.table.at(i)
 	dir := 0
 	if srcIsA == c.clientIsB {
 		dir = 1

@@ -13,10 +13,9 @@ func (t *Tracker) udp(emit func(Event)) {
 		return
 	}
 	k, srcIsA := h.key()
-	i, ok := t.table.slots[k]
-	var c *conn
+	i, c := t.table.find(&k)
 	dir := 0
-	if !ok {
+	if c == nil {
 		if t.now-t.firstTime < warmUp && h.SrcPort < 1024 && h.DstPort >= 1024 && !h.DstMAC.IsGroup() && !h.Dst.isGroup() {
 			dir = 1
 			i, c = t.open(&k, srcIsA, false, ConnEstablished, emit)
@@ -24,7 +23,6 @@ func (t *Tracker) udp(emit func(Event)) {
 			i, c = t.open(&k, srcIsA, true, ConnAttempt, emit)
 		}
 	} else {
-		c = t.table.at(i)
 		if srcIsA == c.clientIsB {
 			dir = 1
 		}

@@ -48,6 +48,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(childSettings); path != "" {
 		os.Exit(child(path))
 	}
+	if order := os.Getenv(senderOrder); order != "" {
+		os.Exit(sendAsOrdered(order))
+	}
 	os.Exit(nstest.Main(m))
 }
 
