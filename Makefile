@@ -17,6 +17,8 @@ LAB_PKGS   := iproute2:/usr/sbin/ip nftables:/usr/sbin/nft dnsmasq-base:/usr/sbi
               iputils-ping:/usr/bin/ping curl:/usr/bin/curl python3-impacket:/usr/share/doc/python3-impacket/examples/psexec.py
 TEST_PKGS  := conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl strace:/usr/bin/strace chromium:/usr/bin/chromium \
               fonts-noto-cjk:/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc
+TWIN_PKGS  := qemu-system-arm:/usr/bin/qemu-system-aarch64 gcc-aarch64-linux-gnu:/usr/bin/aarch64-linux-gnu-gcc \
+              libc6-dev-arm64-cross:/usr/aarch64-linux-gnu/include/stdio.h e2fsprogs:/usr/sbin/mkfs.ext4 kmod:/usr/sbin/depmod
 
 define need
 @missing=; for p in $(1); do [ -e "$${p#*:}" ] || missing="$$missing $${p%%:*}"; done; \
@@ -61,8 +63,9 @@ test: build lint ## everything that needs no virtual machine
 	go test -run '^TestTenMillion' -timeout 15m ./firmware/gateway
 
 .PHONY: test-vm
-test-vm: ## the digital twin (not built yet)
-	@echo "the digital twin in QEMU is not built yet; 'make test' covers the real kernel in namespaces" >&2; exit 1
+test-vm: ## the digital twin: power cuts on Debian's arm64 kernel in QEMU
+	$(call need,$(BUILD_PKGS) $(TWIN_PKGS))
+	go test -tags twin -count=1 -v -timeout 30m -run 'InTheTwin$$' ./image/twin/powercut
 
 # Benchmarks of one package, one line each: name, then every figure with its unit.
 define bench
@@ -101,7 +104,9 @@ lint: ## gofmt, go vet, staticcheck
 	$(call need,$(BUILD_PKGS))
 	@out=$$(gofmt -l firmware hal netcontain ui image); [ -z "$$out" ] || { echo "run gofmt -w on: $$out" >&2; exit 1; }
 	go vet ./...
+	go vet -tags twin ./image/...
 	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
+	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags twin ./image/...
 
 .PHONY: clean
 clean: ## remove what build made
