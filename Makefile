@@ -8,16 +8,20 @@ SCENARIO ?= worm
 STATICCHECK := v0.8.2
 
 # What each target needs from Debian besides Go, git and make. A package is
-# recognised by a file that it installs. Debian starts samba's servers when it is
-# installed; the virtual office needs the program alone, so they are stopped.
+# recognised by a file that it installs. Debian starts the servers of samba and
+# OpenSSH when they are installed; the programs alone are needed, so they are stopped.
 BUILD_PKGS := gcc:/usr/bin/gcc libc6-dev:/usr/include/stdio.h
 LAB_PKGS   := iproute2:/usr/sbin/ip nftables:/usr/sbin/nft dnsmasq-base:/usr/sbin/dnsmasq samba:/usr/sbin/smbd \
               smbclient:/usr/bin/smbclient nmap:/usr/bin/nmap dsniff:/usr/sbin/arpspoof hping3:/usr/sbin/hping3 \
               hydra:/usr/bin/hydra dropbear-bin:/usr/sbin/dropbear ettercap-text-only:/usr/bin/ettercap iodine:/usr/sbin/iodine \
               iputils-ping:/usr/bin/ping curl:/usr/bin/curl python3-impacket:/usr/share/doc/python3-impacket/examples/psexec.py
 TEST_PKGS  := conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl strace:/usr/bin/strace chromium:/usr/bin/chromium \
-              fonts-noto-cjk:/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc
+              fonts-noto-cjk:/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc tshark:/usr/bin/tshark tcpdump:/usr/bin/tcpdump \
+              openssl:/usr/bin/openssl age:/usr/bin/age python3:/usr/bin/python3 openssh-server:/usr/sbin/sshd \
+              smartmontools:/usr/sbin/smartctl e2fsprogs:/usr/sbin/mkfs.ext4 util-linux:/usr/sbin/losetup
 BENCH_PKGS := tcpdump:/usr/bin/tcpdump wireshark-common:/usr/bin/dumpcap
+TWIN_PKGS  := qemu-system-arm:/usr/bin/qemu-system-aarch64 gcc-aarch64-linux-gnu:/usr/bin/aarch64-linux-gnu-gcc \
+              libc6-dev-arm64-cross:/usr/aarch64-linux-gnu/include/stdio.h e2fsprogs:/usr/sbin/mkfs.ext4 kmod:/usr/sbin/depmod
 
 define need
 @missing=; for p in $(1); do [ -e "$${p#*:}" ] || missing="$$missing $${p%%:*}"; done; \
@@ -27,6 +31,7 @@ if [ -n "$$missing" ]; then \
 	if [ -n "$$as" ] && ! command -v sudo >/dev/null; then echo "run as root: apt-get install$$missing" >&2; exit 1; fi; \
 	$$as apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -q --no-install-recommends $$missing >/dev/null || exit 1; \
 	case "$$missing" in *samba*) $$as systemctl disable -q --now smbd nmbd samba-ad-dc 2>/dev/null || :;; esac; \
+	case "$$missing" in *openssh-server*) $$as systemctl disable -q --now ssh 2>/dev/null || :;; esac; \
 fi
 endef
 
@@ -62,8 +67,9 @@ test: build lint ## everything that needs no virtual machine
 	go test -run '^TestTenMillion' -timeout 15m ./firmware/gateway
 
 .PHONY: test-vm
-test-vm: ## the digital twin (not built yet)
-	@echo "the digital twin in QEMU is not built yet; 'make test' covers the real kernel in namespaces" >&2; exit 1
+test-vm: ## the digital twin: power cuts on Debian's arm64 kernel in QEMU
+	$(call need,$(BUILD_PKGS) $(TWIN_PKGS))
+	go test -tags twin -count=1 -v -timeout 30m -run 'InTheTwin$$' ./image/twin/powercut
 
 # Benchmarks of one package, one line each: name, then every figure with its unit.
 define bench
@@ -91,6 +97,10 @@ bench: build ## measure: ratios in one run, see firmware/README.md
 	$(call bench,the same traffic to our spool and to dumpcap and tcpdump in turns,./firmware/gateway,^BenchmarkPeers$$,1000000x)
 	$(call bench,holding the first host,./netcontain/nft,^BenchmarkFirstHost$$,200x)
 	$(call bench,a saved transition and a logged action,./firmware/store ./firmware/ledger,^Benchmark(SaveIncident|Append)$$,200x)
+	$(call bench,look-up and freeze over the size of the spool,./firmware/evidence,^Benchmark(Find|Pin)$$,5x)
+	$(call bench,the spool alone,./firmware/evidence,^BenchmarkSpoolWrite$$,1000000x)
+	$(call bench,extraction of one host,./firmware/evidence,^BenchmarkExtract$$,5x)
+	$(call bench,verification of a bundle,./firmware/evidence,^BenchmarkVerify$$,20x)
 	@echo; echo "== button to isolation on the virtual office"
 	@bin/sekisho bench
 
@@ -103,7 +113,9 @@ lint: ## gofmt, go vet, staticcheck
 	$(call need,$(BUILD_PKGS))
 	@out=$$(gofmt -l firmware hal netcontain ui image); [ -z "$$out" ] || { echo "run gofmt -w on: $$out" >&2; exit 1; }
 	go vet ./...
+	go vet -tags twin ./image/...
 	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
+	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags twin ./image/...
 
 .PHONY: clean
 clean: ## remove what build made

@@ -1,0 +1,139 @@
+package twin
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+const (
+	maxLine  = 4096    // longest console line, bytes; the rest of a longer one is a line of its own
+	maxLines = 100_000 // that are kept
+)
+
+// Config says what machine to start.
+type Config struct {
+	Kernel      Kernel
+	Initramfs   string
+	CommandLine string   // for the kernel, beside the console
+	MemoryMiB   int      // default 512
+	Args        []string // further arguments of QEMU: LoggedDrive and the like
+}
+
+// Machine is a running QEMU.
+type Machine struct {
+	cmd    *exec.Cmd
+	read   chan struct{} // closed when the console has ended
+	exited error         // valid from then on
+
+	mu    sync.Mutex
+	lines []string
+	more  chan struct{} // closed, and replaced, when a line came
+}
+
+// Start starts the machine. Stop it, or end ctx, which kills it.
+func Start(ctx context.Context, c Config) (*Machine, error) {
+	if c.MemoryMiB == 0 {
+		c.MemoryMiB = 512
+	}
+	args := append([]string{"-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", strconv.Itoa(c.MemoryMiB),
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
+		"-kernel", c.Kernel.Image, "-initrd", c.Initramfs,
+		"-append", "console=ttyAMA0 quiet panic=-1 " + c.CommandLine}, c.Args...)
+	m := &Machine{cmd: exec.CommandContext(ctx, "qemu-system-aarch64", args...), read: make(chan struct{}), more: make(chan struct{})}
+	console, write := io.Pipe()
+	m.cmd.Stdout, m.cmd.Stderr = write, write
+	if err := m.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start machine: %w", err)
+	}
+	go func() {
+		m.exited = m.cmd.Wait()
+		_ = write.Close()
+	}()
+	go m.listen(console)
+	return m, nil
+}
+
+func (m *Machine) listen(console io.Reader) {
+	defer close(m.read)
+	lines := bufio.NewReaderSize(console, maxLine)
+	for {
+		line, _, err := lines.ReadLine()
+		if err != nil {
+			return
+		}
+		m.mu.Lock()
+		if len(m.lines) < maxLines {
+			m.lines = append(m.lines, strings.TrimRight(string(line), "\r"))
+		}
+		close(m.more)
+		m.more = make(chan struct{})
+		m.mu.Unlock()
+	}
+}
+
+// Console returns what the machine has said so far, QEMU's own complaints
+// included.
+func (m *Machine) Console() []string {
+	lines, _ := m.console()
+	return lines
+}
+
+func (m *Machine) console() ([]string, <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lines[:len(m.lines):len(m.lines)], m.more
+}
+
+// Await waits until the machine has said a line that begins with one of the
+// prefixes, and returns it. Its error holds the end of the console.
+func (m *Machine) Await(ctx context.Context, prefixes ...string) (string, error) {
+	seen := 0
+	for ended := false; ; {
+		lines, more := m.console()
+		for _, line := range lines[seen:] {
+			for _, p := range prefixes {
+				if strings.HasPrefix(line, p) {
+					return line, nil
+				}
+			}
+		}
+		if ended {
+			return "", m.unheard(prefixes, lines, errors.New("the machine ended"))
+		}
+		seen = len(lines)
+		select {
+		case <-more:
+		case <-m.read: // and look once more
+			ended = true
+		case <-ctx.Done():
+			return "", m.unheard(prefixes, lines, ctx.Err())
+		}
+	}
+}
+
+func (m *Machine) unheard(prefixes, lines []string, err error) error {
+	last := lines[max(0, len(lines)-20):]
+	return fmt.Errorf("await %q: %w; its last words:\n%s", prefixes, err, strings.Join(last, "\n"))
+}
+
+// Stop ends the machine wherever the guest is, without a word to it, and
+// returns when QEMU has closed its files.
+func (m *Machine) Stop() error {
+	err := m.cmd.Process.Signal(syscall.SIGTERM)
+	<-m.read
+	if err != nil { // it had ended
+		return fmt.Errorf("stop machine: %w: %w", err, m.exited)
+	}
+	if m.exited != nil {
+		return fmt.Errorf("stop machine: %w", m.exited)
+	}
+	return nil
+}
