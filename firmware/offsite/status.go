@@ -136,19 +136,19 @@ func (s Status) words() Text {
 	case s.State == Copying:
 		return Text{fmt.Sprintf("Copying (%d %%).", s.percent()), fmt.Sprintf("コピーしています(%d%%)。", s.percent())}
 	case s.Kind == KindUSB && s.State == Away && s.Waiting > 0:
-		return Text{fmt.Sprintf("No USB stick is plugged in. %d evidence bundles are on no stick yet: plug one in to copy them.", s.Waiting),
+		return Text{fmt.Sprintf("No USB stick is plugged in. Evidence bundles that are on no stick yet: %d. Plug one in to copy them.", s.Waiting),
 			fmt.Sprintf("USBメモリーが挿さっていません。まだコピーのない証拠が%d件あります。USBメモリーを挿すとコピーを始めます。", s.Waiting)}
 	case s.Kind == KindUSB && s.State == Away:
 		return Text{"No USB stick is plugged in, and none is needed now.", "USBメモリーは挿さっていません。いまは必要ありません。"}
 	case s.Waiting > 0 && s.Unplug:
-		return Text{fmt.Sprintf("%d evidence bundles are not on this stick. It may be pulled out.", s.Waiting),
+		return Text{fmt.Sprintf("Evidence bundles that are not on this stick: %d. It may be pulled out.", s.Waiting),
 			fmt.Sprintf("証拠%d件をこのUSBメモリーにコピーできていません。USBメモリーは抜いてもかまいません。", s.Waiting)}
 	case s.Unplug && s.State == Waiting:
 		return Text{"The stick could not be written. It may be pulled out.", "USBメモリーに書き込めませんでした。抜いてもかまいません。"}
 	case s.Unplug:
 		return Text{"Everything is on the stick. You can pull it out now.", "すべてコピーしました。USBメモリーを抜いても大丈夫です。"}
 	case s.Waiting > 0:
-		return Text{fmt.Sprintf("%d evidence bundles wait to be copied.", s.Waiting), fmt.Sprintf("証拠%d件がコピーを待っています。", s.Waiting)}
+		return Text{fmt.Sprintf("Evidence bundles that wait to be copied: %d.", s.Waiting), fmt.Sprintf("証拠%d件がコピーを待っています。", s.Waiting)}
 	case s.State == Idle:
 		return Text{"Everything is copied.", "すべてコピー済みです。"}
 	}

@@ -32,11 +32,11 @@ func TestTheStateIsSaidInWords(t *testing.T) {
 	for want, s := range map[string]Status{
 		"Do not pull it out":             {Kind: KindUSB, State: Copying, Current: &Progress{Done: 1, Total: 2}},
 		"50 %":                           {Kind: KindS3, State: Copying, Current: &Progress{Done: 1, Total: 2}},
-		"3 evidence bundles are on no":   {Kind: KindUSB, State: Away, Waiting: 3},
+		"are on no stick yet: 3":         {Kind: KindUSB, State: Away, Waiting: 3},
 		"none is needed":                 {Kind: KindUSB, State: Away},
 		"You can pull it out now":        {Kind: KindUSB, State: Idle, Unplug: true},
 		"may be pulled out":              {Kind: KindUSB, State: Idle, Unplug: true, Waiting: 1},
-		"3 evidence bundles wait":        {Kind: KindSFTP, State: Waiting, Waiting: 3},
+		"wait to be copied: 3":           {Kind: KindSFTP, State: Waiting, Waiting: 3},
 		"Everything is copied":           {Kind: KindSFTP, State: Idle},
 		"Not reached yet":                {Kind: KindSFTP, State: Away},
 		"The stick could not be written": {Kind: KindUSB, State: Waiting, Unplug: true},

@@ -90,6 +90,19 @@ func TestAStickThatIsPulledOutInTheMiddleIsCompletedLater(t *testing.T) {
 	}
 }
 
+func TestWhatIsCalledACopyIsOnTheMediumInThatMoment(t *testing.T) {
+	s := plugIn(t, "ext4", 16<<20)
+	data := contents("bundle", 100_000)
+	c, err := put(t, s.target(), objectOf("inc-1.tar", data))
+	must(t, err)
+	s.yank()
+	s.pull()
+	s.insert(0)
+	if got, err := os.ReadFile(filepath.Join(s.point, c.Name)); !bytes.Equal(got, data) || err != nil {
+		t.Errorf("%d bytes are there (%v)", len(got), err)
+	}
+}
+
 func TestAFullStickIsLeftAsItWas(t *testing.T) {
 	s := plugIn(t, "tmpfs", 4<<20)
 	_, err := put(t, s.target(), objectOf("large.tar", contents("large", 8<<20)))
