@@ -35,10 +35,13 @@ import (
 // Surroundings is what the process brings besides the settings.
 type Surroundings struct {
 	Listener net.Listener // for the web page
-	In, Out  *os.File     // a terminal for the panel; nil: headless
-	Quit     func()       // the person at the terminal wants to end
-	Version  string       // of the program, for the records
-	Log      *slog.Logger
+	// Vendor is the socket of the vendor's access, where the service manager hands
+	// one over; nil: it is opened on the interface of the settings.
+	Vendor  *net.TCPListener
+	In, Out *os.File // a terminal for the panel; nil: headless
+	Quit    func()   // the person at the terminal wants to end
+	Version string   // of the program, for the records
+	Log     *slog.Logger
 }
 
 // Ports of the refuge on the bridge. They are fixed, because the redirect

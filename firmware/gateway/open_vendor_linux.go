@@ -31,7 +31,22 @@ func (o *opening) vendor(p *Parts) error {
 		Addr: ":" + strconv.Itoa(r.Port), Version: o.around.Version, BytesPerSecond: int(r.Rate),
 		Grant: time.Duration(r.MaxGrant), MaxGrant: time.Duration(r.MaxGrant), Logger: o.log.With("component", "remote"),
 	}
+	if l := o.around.Vendor; l != nil {
+		p.Remote.Addr = l.Addr().String()
+		p.Remote.Listen = func() (net.Listener, error) { return again(l) }
+	}
 	return nil
+}
+
+// again is the same socket once more, so that whoever closes it does not close
+// the one that was handed over.
+func again(l *net.TCPListener) (net.Listener, error) {
+	f, err := l.File()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return net.FileListener(f)
 }
 
 // firstAddr is the interface's first address that reaches further than its own

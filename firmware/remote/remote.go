@@ -83,6 +83,9 @@ type Config struct {
 	Dir       string // keys and state, mode 0700: STATE/remote
 	Interface string // "wg0" or "br0": nothing that comes in elsewhere is answered
 	Addr      string // address and port to listen on
+	// Listen opens the socket, each time anew; nil: Listen(Interface, Addr). A
+	// service manager that hands one over knows where it is bound.
+	Listen    func() (net.Listener, error)
 	Host      string // name or address in invitations; default: that of Addr
 	Office    string
 	Version   string
@@ -190,7 +193,9 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{cfg: c, limits: usual, tempo: map[string]*rate.Limiter{}}
 	s.line = rate.NewLimiter(rate.Limit(c.BytesPerSecond), chunk)
-	s.listen = func() (net.Listener, error) { return Listen(c.Interface, c.Addr) }
+	if s.listen = c.Listen; s.listen == nil {
+		s.listen = func() (net.Listener, error) { return Listen(c.Interface, c.Addr) }
+	}
 	s.index = func() int { return interfaceIndex(c.Interface) }
 	var err error
 	if s.cert, err = serverKey(filepath.Join(c.Dir, "server.pem")); err != nil {

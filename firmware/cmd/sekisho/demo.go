@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/term"
@@ -40,7 +41,12 @@ const keepVariable = "SEKISHO_DEMO_KEEP"
 const (
 	fdListener = 3
 	fdDialer   = 4
+	fdVendor   = 5
 )
+
+// vendorVariable tells the inside the port of the vendor's socket, for
+// invitations.
+const vendorVariable = "SEKISHO_DEMO_VENDOR"
 
 // labInit is the first thing that main does: it takes over when this process
 // is the first of the lab's PID namespace.
@@ -78,12 +84,17 @@ func (c *demoCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer inner.Close()
+	vendor, port, err := vendorDoor()
+	if err != nil {
+		return err
+	}
+	defer vendor.Close()
 	if !c.Headless {
 		defer restoreTerminal()()
 		guide(s, listener.Addr().String(), c.Auto)
 	}
 	code, err := lab.Supervise(ctx, lab.Child{
-		Args: os.Args[1:], Env: []string{keepVariable + "=" + keep}, Files: []*os.File{page, inner},
+		Args: os.Args[1:], Env: []string{keepVariable + "=" + keep, vendorVariable + "=" + port}, Files: []*os.File{page, inner, vendor},
 		Stdin: os.Stdin, Stdout: s.out, Stderr: s.err,
 	})
 	if errors.Is(err, context.Canceled) {
@@ -93,6 +104,21 @@ func (c *demoCmd) Run(ctx context.Context, s streams) error {
 		return &exitError{max(code, 1), err}
 	}
 	return nil
+}
+
+// vendorDoor is a socket on this machine's loopback, so that sekishoctl outside
+// of the lab can play the vendor.
+func vendorDoor() (*os.File, string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, "", fmt.Errorf("open the vendor's socket: %w", err)
+	}
+	defer l.Close()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		return nil, "", fmt.Errorf("hand the vendor's socket over: %w", err)
+	}
+	return f, strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
 }
 
 func (c *demoCmd) keepFolder() (string, error) {
@@ -125,6 +151,7 @@ func guide(s streams, addr string, auto bool) {
 		"Sekisho on a virtual office: eight machines, and one of them will misbehave.",
 		"Panel as a web page: http://" + addr + "/",
 		"When the lamp turns amber, press Enter (or click the button): the named machine is cut off.",
+		"Then play the IT vendor: make an invitation on the page, and run bin/sekishoctl enroll with it in another terminal.",
 		"q or Ctrl-C ends everything.",
 	}
 	press := 2
@@ -133,6 +160,7 @@ func guide(s streams, addr string, auto bool) {
 			"仮想オフィスで Sekisho を動かします。8 台のうち 1 台が、まもなく不審な動きを始めます。",
 			"パネルのページ: http://" + addr + "/",
 			"ランプが橙色になったら Enter を押してください(画面のボタンでも構いません)。表示中の機器を切り離します。",
+			"その後は IT 業者の役もできます。ページで招待コードを作り、別の端末で bin/sekishoctl enroll に渡してください。",
 			"q または Ctrl-C で終了します。",
 		}
 	}

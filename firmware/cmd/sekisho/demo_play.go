@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -137,6 +138,9 @@ func (p *play) settings() config.Config {
 		Spool: 64 << 20, Segment: 4 << 20,
 	}
 	c.Evidence.After = config.Duration(afterTime)
+	if port, err := strconv.Atoi(os.Getenv(vendorVariable)); err == nil {
+		c.Remote.Interface, c.Remote.Host, c.Remote.Port = o.Bridge, "127.0.0.1", port
+	}
 	c.Policy.AutoIsolate = p.cmd.Auto
 	if p.cmd.Headless {
 		c.Panel.Kind = "headless"
@@ -165,8 +169,8 @@ func (p *play) startGateway(ctx context.Context) error {
 		args = append(args, "--debug")
 	}
 	p.child = p.office.Gateway.Command(context.WithoutCancel(ctx), "sh", args...)
-	p.child.Env = append(os.Environ(), "LISTEN_FDS=1", "SEKISHO_LAB_STAGE=")
-	p.child.ExtraFiles = []*os.File{os.NewFile(fdListener, "page")}
+	p.child.Env = append(os.Environ(), "LISTEN_FDS=2", "LISTEN_FDNAMES=page:"+vendorSocket, "SEKISHO_LAB_STAGE=")
+	p.child.ExtraFiles = []*os.File{os.NewFile(fdListener, "page"), os.NewFile(fdVendor, "vendor")}
 	p.child.Stderr = p.s.err
 	if !p.cmd.Headless {
 		p.child.Stdin, p.child.Stdout = os.Stdin, p.s.out

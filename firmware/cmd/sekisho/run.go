@@ -47,7 +47,7 @@ func (c *runCmd) Run(ctx context.Context, s streams) error {
 		level = slog.LevelDebug
 	}
 	around.Log = slog.New(slog.NewTextHandler(logTo, &slog.HandlerOptions{Level: level}))
-	if around.Listener, err = listen(settings.Web.Listen); err != nil {
+	if around.Listener, around.Vendor, err = listen(settings.Web.Listen); err != nil {
 		return err
 	}
 	defer around.Listener.Close()
@@ -61,22 +61,32 @@ func (c *runCmd) Run(ctx context.Context, s streams) error {
 	return errors.Join(g.Run(ctx), closeParts())
 }
 
-// listen takes the socket that the service manager hands over, or opens one.
-func listen(addr string) (net.Listener, error) {
-	handed, err := activation.Listeners()
+// vendorSocket is the name (FileDescriptorName=, systemd.socket(5)) of the socket
+// for the vendor; whatever else is handed over is the web page's.
+const vendorSocket = "vendor"
+
+// listen takes the sockets that the service manager hands over. The web page's
+// is opened when there is none.
+func listen(addr string) (page net.Listener, vendor *net.TCPListener, err error) {
+	handed, err := activation.ListenersWithNames()
 	if err != nil {
-		return nil, fmt.Errorf("take the web page's socket: %w", err)
+		return nil, nil, fmt.Errorf("take the sockets: %w", err)
 	}
-	for _, l := range handed {
-		if l != nil {
-			return l, nil
+	for name, all := range handed {
+		for _, l := range all {
+			if tcp, ok := l.(*net.TCPListener); ok && name == vendorSocket {
+				vendor = tcp
+			} else if l != nil && page == nil {
+				page = l
+			}
 		}
 	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("web.listen: %w; is another program using it?", err)
+	if page == nil {
+		if page, err = net.Listen("tcp", addr); err != nil {
+			return nil, nil, fmt.Errorf("web.listen: %w; is another program using it?", err)
+		}
 	}
-	return l, nil
+	return page, vendor, nil
 }
 
 func openLog(dir string) (*os.File, error) {
