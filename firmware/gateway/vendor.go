@@ -188,7 +188,7 @@ func told(err error) error {
 	switch {
 	case errors.Is(err, remote.ErrUnknown):
 		return fmt.Errorf("%w: %w", ui.ErrUnknown, err)
-	case errors.Is(err, remote.ErrOver), errors.Is(err, remote.ErrTooMany):
+	case errors.Is(err, remote.ErrOver), errors.Is(err, remote.ErrTooMany), errors.Is(err, remote.ErrNoAddress):
 		return fmt.Errorf("%w: %w", ui.ErrRefused, err)
 	}
 	return err

@@ -83,7 +83,7 @@ type Config struct {
 	Dir       string // keys and state, mode 0700: STATE/remote
 	Interface string // "wg0" or "br0": nothing that comes in elsewhere is answered
 	Addr      string // address and port to listen on
-	Host      string // name or address in invitations; default: that of Addr
+	Host      string // name or address in invitations; default: that of Addr, else the interface's first
 	Office    string
 	Version   string
 	Ledger    Ledger
@@ -113,7 +113,10 @@ func (c *Config) check() error {
 		}
 		c.Host = host
 	}
-	if a, err := netip.ParseAddr(c.Host); c.Host == "" || err == nil && a.IsUnspecified() {
+	if a, err := netip.ParseAddr(c.Host); err == nil && a.IsUnspecified() {
+		c.Host = ""
+	}
+	if c.Host == "" && c.Interface == "" {
 		return errors.New("vendor access: a host that vendors can reach is required where the address says all")
 	}
 	defaulted(&c.BytesPerSecond, 2_000_000)
