@@ -48,6 +48,8 @@ type archive struct {
 	report func(error) // a fault, or nil: none
 	poke   chan struct{}
 
+	packedAt time.Time // when packages that are missing were last asked for; of Run alone
+
 	bundles atomic.Pointer[bundles]
 	wear    atomic.Pointer[smart.Wear]
 	plan    atomic.Pointer[evidence.RetentionPlan]
@@ -59,6 +61,18 @@ type bundles struct {
 	all     []bundleState // newest first
 	deleted int
 	missing bool // the disk is not there
+}
+
+// of is what is known of one bundle; a nil snapshot knows nothing.
+func (s *bundles) of(id string) (bundleState, bool) {
+	if s != nil {
+		for _, b := range s.all {
+			if b.ID == id {
+				return b, true
+			}
+		}
+	}
+	return bundleState{}, false
 }
 
 type bundleState struct {
@@ -100,14 +114,23 @@ func (a *archive) Run(ctx context.Context) error {
 	}
 }
 
-// count makes the snapshot. Packages were made when the bundles were sealed.
+// count makes the snapshot. Packages were made when the bundles were sealed;
+// one that was not costs reading its bundle, so it is asked for once an hour.
 func (a *archive) count() {
 	listed, err := a.vault.List()
+	again := a.now().Sub(a.packedAt) >= tidyEvery
+	if again {
+		a.packedAt = a.now()
+	}
+	before := a.bundles.Load()
 	s := &bundles{missing: errors.Is(err, evidence.ErrMissing) || errors.Is(err, evidence.ErrNotMounted)}
 	for _, b := range listed {
-		state := bundleState{Bundle: b, held: a.vault.Held(b.ID)}
-		if state.pack, err = a.vault.Package(b.ID); err != nil {
-			a.log.Warn("bundle has no package", "bundle", b.ID, "err", err)
+		state, known := before.of(b.ID)
+		state.Bundle, state.held = b, a.vault.Held(b.ID)
+		if !known || state.pack.Name == "" && again {
+			if state.pack, err = a.vault.Package(b.ID); err != nil {
+				a.log.Warn("bundle has no package", "bundle", b.ID, "err", err)
+			}
 		}
 		s.all = append(s.all, state)
 	}
