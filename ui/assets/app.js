@@ -66,14 +66,16 @@
         const old = $(part.id);
         if (!old || old.innerHTML === part.innerHTML || busy(old)) continue;
         const open = [...old.querySelectorAll('details[open]')].map((d) => d.id);
+        const once = old.querySelector('.once:not([hidden])')?.closest('details'); // shown only this once: it stays
+        if (once) part.querySelector('#' + once.id)?.replaceWith(once);
         old.replaceChildren(...part.childNodes);
         for (const id of open) if ($(id)) $(id).open = true;
       }
     } catch { /* the event stream says that we are offline */ }
   }
   function busy(part) {
-    if (part.contains(document.activeElement) && document.activeElement.matches('input,textarea')) return true;
-    if (part.querySelector('.once:not([hidden])')) return true;
+    if (part.contains(document.activeElement) && document.activeElement.matches('input,textarea:not([readonly]),select')) return true;
+    if ([...part.querySelectorAll('select')].some((s) => s.selectedIndex > 0)) return true;
     return [...part.querySelectorAll('input:not([type=checkbox]),textarea')].some((f) => f.value !== f.defaultValue);
   }
 
@@ -160,8 +162,7 @@
     if (data.said) alert(data.said); // the form goes away with the next refresh
     if (shown && data.text) {
       shown.hidden = false;
-      shown.querySelector('textarea').value = shown.querySelector('textarea').defaultValue = data.text;
-      return; // it is shown only now: leave it there
+      shown.querySelector('textarea').defaultValue = data.text;
     }
     form.reset();
     button.blur();
