@@ -96,11 +96,14 @@
   const press = (gesture, on) => send('/api/press', {gesture, target: on}, $('said'));
 
   // What was on the screen when the finger came down counts.
-  let seen = target;
-  $('press').addEventListener('pointerdown', () => { seen = target; });
-  $('press').addEventListener('keydown', (e) => { if (!e.repeat) seen = target; });
-  $('press').addEventListener('click', () => press('short', seen));
-  $('approve').addEventListener('click', () => press('hold3', approval));
+  function presses(id, gesture, shown) {
+    let seen = shown();
+    $(id).addEventListener('pointerdown', () => { seen = shown(); });
+    $(id).addEventListener('keydown', (e) => { if (!e.repeat) seen = shown(); });
+    $(id).addEventListener('click', () => press(gesture, seen));
+  }
+  presses('press', 'short', () => target);
+  presses('approve', 'hold3', () => approval);
 
   // Hold for 8 s: letting go before the end cancels, letting go after it acts.
   const hold = $('hold8'), hint = $('hold8hint'), name = hold.textContent, about = hint.textContent;
