@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -46,7 +47,10 @@ type archive struct {
 	// deleted them.
 	gone   func(ctx context.Context, ids []string) error
 	report func(error) // a fault, or nil: none
+	noted  func(error) // the same, of the ledger's size
 	poke   chan struct{}
+
+	savedSize int64 // of the ledger, as the store has it; of Run alone
 
 	packedAt time.Time // when packages that are missing were last asked for; of Run alone
 
@@ -94,6 +98,7 @@ func (a *archive) Run(ctx context.Context) error {
 	tick := time.NewTicker(keptEvery)
 	defer tick.Stop()
 	for {
+		a.saveLedgerSize(ctx)
 		a.count()
 		if now := a.now(); !now.Before(wearAt) {
 			wearAt = now.Add(wearEvery)
@@ -237,4 +242,22 @@ func forgetFindings(stateDir string, ids []string) error {
 		}
 	}
 	return failed
+}
+
+// sizeKey is where the database keeps how many entries the ledger had, for the
+// next start: an older copy of the ledger's folder is then noticed.
+const sizeKey = "ledger_size"
+
+// saveLedgerSize is a little behind: what it names was acknowledged for sure.
+// It may wait until a purge has rewritten the ledger; the core must not.
+func (a *archive) saveLedgerSize(ctx context.Context) {
+	size := a.ledger.Size()
+	if size == a.savedSize {
+		return
+	}
+	err := a.store.SetMeta(ctx, sizeKey, strconv.FormatInt(size, 10))
+	a.noted(err)
+	if err == nil {
+		a.savedSize = size
+	}
 }
