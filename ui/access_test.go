@@ -195,15 +195,21 @@ func TestTheOwnerAllowsTheVendorAndLiftsAHoldInABrowser(t *testing.T) {
 			act(t, ctx, chromedp.EmulateViewport(1280, 1500), chromedp.Navigate(srv.URL+"/"), chromedp.WaitVisible(`body[data-state="attention"]`))
 			act(t, ctx, script(`window.confirm = () => true; document.querySelector('#part-access').scrollIntoView(); null`))
 			shot(t, ctx, "access_"+lang)
-			act(t, ctx, script(`const f = document.querySelector('.ask form'); f.elements.by.value = 'Yamada'; f.elements.minutes.value = '60'; f.querySelector('button').click(); null`))
+			act(t, ctx, script(`document.querySelector('.ask form').elements.minutes.value = '60'; null`))
+			c.mu.Lock() // something changes: what was chosen stays
+			c.access.Waiting[0].Reason, c.kept.Days = "…", 99.5
+			c.mu.Unlock()
+			o.tell()
+			until(t, ctx, `document.querySelector('#part-kept').textContent.includes('99.5')`)
+			act(t, ctx, script(`const f = document.querySelector('.ask form'); f.elements.by.value = 'Yamada'; f.querySelector('button').click(); null`))
 			until(t, ctx, `document.querySelector('.ask form .said').textContent !== '' || document.querySelector('.ask form').elements.by.value === ''`)
 			if got := c.last(); got != "approve G-1 web:Yamada 1h0m0s" {
 				t.Errorf("called %q", got)
 			}
 			act(t, ctx, script(`const b = document.getElementById('b-`+inID+`'); b.open = true; b.scrollIntoView(); null`))
 			shot(t, ctx, "kept_"+lang)
-			act(t, ctx, script(`const g = document.querySelector('#part-kept form'); g.elements.by.value = 'Yamada'; g.elements.note.value = 'done'; g.querySelector('button').click(); null`))
-			until(t, ctx, `document.querySelector('#part-kept form').elements.by.value === ''`)
+			act(t, ctx, script(`const g = document.querySelector('#part-kept .incident form'); g.elements.by.value = 'Yamada'; g.elements.note.value = 'done'; g.querySelector('button').click(); null`))
+			until(t, ctx, `document.querySelector('#part-kept .incident form').elements.by.value === ''`)
 			if got := c.last(); got != "hold "+inID+" false web:Yamada done" {
 				t.Errorf("called %q", got)
 			}
@@ -215,7 +221,7 @@ func TestTheOwnerAllowsTheVendorAndLiftsAHoldInABrowser(t *testing.T) {
 			c.access.Waiting = nil
 			c.mu.Unlock()
 			o.tell()
-			until(t, ctx, `document.querySelector('.once textarea').value.startsWith('sekisho:')`)
+			until(t, ctx, `!document.querySelector('.ask') && document.querySelector('.once textarea').value.startsWith('sekisho:')`)
 			act(t, ctx, chromedp.EmulateViewport(390, 844), script(`document.querySelector('#part-access').scrollIntoView(); null`))
 			shot(t, ctx, "access_phone_"+lang)
 		})

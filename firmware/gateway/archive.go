@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -46,7 +47,12 @@ type archive struct {
 	// deleted them.
 	gone   func(ctx context.Context, ids []string) error
 	report func(error) // a fault, or nil: none
+	noted  func(error) // the same, of the ledger's size
 	poke   chan struct{}
+
+	savedSize int64 // of the ledger, as the store has it; of Run alone
+
+	packedAt time.Time // when packages that are missing were last asked for; of Run alone
 
 	bundles atomic.Pointer[bundles]
 	wear    atomic.Pointer[smart.Wear]
@@ -59,6 +65,18 @@ type bundles struct {
 	all     []bundleState // newest first
 	deleted int
 	missing bool // the disk is not there
+}
+
+// of is what is known of one bundle; a nil snapshot knows nothing.
+func (s *bundles) of(id string) (bundleState, bool) {
+	if s != nil {
+		for _, b := range s.all {
+			if b.ID == id {
+				return b, true
+			}
+		}
+	}
+	return bundleState{}, false
 }
 
 type bundleState struct {
@@ -80,6 +98,7 @@ func (a *archive) Run(ctx context.Context) error {
 	tick := time.NewTicker(keptEvery)
 	defer tick.Stop()
 	for {
+		a.saveLedgerSize(ctx)
 		a.count()
 		if now := a.now(); !now.Before(wearAt) {
 			wearAt = now.Add(wearEvery)
@@ -100,14 +119,23 @@ func (a *archive) Run(ctx context.Context) error {
 	}
 }
 
-// count makes the snapshot. Packages were made when the bundles were sealed.
+// count makes the snapshot. Packages were made when the bundles were sealed;
+// one that was not costs reading its bundle, so it is asked for once an hour.
 func (a *archive) count() {
 	listed, err := a.vault.List()
+	again := a.now().Sub(a.packedAt) >= tidyEvery
+	if again {
+		a.packedAt = a.now()
+	}
+	before := a.bundles.Load()
 	s := &bundles{missing: errors.Is(err, evidence.ErrMissing) || errors.Is(err, evidence.ErrNotMounted)}
 	for _, b := range listed {
-		state := bundleState{Bundle: b, held: a.vault.Held(b.ID)}
-		if state.pack, err = a.vault.Package(b.ID); err != nil {
-			a.log.Warn("bundle has no package", "bundle", b.ID, "err", err)
+		state, known := before.of(b.ID)
+		state.Bundle, state.held = b, a.vault.Held(b.ID)
+		if !known || state.pack.Name == "" && again {
+			if state.pack, err = a.vault.Package(b.ID); err != nil {
+				a.log.Warn("bundle has no package", "bundle", b.ID, "err", err)
+			}
 		}
 		s.all = append(s.all, state)
 	}
@@ -214,4 +242,22 @@ func forgetFindings(stateDir string, ids []string) error {
 		}
 	}
 	return failed
+}
+
+// sizeKey is where the database keeps how many entries the ledger had, for the
+// next start: an older copy of the ledger's folder is then noticed.
+const sizeKey = "ledger_size"
+
+// saveLedgerSize is a little behind: what it names was acknowledged for sure.
+// It may wait until a purge has rewritten the ledger; the core must not.
+func (a *archive) saveLedgerSize(ctx context.Context) {
+	size := a.ledger.Size()
+	if size == a.savedSize {
+		return
+	}
+	err := a.store.SetMeta(ctx, sizeKey, strconv.FormatInt(size, 10))
+	a.noted(err)
+	if err == nil {
+		a.savedSize = size
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"sekisho/firmware/asset"
@@ -57,7 +56,6 @@ func (g *Gateway) core(ctx context.Context) error {
 			g.refresh(ctx)
 		case <-save.C:
 			g.saveAssets(ctx)
-			g.saveLedgerSize(ctx)
 			continue
 		}
 		g.show()
@@ -325,22 +323,5 @@ func (g *Gateway) saveAssets(ctx context.Context) {
 	g.settle("assets", err)
 	if err == nil {
 		clear(g.unsaved)
-	}
-}
-
-// sizeKey is where the database keeps how many entries the ledger had, for the
-// next start: an older copy of the ledger's folder is then noticed.
-const sizeKey = "ledger_size"
-
-// saveLedgerSize is a little behind: what it names was acknowledged for sure.
-func (g *Gateway) saveLedgerSize(ctx context.Context) {
-	size := g.parts.Ledger.Size()
-	if size == g.savedSize {
-		return
-	}
-	err := g.parts.Store.SetMeta(ctx, sizeKey, strconv.FormatInt(size, 10))
-	g.settle("size", err)
-	if err == nil {
-		g.savedSize = size
 	}
 }

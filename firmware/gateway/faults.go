@@ -163,7 +163,9 @@ func (g *Gateway) Health() health.Report {
 // the record stays on the page.
 func onPanel(r health.Report) (health.Result, bool) {
 	for _, w := range r.Warnings() {
-		if w.Name != "clock" && w.Name != "history" && w.Name != "indicators" && w.Name != "copies" {
+		switch w.Name {
+		case "clock", "history", "indicators", "part:copies", "part:copy targets":
+		default:
 			return w, true
 		}
 	}

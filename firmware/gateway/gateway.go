@@ -146,7 +146,6 @@ type Gateway struct {
 	entries   chan ledger.Entry // to the ledger, in order
 	recorded  map[string]int    // by incident: transitions that the ledger has
 	unsaved   map[asset.ID]bool // changed since the store took them
-	savedSize int64             // of the ledger, as the store has it
 	watcher   *watcher
 	custody   *custody
 	faults    *faults
@@ -203,7 +202,7 @@ func New(c Config, p Parts) (*Gateway, error) {
 	g.archive = &archive{
 		vault: p.Vault, ledger: p.Ledger, store: p.Store, policy: c.Retention, disk: c.Evidence,
 		log: p.Log.With("component", "archive"), now: p.Now, synced: clockSynchronised, poke: make(chan struct{}, 1),
-		gone: g.forget, report: func(err error) { g.settle("archive", err) },
+		gone: g.forget, report: func(err error) { g.settle("archive", err) }, noted: func(err error) { g.settle("size", err) },
 	}
 	g.openRemote()
 	return g, nil

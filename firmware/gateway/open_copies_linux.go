@@ -33,8 +33,8 @@ func (s shelf) OpenPackage(id string) (io.ReadSeekCloser, offsite.Package, error
 // show; the others are used.
 func (o *opening) copies(p *Parts) error {
 	targets, err := o.targets()
-	if err != nil {
-		p.Services["copies"] = broken{err}
+	if err != nil { // beside "copies", which are the targets that work
+		p.Services["copy targets"] = broken{err}
 	}
 	if len(targets) == 0 {
 		return nil

@@ -3,7 +3,6 @@ package gateway
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -19,15 +18,8 @@ func (o *opening) vendor(p *Parts) error {
 	if r.Interface == "" {
 		return nil
 	}
-	host := r.Host
-	if host == "" {
-		if host = firstAddr(r.Interface); host == "" {
-			p.Services["remote"] = broken{fmt.Errorf("remote.host: %s has no address yet; write the one under which the vendor reaches it", r.Interface)}
-			return nil
-		}
-	}
 	p.Remote = &remote.Config{
-		Dir: filepath.Join(o.config.Storage.State, "remote"), Interface: r.Interface, Host: host,
+		Dir: filepath.Join(o.config.Storage.State, "remote"), Interface: r.Interface, Host: r.Host,
 		Addr: ":" + strconv.Itoa(r.Port), Version: o.around.Version, BytesPerSecond: int(r.Rate),
 		Grant: time.Duration(r.MaxGrant), MaxGrant: time.Duration(r.MaxGrant), Logger: o.log.With("component", "remote"),
 	}
@@ -47,32 +39,6 @@ func again(l *net.TCPListener) (net.Listener, error) {
 	}
 	defer f.Close()
 	return net.FileListener(f)
-}
-
-// firstAddr is the interface's first address that reaches further than its own
-// link, IPv4 before IPv6; empty while there is none.
-func firstAddr(name string) (first string) {
-	link, err := net.InterfaceByName(name)
-	if err != nil {
-		return ""
-	}
-	addrs, err := link.Addrs()
-	if err != nil {
-		return ""
-	}
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err != nil || p.Addr().IsLinkLocalUnicast() {
-			continue
-		}
-		if p.Addr().Is4() {
-			return p.Addr().String()
-		}
-		if first == "" {
-			first = p.Addr().String()
-		}
-	}
-	return first
 }
 
 // recipients are those to whom packages are encrypted.

@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"sekisho/firmware/asset"
 	"sekisho/firmware/detect"
 	"sekisho/firmware/durable"
 	"sekisho/firmware/evidence"
 	"sekisho/firmware/incident"
+	"sekisho/firmware/store"
 	"sekisho/ui"
 )
 
@@ -53,13 +55,21 @@ func (w web) Purge(ctx context.Context, id asset.ID, by, why string) (ui.Purged,
 	if err != nil && !errors.Is(err, evidence.ErrHeld) {
 		return done, err
 	}
-	changed, err := w.reword(ctx, who)
-	done.Incidents = len(changed)
+	// Listed first: an incident that opens from now on keeps what was found.
+	files, err := filepath.Glob(filepath.Join(w.cfg.StateDir, "findings", "*.jsonl"))
 	if err != nil {
 		return done, err
 	}
-	if err := scrubFindings(w.cfg.StateDir, who); err != nil {
+	r, err := w.reword(ctx, who)
+	done.Incidents = len(r.Changed)
+	if err != nil {
 		return done, err
+	}
+	if err := scrubFindings(files, r.Live, who); err != nil {
+		return done, err
+	}
+	if len(r.Live) > 0 {
+		done.Rest = append(done.Rest, stillOpen(r.Live))
 	}
 	inventory.Forget(id) // last: until then all this can be repeated
 	w.archive.look()
@@ -80,27 +90,35 @@ func subject(a asset.Asset) (evidence.Subject, error) {
 }
 
 // reword redacts the database, and lets the desk read again what changed.
-func (w web) reword(ctx context.Context, who evidence.Subject) ([]string, error) {
+func (w web) reword(ctx context.Context, who evidence.Subject) (store.Redaction, error) {
 	r, err := w.parts.Store.Redact(ctx, who.Replace, true)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	all, err := w.parts.Store.Incidents(ctx)
 	if err != nil {
-		return r.Changed, err
+		return r, err
 	}
 	all = slices.DeleteFunc(all, func(i incident.Incident) bool { return !slices.Contains(r.Changed, i.ID) })
-	return r.Changed, w.do(ctx, func() { w.desk.Reword(all) })
+	return r, w.do(ctx, func() { w.desk.Reword(all) })
 }
 
-// scrubFindings drops the lines that name the device from the findings that
-// bundles to come are made of.
-func scrubFindings(stateDir string, who evidence.Subject) error {
-	files, err := filepath.Glob(filepath.Join(stateDir, "findings", "*.jsonl"))
-	if err != nil {
-		return err
+func stillOpen(ids []string) detect.Text {
+	list := strings.Join(ids, ", ")
+	return detect.Text{
+		EN: "Incidents that are still open keep what they know of the device: " + list + ". Do this again when they are closed.",
+		JA: "対応中の出来事（" + list + "）の記録は残っています。対応を終えたあとで、もう一度行ってください。",
 	}
+}
+
+// scrubFindings drops the lines that name the device from the findings files of
+// incidents that are over. Those of live ones are evidence that is not sealed
+// yet, and are being written.
+func scrubFindings(files, live []string, who evidence.Subject) error {
 	for _, path := range files {
+		if slices.Contains(live, strings.TrimSuffix(filepath.Base(path), ".jsonl")) {
+			continue
+		}
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -21,10 +22,11 @@ import (
 // grant's id follows.
 const vendorTarget = "vendor:"
 
-// offered is what the vendor may ask for: the list from the newest snapshot,
-// the bundles from the vault.
+// offered is what the vendor may ask for: the list from the newest snapshots,
+// the bytes from the vault. A list must not wait for the disk, nor read it.
 type offered struct {
 	view  func() View
+	kept  func() *bundles
 	vault *evidence.Vault
 }
 
@@ -41,8 +43,11 @@ func (o offered) Incidents() []vendorapi.Incident {
 }
 
 func (o offered) Package(id string) (vendorapi.Package, error) {
-	p, err := o.vault.Package(id)
-	return onWire(p), err
+	b, _ := o.kept().of(id)
+	if b.pack.Name == "" {
+		return vendorapi.Package{}, fmt.Errorf("package %s: %w", id, fs.ErrNotExist)
+	}
+	return onWire(b.pack), nil
 }
 
 func (o offered) OpenPackage(id string) (io.ReadSeekCloser, vendorapi.Package, error) {
@@ -62,7 +67,7 @@ func (g *Gateway) openRemote() {
 	}
 	c := *g.parts.Remote
 	c.Office, c.Ledger, c.DeviceKey = g.cfg.Office, g.parts.Ledger, g.parts.Ledger.Key().Public()
-	c.Evidence, c.Changed, c.Now = offered{g.View, g.parts.Vault}, g.watchers.tell, g.now
+	c.Evidence, c.Changed, c.Now = offered{g.View, g.archive.bundles.Load, g.parts.Vault}, g.watchers.tell, g.now
 	server, err := remote.New(c)
 	if err != nil {
 		g.log.Error("the vendor cannot connect", "err", err)
@@ -188,7 +193,7 @@ func told(err error) error {
 	switch {
 	case errors.Is(err, remote.ErrUnknown):
 		return fmt.Errorf("%w: %w", ui.ErrUnknown, err)
-	case errors.Is(err, remote.ErrOver), errors.Is(err, remote.ErrTooMany):
+	case errors.Is(err, remote.ErrOver), errors.Is(err, remote.ErrTooMany), errors.Is(err, remote.ErrNoAddress):
 		return fmt.Errorf("%w: %w", ui.ErrRefused, err)
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ type SFTPConfig struct {
 	User    string
 	Folder  string // on the server; made when it is missing
 	HostKey string // the server's line of known_hosts, from whoever runs it
-	KeyFile string // our private key; made when it is missing
+	KeyFile string // our private key; made, with its folder, when it is missing
 	Line    *Line
 }
 
@@ -94,6 +95,9 @@ func loadOrMakeKey(file string) (ssh.Signer, error) {
 		return ssh.ParsePrivateKey(data)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, err
 	}
 	_, private, err := ed25519.GenerateKey(nil)

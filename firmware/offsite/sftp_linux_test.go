@@ -157,3 +157,18 @@ func TestUnsafeSettingsOfSFTPAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestTheFirstStartMakesOurKeyAndItsFolder(t *testing.T) {
+	host := "127.0.0.1 " + writeHostKey(t, filepath.Join(t.TempDir(), "host"))
+	c := SFTPConfig{Address: "127.0.0.1:22", User: "u", Folder: "/in", HostKey: host, Line: NewLine(0),
+		KeyFile: filepath.Join(t.TempDir(), "offsite", "sftp.key")}
+	first := newSFTP(t, c).PublicKey()
+	if again := newSFTP(t, c).PublicKey(); again != first {
+		t.Errorf("the next start shows %q, not %q", again, first)
+	}
+	for path, want := range map[string]os.FileMode{c.KeyFile: 0o600, filepath.Dir(c.KeyFile): os.ModeDir | 0o700} {
+		if info, err := os.Stat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, %v", path, info, err)
+		}
+	}
+}

@@ -159,6 +159,10 @@ func TestTheOwnersTimeIsTheLimit(t *testing.T) {
 	if v, err := o.Approve(g.ID, "owner", 0); err != nil || !v.Until.Equal(o.clock.now().Add(8*time.Hour)) {
 		t.Errorf("until %s, %v", v.Until, err)
 	}
+	p.call("POST", wire.PathGrants, wire.GrantRequest{Incident: "i-1", Code: p.code(), Minutes: 7 * 24 * 60}, &g) // more than anybody gets
+	if v, err := o.Approve(g.ID, "owner", 0); err != nil || !v.Until.Equal(o.clock.now().Add(8*time.Hour)) {
+		t.Errorf("until %s, %v", v.Until, err)
+	}
 	for _, err := range []error{o.End("no", "owner"), o.Deny("no", "owner"), o.Revoke("no", "owner")} {
 		if !errors.Is(err, ErrUnknown) {
 			t.Errorf("unknown id: %v", err)

@@ -27,7 +27,7 @@ func FuzzBodies(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var ask wire.GrantRequest
 		if decode(data, &ask) == nil && s.askable(ask) == nil {
-			if !plain(ask.Reason, maxReason) || ask.Minutes < 0 || ask.Minutes > 24*60 || len(ask.Code) > maxCode || ask.Incident == "" {
+			if !plain(ask.Reason, maxReason) || ask.Minutes < 0 || ask.Minutes > maxMinutes || len(ask.Code) > maxCode || ask.Incident == "" {
 				t.Fatalf("taken: %+v", ask)
 			}
 		}

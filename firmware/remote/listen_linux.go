@@ -43,3 +43,29 @@ func Listen(iface, addr string) (net.Listener, error) {
 	}
 	return ln, nil
 }
+
+// firstAddr is the interface's first address that reaches further than its own
+// link, IPv4 before IPv6; empty while there is none.
+func firstAddr(name string) (first string) {
+	link, err := net.InterfaceByName(name)
+	if err != nil {
+		return ""
+	}
+	addrs, err := link.Addrs()
+	if err != nil {
+		return ""
+	}
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if err != nil || p.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		if p.Addr().Is4() {
+			return p.Addr().String()
+		}
+		if first == "" {
+			first = p.Addr().String()
+		}
+	}
+	return first
+}

@@ -122,3 +122,25 @@ func TestAnInterfaceThatComesLateOrIsMadeAnewIsServed(t *testing.T) {
 		}
 	}
 }
+
+func TestAnInvitationNamesTheAddressThatTheInterfaceHasByThen(t *testing.T) {
+	gw, _, _ := edge(t)
+	gw.Run(t, "ip link add wg0 type veth peer name wg0-far")
+	c := openOffice(t, nil).config()
+	c.Dir, c.Interface, c.Addr, c.Host = t.TempDir(), "wg0", ":8443", ""
+	s, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	invite := func() (line string, err error) {
+		gw.Do(t, func() { line, err = s.Invite("owner") })
+		return line, err
+	}
+	if line, err := invite(); !errors.Is(err, ErrNoAddress) {
+		t.Errorf("invited to %q, %v", line, err)
+	}
+	gw.Run(t, "ip addr add 10.99.0.1/24 dev wg0")
+	if line, err := invite(); err != nil || !strings.HasPrefix(line, "sekisho:10.99.0.1:8443:") {
+		t.Errorf("invited to %q, %v", line, err)
+	}
+}

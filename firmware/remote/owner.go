@@ -18,8 +18,9 @@ import (
 
 // What the owner's side can be told.
 var (
-	ErrUnknown = errors.New("there is no such vendor or access")
-	ErrTooMany = errors.New("there are too many already")
+	ErrUnknown   = errors.New("there is no such vendor or access")
+	ErrTooMany   = errors.New("there are too many already")
+	ErrNoAddress = errors.New("the interface has no address yet that the vendor could reach")
 )
 
 // InvitationLife is how long an invitation can be used.
@@ -84,7 +85,13 @@ func (s *Server) invitation(secret string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	v := wire.Invitation{Host: s.cfg.Host, Port: uint16(n), Pin: s.pin, Secret: secret}
+	host := s.cfg.Host
+	if host == "" { // now, because a VPN may get its address long after the start
+		if host = firstAddr(s.cfg.Interface); host == "" {
+			return "", fmt.Errorf("%w: %s", ErrNoAddress, s.cfg.Interface)
+		}
+	}
+	v := wire.Invitation{Host: host, Port: uint16(n), Pin: s.pin, Secret: secret}
 	_, err = wire.ParseInvitation(v.String())
 	return v.String(), err
 }

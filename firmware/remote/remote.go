@@ -86,7 +86,7 @@ type Config struct {
 	// Listen opens the socket, each time anew; nil: Listen(Interface, Addr). A
 	// service manager that hands one over knows where it is bound.
 	Listen    func() (net.Listener, error)
-	Host      string // name or address in invitations; default: that of Addr
+	Host      string // name or address in invitations; default: that of Addr, else the interface's first
 	Office    string
 	Version   string
 	Ledger    Ledger
@@ -116,7 +116,10 @@ func (c *Config) check() error {
 		}
 		c.Host = host
 	}
-	if a, err := netip.ParseAddr(c.Host); c.Host == "" || err == nil && a.IsUnspecified() {
+	if a, err := netip.ParseAddr(c.Host); err == nil && a.IsUnspecified() {
+		c.Host = ""
+	}
+	if c.Host == "" && c.Interface == "" {
 		return errors.New("vendor access: a host that vendors can reach is required where the address says all")
 	}
 	defaulted(&c.BytesPerSecond, 2_000_000)

@@ -130,8 +130,8 @@ func TestAnImpossibleConfigIsRefused(t *testing.T) {
 	for what, change := range map[string]func(*Config){
 		"no folder": func(c *Config) { c.Dir = "" }, "no address": func(c *Config) { c.Addr = "" }, "no port": func(c *Config) { c.Addr = "192.0.2.1" },
 		"no ledger": func(c *Config) { c.Ledger = nil }, "no evidence": func(c *Config) { c.Evidence = nil }, "no logger": func(c *Config) { c.Logger = nil },
-		"negative": func(c *Config) { c.BytesPerSecond = -1 }, "nowhere to call": func(c *Config) { c.Interface, c.Addr = "br0", "0.0.0.0:8443" },
-		"nowhere at all": func(c *Config) { c.Interface, c.Addr = "br0", ":8443" },
+		"negative": func(c *Config) { c.BytesPerSecond = -1 }, "nowhere to call": func(c *Config) { c.Interface, c.Addr = "", "0.0.0.0:8443" },
+		"nowhere at all": func(c *Config) { c.Interface, c.Addr = "", ":8443" },
 	} {
 		c := o.config()
 		change(&c)

@@ -66,14 +66,16 @@
         const old = $(part.id);
         if (!old || old.innerHTML === part.innerHTML || busy(old)) continue;
         const open = [...old.querySelectorAll('details[open]')].map((d) => d.id);
+        const once = old.querySelector('.once:not([hidden])')?.closest('details'); // shown only this once: it stays
+        if (once) part.querySelector('#' + once.id)?.replaceWith(once);
         old.replaceChildren(...part.childNodes);
         for (const id of open) if ($(id)) $(id).open = true;
       }
     } catch { /* the event stream says that we are offline */ }
   }
   function busy(part) {
-    if (part.contains(document.activeElement) && document.activeElement.matches('input,textarea')) return true;
-    if (part.querySelector('.once:not([hidden])')) return true;
+    if (part.contains(document.activeElement) && document.activeElement.matches('input,textarea:not([readonly]),select')) return true;
+    if ([...part.querySelectorAll('select')].some((s) => s.selectedIndex > 0)) return true;
     return [...part.querySelectorAll('input:not([type=checkbox]),textarea')].some((f) => f.value !== f.defaultValue);
   }
 
@@ -94,11 +96,14 @@
   const press = (gesture, on) => send('/api/press', {gesture, target: on}, $('said'));
 
   // What was on the screen when the finger came down counts.
-  let seen = target;
-  $('press').addEventListener('pointerdown', () => { seen = target; });
-  $('press').addEventListener('keydown', (e) => { if (!e.repeat) seen = target; });
-  $('press').addEventListener('click', () => press('short', seen));
-  $('approve').addEventListener('click', () => press('hold3', approval));
+  function presses(id, gesture, shown) {
+    let seen = shown();
+    $(id).addEventListener('pointerdown', () => { seen = shown(); });
+    $(id).addEventListener('keydown', (e) => { if (!e.repeat) seen = shown(); });
+    $(id).addEventListener('click', () => press(gesture, seen));
+  }
+  presses('press', 'short', () => target);
+  presses('approve', 'hold3', () => approval);
 
   // Hold for 8 s: letting go before the end cancels, letting go after it acts.
   const hold = $('hold8'), hint = $('hold8hint'), name = hold.textContent, about = hint.textContent;
@@ -160,8 +165,7 @@
     if (data.said) alert(data.said); // the form goes away with the next refresh
     if (shown && data.text) {
       shown.hidden = false;
-      shown.querySelector('textarea').value = shown.querySelector('textarea').defaultValue = data.text;
-      return; // it is shown only now: leave it there
+      shown.querySelector('textarea').defaultValue = data.text;
     }
     form.reset();
     button.blur();
