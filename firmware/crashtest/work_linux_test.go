@@ -21,7 +21,10 @@ import (
 	"sekisho/firmware/store"
 )
 
-const workDir = "SEKISHO_TEST_CRASH_DIR"
+const (
+	workDir = "SEKISHO_TEST_CRASH_DIR" // the work's files
+	binDir  = "SEKISHO_TEST_CRASH_BIN" // the work's program
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(workDir); dir != "" {
@@ -32,7 +35,21 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(run(m))
+}
+
+// run gives the tests a folder for the program that they kill.
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "crashtest")
+	if err == nil {
+		err = os.Setenv(binDir, dir)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	return m.Run()
 }
 
 // says tells the parent what was acknowledged, each in one write.
