@@ -93,3 +93,19 @@ func TestAnExtractWithARedactionThatNobodyOrderedIsRefused(t *testing.T) {
 		t.Errorf("the forged one: %v", err)
 	}
 }
+
+// Whoever signs a bundle chooses the number of the seal's entry.
+func TestAnExtractWithoutEntriesIsRefused(t *testing.T) {
+	v, b := sealed(t)
+	bagFiles(t, b.Path)
+	if err := os.Truncate(filepath.Join(b.Path, filepath.FromSlash(ledgerFile)), 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range []int64{b.Entry, 0, -1, -2} {
+		err := (&verifier{src: &folder{dir: b.Path}, key: v.c.Ledger.Key().Verifier(), meta: seal{Entry: entry}}).ledger()
+		var f *FileError
+		if !errors.As(err, &f) || f.File != ledgerFile {
+			t.Errorf("seal at %d: %v", entry, err)
+		}
+	}
+}
