@@ -170,7 +170,7 @@ type BundleInput struct {
 
 	Completeness Completeness // Seal adds what Packets returned
 	Report       ReportFacts
-	LedgerFrom   int64 // first ledger entry of the extract; the seal is the last
+	LedgerFrom   int64 // first ledger entry of the extract, which has the newest 8192 at most; the seal is the last
 }
 
 // Completeness says honestly what the packets cannot show.

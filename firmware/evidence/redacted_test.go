@@ -109,3 +109,13 @@ func TestAnExtractWithoutEntriesIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestAnExtractHasTheSealAndIsBounded(t *testing.T) {
+	for _, c := range []struct{ from, to, want int64 }{
+		{0, 0, 0}, {-1, 3, 0}, {2, 3, 2}, {9, 3, 3}, {0, maxExtract - 1, 0}, {0, maxExtract, 1}, {5, 1 << 40, 1<<40 - maxExtract + 1},
+	} {
+		if got := extractFrom(c.from, c.to); got != c.want {
+			t.Errorf("from %d to %d: %d, want %d", c.from, c.to, got, c.want)
+		}
+	}
+}
