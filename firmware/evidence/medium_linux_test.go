@@ -295,6 +295,9 @@ func TestOwnMediumTellsTheCardFromAnotherDisk(t *testing.T) {
 	if err := OwnMedium(deep, o.card); err != nil {
 		t.Errorf("on the SSD: %v", err)
 	}
+	if err := OwnMedium(deep, o.card, o.disk); !errors.Is(err, ErrNotMounted) {
+		t.Errorf("on the second partition of the card: %v", err)
+	}
 	if _, err := os.Stat(filepath.Dir(deep)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("asking has made something: %v", err)
 	}
