@@ -91,6 +91,43 @@ func TestADiskThatHangsWhileLinkingHoldsUpNobodyAndNothingPinnedIsRemoved(t *tes
 	}
 }
 
+// tellingDisk tells of each link.
+type tellingDisk struct {
+	systemDisk
+	linked chan string
+}
+
+func (d tellingDisk) link(from, to string) error {
+	defer func() { d.linked <- filepath.Base(from) }()
+	return d.systemDisk.link(from, to)
+}
+
+// A link that is never made would end this test at its time limit.
+func TestAPinThatReachesFurtherBackLinksWhatItTakesUp(t *testing.T) {
+	c, d := smallSpool(), tellingDisk{linked: make(chan string, 100)}
+	c.PinFollow = 1
+	s := mustSpool(t, t.TempDir(), c, d)
+	feed(t, s, 0, 200)
+	want := s.Stats().Segments
+	if want < 2 {
+		t.Fatalf("%d segments", want)
+	}
+	if err := s.Pin("A", base.Add(time.Hour)); err != nil { // the one being written
+		t.Fatal(err)
+	}
+	linked := map[string]bool{<-d.linked: true}
+	links(t, s, "A") // and nothing is on its way any more
+	if err := s.Pin("A", base); err != nil {
+		t.Fatal(err)
+	}
+	for range want - 1 {
+		linked[<-d.linked] = true
+	}
+	if len(linked) != want {
+		t.Errorf("linked %v of %d segments", linked, want)
+	}
+}
+
 // linklessDisk loses every link, as a power cut does that comes first.
 type linklessDisk struct{ systemDisk }
 
