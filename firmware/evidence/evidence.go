@@ -44,7 +44,7 @@ var (
 
 // SpoolConfig says how much is kept. Only MaxBytes has no default.
 type SpoolConfig struct {
-	MaxBytes      int64         // size of the ring, pinned segments included; at least 3 segments
+	MaxBytes      int64         // size of the ring, pinned segments included; at least 3 segments. A disk that is fuller holds less
 	SegmentBytes  int64         // default 64 MiB
 	BufferBytes   int           // default 1 MiB; a multiple of 4096
 	Buffers       int           // default 32: frames wait here while the disk is busy; at 1 Gbit/s a buffer holds 8 ms
