@@ -177,7 +177,7 @@ type BundleInput struct {
 type Completeness struct {
 	From        time.Time  `json:"from"` // what was asked for
 	To          time.Time  `json:"to"`
-	KernelDrops uint64     `json:"kernel_drops"`
+	KernelDrops uint64     `json:"kernel_drops"` // of the gaps in the extraction; Seal counts them
 	SpoolDrops  uint64     `json:"spool_drops"`
 	QueueDrops  uint64     `json:"queue_drops"`
 	ClockSynced bool       `json:"clock_synced"`

@@ -227,7 +227,7 @@ func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed ti
 	if facts.Packets != ex.Packets {
 		return facts, fmt.Errorf("%s: %d packets extracted, %d in the file", packetsFile, ex.Packets, facts.Packets)
 	}
-	in.Completeness.Extraction = ex
+	in.Completeness.take(ex)
 	files := []struct {
 		name  string
 		write func(io.Writer) error
@@ -252,6 +252,18 @@ func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed ti
 		}
 	}
 	return facts, nil
+}
+
+// take adds what an extraction tells of the time that was asked for.
+func (c *Completeness) take(ex Extraction) {
+	c.Extraction, c.KernelDrops, c.SpoolDrops = ex, 0, 0
+	for _, g := range ex.Gaps {
+		if g.Where == GapKernel {
+			c.KernelDrops += g.Frames
+		} else {
+			c.SpoolDrops += g.Frames
+		}
+	}
 }
 
 func orText(write func(io.Writer) error, text string) func(io.Writer) error {

@@ -228,10 +228,9 @@ func writeFlows(ctx context.Context, w io.Writer, packets func(context.Context, 
 
 // completeness says what the packets cannot show.
 func (c *custody) completeness(from, to time.Time) evidence.Completeness {
-	stats := c.parts.Spool.Stats()
 	synced := clockSynchronised()
 	out := evidence.Completeness{
-		From: from, To: to, KernelDrops: c.parts.Source.Stats().Drops, SpoolDrops: stats.Drops, ClockSynced: synced,
+		From: from, To: to, ClockSynced: synced,
 		BlindSpots: []evidence.Text{{
 			EN: "Traffic between two devices behind the same unmanaged switch does not pass the gateway and is not recorded.",
 			JA: "同じスイッチングハブにつながる機器どうしの通信は、本装置を通らないため記録されません。",
