@@ -80,8 +80,8 @@ type Storage struct {
 	Spool Size `toml:"spool"`
 	// Segment is the size of one ring file, in bytes.
 	Segment Size `toml:"segment"`
-	// OwnDisk demands that Evidence lies on another file system than State, so
-	// that an SSD that is not plugged in never leads the ring onto the SD card.
+	// OwnDisk demands that Evidence lies on another file system than State and /,
+	// so that an SSD that is not plugged in never leads the ring onto the SD card.
 	OwnDisk bool `toml:"own_disk"`
 }
 

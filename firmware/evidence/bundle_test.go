@@ -3,6 +3,7 @@ package evidence
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -194,6 +195,26 @@ func TestASealedBundleVerifies(t *testing.T) {
 	}
 	if info, _ := os.Stat(b.Path); info.Mode().Perm() != 0o555 {
 		t.Errorf("bundle mode %v", info.Mode())
+	}
+}
+
+func TestLostPacketsAreThoseOfTheBundlesOwnTime(t *testing.T) {
+	v, in := testVault(t, t.TempDir()), testInput("B-1")
+	in.Completeness.KernelDrops = 1000 // of another time
+	write := in.Packets
+	in.Packets = func(ctx context.Context, w io.Writer) (Extraction, error) {
+		ex, err := write(ctx, w)
+		ex.Gaps = []Gap{{Frames: 7, Where: GapKernel}, {Frames: 4, Where: GapSpool}, {Frames: 5, Where: GapSpool}}
+		return ex, err
+	}
+	b, err := v.Seal(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(b.Path, "data", "completeness.json"))
+	var c Completeness
+	if err := errors.Join(err, json.Unmarshal(data, &c)); err != nil || c.KernelDrops != 7 || c.SpoolDrops != 9 {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 

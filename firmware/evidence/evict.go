@@ -7,19 +7,39 @@ import (
 	"slices"
 )
 
+// reserve is the part of the disk that the ring leaves to bundles, however large
+// its own limit is: what is pinned must find room to be sealed.
+const reserve = 20
+
 // evict removes the oldest segments that nobody pinned until need bytes fit.
+// It makes room on the disk only while the ring has more than the reserve that
+// is not pinned: when other files fill the disk, both share what is left.
 func (s *store) evict(need int64) error {
+	crowded := false
 	for {
 		s.mu.Lock()
-		var total int64
+		var total, loose int64
 		for _, g := range s.segments {
 			total += g.size
+			if !s.pinned(g.seq) {
+				loose += g.size
+			}
 		}
 		s.mu.Unlock()
-		if total+need <= s.c.MaxBytes {
+		fits := total+need <= s.c.MaxBytes
+		free, size := s.disk.room(s.dir)
+		short := free < need+size/reserve
+		crowded = crowded || fits && short
+		if fits && (!short || loose <= size/reserve) {
+			s.mu.Lock()
+			s.crowded = crowded
+			s.mu.Unlock()
 			return nil
 		}
 		if !s.evictOldest() {
+			if fits {
+				return nil // whether the disk has room, it says itself
+			}
 			return ErrPinsFill
 		}
 	}

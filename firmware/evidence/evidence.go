@@ -44,7 +44,7 @@ var (
 
 // SpoolConfig says how much is kept. Only MaxBytes has no default.
 type SpoolConfig struct {
-	MaxBytes      int64         // size of the ring, pinned segments included; at least 3 segments
+	MaxBytes      int64         // size of the ring, pinned segments included; at least 3 segments. A disk that is fuller holds less
 	SegmentBytes  int64         // default 64 MiB
 	BufferBytes   int           // default 1 MiB; a multiple of 4096
 	Buffers       int           // default 32: frames wait here while the disk is busy; at 1 Gbit/s a buffer holds 8 ms
@@ -170,14 +170,14 @@ type BundleInput struct {
 
 	Completeness Completeness // Seal adds what Packets returned
 	Report       ReportFacts
-	LedgerFrom   int64 // first ledger entry of the extract; the seal is the last
+	LedgerFrom   int64 // first ledger entry of the extract, which has the newest 8192 at most; the seal is the last
 }
 
 // Completeness says honestly what the packets cannot show.
 type Completeness struct {
 	From        time.Time  `json:"from"` // what was asked for
 	To          time.Time  `json:"to"`
-	KernelDrops uint64     `json:"kernel_drops"`
+	KernelDrops uint64     `json:"kernel_drops"` // of the gaps in the extraction; Seal counts them
 	SpoolDrops  uint64     `json:"spool_drops"`
 	QueueDrops  uint64     `json:"queue_drops"`
 	ClockSynced bool       `json:"clock_synced"`

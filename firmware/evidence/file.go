@@ -14,6 +14,9 @@ type disk interface {
 	create(path string, size int64) (segmentFile, error)
 	link(from, to string) error
 	remove(path string) error
+	// room is what is free on the file system that dir lies on, and what there
+	// is in all, bytes; 0 of 0 when that is not known.
+	room(dir string) (free, size int64)
 }
 
 func (systemDisk) link(from, to string) error { return os.Link(from, to) }

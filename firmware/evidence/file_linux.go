@@ -31,6 +31,15 @@ func (systemDisk) create(path string, size int64) (segmentFile, error) {
 	return linuxFile{f}, nil
 }
 
+func (systemDisk) room(dir string) (free, size int64) {
+	var fs unix.Statfs_t
+	if unix.Statfs(dir, &fs) != nil {
+		return 0, 0
+	}
+	block := int64(fs.Bsize)
+	return int64(fs.Bavail) * block, int64(fs.Blocks) * block
+}
+
 func (f linuxFile) Sync() error { return unix.Fdatasync(int(f.Fd())) }
 
 // Close gives back the room beyond what was written.

@@ -10,20 +10,24 @@ import (
 )
 
 // OwnMedium returns an error that wraps ErrNotMounted when dir, or where it does
-// not exist its nearest parent that does, lies on the same file system as
-// other: a folder on the system's own card where the SSD should be mounted.
-// Subvolumes of one btrfs count as different file systems, as the kernel says.
-func OwnMedium(dir, other string) error {
+// not exist its nearest parent that does, lies on the same file system as one of
+// others: a folder on the system's own card where the SSD should be mounted.
+// A card of several partitions wants one of others on each that dir may fall
+// back to. Subvolumes of one btrfs count as different file systems, as the
+// kernel says.
+func OwnMedium(dir string, others ...string) error {
 	mine, err := deviceOf(dir)
 	if err != nil {
 		return fmt.Errorf("check medium: %w", err)
 	}
-	system, err := deviceOf(other)
-	if err != nil {
-		return fmt.Errorf("check medium: %w", err)
-	}
-	if mine == system {
-		return fmt.Errorf("check medium: %w: %s is on the same file system as %s", ErrNotMounted, dir, other)
+	for _, other := range others {
+		system, err := deviceOf(other)
+		if err != nil {
+			return fmt.Errorf("check medium: %w", err)
+		}
+		if mine == system {
+			return fmt.Errorf("check medium: %w: %s is on the same file system as %s", ErrNotMounted, dir, other)
+		}
 	}
 	return nil
 }

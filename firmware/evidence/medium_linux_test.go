@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -295,7 +296,52 @@ func TestOwnMediumTellsTheCardFromAnotherDisk(t *testing.T) {
 	if err := OwnMedium(deep, o.card); err != nil {
 		t.Errorf("on the SSD: %v", err)
 	}
+	if err := OwnMedium(deep, o.card, o.disk); !errors.Is(err, ErrNotMounted) {
+		t.Errorf("on the second partition of the card: %v", err)
+	}
 	if _, err := os.Stat(filepath.Dir(deep)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("asking has made something: %v", err)
 	}
+}
+
+// A disk in trouble keeps who asks it in the kernel for minutes.
+func TestADiskThatHangsAtTheStartHoldsUpNobodyForLong(t *testing.T) {
+	dir, l := t.TempDir(), testVault(t, t.TempDir()).c.Ledger
+	synctest.Test(t, func(t *testing.T) {
+		answers := make(chan struct{})
+		hang := func() error { <-answers; return nil }
+		c := smallSpool()
+		c.Medium = hang
+		s, err := OpenSpool(filepath.Join(dir, "spool"), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := OpenVault(VaultConfig{Dir: filepath.Join(dir, "bundles"), Ledger: l, Medium: hang})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Health(); !errors.Is(err, ErrTooSlow) {
+			t.Errorf("health: %v", err)
+		}
+		for i := range 200 { // six times what the buffers hold
+			s.Write(frameAt(i, segmentFrame(1, 1, 1000)))
+		}
+		if st := s.Stats(); st.Drops == 0 || st.Packets != 200 {
+			t.Errorf("%+v", st)
+		}
+		close(answers)
+		if err := s.Flush(); err != nil || s.Health() != nil {
+			t.Errorf("when it answers: %v, %v", err, s.Health())
+		}
+		if st := s.Stats(); st.Segments != 1 {
+			t.Errorf("when it answers: %+v", st)
+		}
+		if _, err := v.Seal(t.Context(), testInput("B-1")); err != nil {
+			t.Error(err)
+		}
+		_ = removeSealed(v.dir)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

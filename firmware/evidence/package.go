@@ -33,7 +33,8 @@ type Package struct {
 }
 
 // packageFolder, in the vault, holds a note about each package and the encrypted
-// ones. Nothing there is evidence: what is missing or damaged is made again.
+// ones. Nothing there is evidence: what is missing or of another length is made
+// again. One whose bytes were changed is noticed by whoever verifies it.
 const (
 	packageFolder = ".packages"
 	noteSuffix    = ".json"

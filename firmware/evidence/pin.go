@@ -98,6 +98,7 @@ func (s *store) pin(id string, from time.Time) error {
 		return err
 	}
 	if again { // after an error the reservation stays: rather too much is kept
+		s.links()
 		return durable.WriteFile(filepath.Join(s.pinPath(id), pinFile), data, 0o644)
 	}
 	err = s.makePin(id, data)

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -88,6 +89,43 @@ func TestADiskThatHangsWhileLinkingHoldsUpNobodyAndNothingPinnedIsRemoved(t *tes
 	x, _ := extract(t, mustSpool(t, dir, c, systemDisk{}), "A", wanted)
 	if x.Packets < 200 || !x.First.Equal(base) || len(x.Damaged) != 0 {
 		t.Errorf("extracted %+v", x)
+	}
+}
+
+// tellingDisk tells of each link.
+type tellingDisk struct {
+	systemDisk
+	linked chan string
+}
+
+func (d tellingDisk) link(from, to string) error {
+	defer func() { d.linked <- filepath.Base(from) }()
+	return d.systemDisk.link(from, to)
+}
+
+// A link that is never made would end this test at its time limit.
+func TestAPinThatReachesFurtherBackLinksWhatItTakesUp(t *testing.T) {
+	c, d := smallSpool(), tellingDisk{linked: make(chan string, 100)}
+	c.PinFollow = 1
+	s := mustSpool(t, t.TempDir(), c, d)
+	feed(t, s, 0, 200)
+	want := s.Stats().Segments
+	if want < 2 {
+		t.Fatalf("%d segments", want)
+	}
+	if err := s.Pin("A", base.Add(time.Hour)); err != nil { // the one being written
+		t.Fatal(err)
+	}
+	linked := map[string]bool{<-d.linked: true}
+	links(t, s, "A") // and nothing is on its way any more
+	if err := s.Pin("A", base); err != nil {
+		t.Fatal(err)
+	}
+	for range want - 1 {
+		linked[<-d.linked] = true
+	}
+	if len(linked) != want {
+		t.Errorf("linked %v of %d segments", linked, want)
 	}
 }
 
@@ -261,5 +299,40 @@ func TestASegmentThatCannotBeRemovedIsKeptAndTheNextGoes(t *testing.T) {
 	defer s.store.mu.Unlock()
 	if g := s.store.segments[0]; g.seq != first || g.leaving || len(s.store.segments) != all-1 {
 		t.Errorf("the ring has %d segments, the first is %+v", len(s.store.segments), g)
+	}
+}
+
+// crowdedDisk is one of twenty segments.
+type crowdedDisk struct {
+	systemDisk
+	free int64
+}
+
+func (d *crowdedDisk) room(string) (free, size int64) { return d.free, 20 * 64 << 10 }
+
+func TestTheRingLeavesRoomForBundlesOnADiskSmallerThanItsLimit(t *testing.T) {
+	c, d := smallSpool(), &crowdedDisk{free: 3 * 64 << 10}
+	c.MaxBytes *= 4
+	s := mustSpool(t, t.TempDir(), c, d)
+	minutes := func(from, n int) {
+		for i := from; i < from+n; i++ {
+			s.Write(at(time.Duration(i) * time.Minute))
+			if err := s.Flush(); err != nil { // fills a page up
+				t.Fatal(err)
+			}
+		}
+	}
+	minutes(0, 200)
+	if st := s.Stats(); st.Segments < 8 || st.Drops != 0 {
+		t.Fatalf("on an empty disk: %+v", st)
+	}
+	d.free = 64 << 10 // a segment fits, and nothing else then
+	minutes(200, 40)
+	st := s.Stats()
+	if st.DiskBytes > 2*c.SegmentBytes || st.Segments == 0 || st.Drops != 0 || s.Health() != nil {
+		t.Errorf("on a full disk: %+v, %v", st, s.Health())
+	}
+	if held := int64(math.Round(st.Days * st.DayBytes)); held != st.DiskBytes {
+		t.Errorf("the days are those of %d bytes, the ring has %d", held, st.DiskBytes)
 	}
 }

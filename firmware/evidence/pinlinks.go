@@ -141,8 +141,8 @@ func (s *store) loadPinned(dir string, p *pin) error {
 }
 
 // settle takes up what was promised and has no link yet: what pin.json names,
-// and what began afterwards, but in time. Of what is promised and gone nothing
-// is known here; Extract has gaps where packets were not kept.
+// and what began afterwards, but in time. What is promised and gone is not told,
+// here or by Extract: it may be a segment that never got its header.
 func (p *pin) settle(ring []*segment) {
 	newest := p.Segments.last()
 	for _, g := range ring {

@@ -84,10 +84,20 @@ func (s *store) recover() bool {
 		_ = s.fail("open spool", err)
 		return false
 	}
-	if err := s.health(); errors.Is(err, ErrNotMounted) || errors.Is(err, ErrMissing) {
+	if err := s.health(); errors.Is(err, ErrNotMounted) || errors.Is(err, ErrMissing) || errors.Is(err, ErrTooSlow) {
 		s.healthy() // that much is known without a write
 	}
 	return true
+}
+
+// unanswered says that the folder is still being read.
+func (s *store) unanswered() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.here == nil && s.err == nil {
+		s.err = fmt.Errorf("open spool: %w: it does not answer yet", ErrTooSlow)
+		s.log.Error("packets are not being kept", "error", s.err)
+	}
 }
 
 func (s *store) read() error {

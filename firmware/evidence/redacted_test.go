@@ -93,3 +93,29 @@ func TestAnExtractWithARedactionThatNobodyOrderedIsRefused(t *testing.T) {
 		t.Errorf("the forged one: %v", err)
 	}
 }
+
+// Whoever signs a bundle chooses the number of the seal's entry.
+func TestAnExtractWithoutEntriesIsRefused(t *testing.T) {
+	v, b := sealed(t)
+	bagFiles(t, b.Path)
+	if err := os.Truncate(filepath.Join(b.Path, filepath.FromSlash(ledgerFile)), 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range []int64{b.Entry, 0, -1, -2} {
+		err := (&verifier{src: &folder{dir: b.Path}, key: v.c.Ledger.Key().Verifier(), meta: seal{Entry: entry}}).ledger()
+		var f *FileError
+		if !errors.As(err, &f) || f.File != ledgerFile {
+			t.Errorf("seal at %d: %v", entry, err)
+		}
+	}
+}
+
+func TestAnExtractHasTheSealAndIsBounded(t *testing.T) {
+	for _, c := range []struct{ from, to, want int64 }{
+		{0, 0, 0}, {-1, 3, 0}, {2, 3, 2}, {9, 3, 3}, {0, maxExtract - 1, 0}, {0, maxExtract, 1}, {5, 1 << 40, 1<<40 - maxExtract + 1},
+	} {
+		if got := extractFrom(c.from, c.to); got != c.want {
+			t.Errorf("from %d to %d: %d, want %d", c.from, c.to, got, c.want)
+		}
+	}
+}

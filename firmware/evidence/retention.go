@@ -58,7 +58,7 @@ type RetentionState struct {
 	Bundles   []KeptBundle   // Vault.Kept
 	Incidents []KeptIncident // finished ones
 	Trusted   bool           // the clock is synchronised now
-	LastKnown time.Time      // the later of the ledger's newest entry and the last run of retention
+	LastKnown time.Time      // when the clock was believed for the last time: at the last run, or by a person
 	Confirmed bool           // a person has confirmed the clock after a jump
 }
 

@@ -22,7 +22,7 @@ func subject(t testing.TB, names ...string) Subject {
 }
 
 func TestADeviceIsFoundAsAWordAndReplaced(t *testing.T) {
-	s := subject(t, "PC-7", "経理PC")
+	s := subject(t, "PC-7", "経理PC", "R&D <1>")
 	p := s.Pseudonym
 	for text, want := range map[string]string{
 		"":                                   "",
@@ -36,6 +36,7 @@ func TestADeviceIsFoundAsAWordAndReplaced(t *testing.T) {
 		"PC-77 XPC-7 PC-7-old my-PC-7 PC-7_": "PC-77 XPC-7 PC-7-old my-PC-7 PC-7_",
 		"経理pcのPC-7経理PC":                      p + "の" + p + p,
 		"\xffPC-7\xff":                       "\xff" + p + "\xff",
+		`{"name":"R\u0026D \u003c1\u003e"}`:  `{"name":"` + p + `"}`,
 	} {
 		if got := s.Replace(text); got != want || s.Matches(text) != (text != want) {
 			t.Errorf("%q became %q, want %q", text, got, want)

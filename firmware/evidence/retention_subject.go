@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -50,12 +51,21 @@ func NewSubject(m Match, names []string) (Subject, error) {
 			return Subject{}, fmt.Errorf("name %q is too short to be looked for", n)
 		}
 		s.terms = append(s.terms, term{text: lower(n)})
+		if form := inJSON(n); form != n {
+			s.terms = append(s.terms, term{text: lower(form)})
+		}
 	}
 	if len(s.terms) == 0 {
 		return Subject{}, errors.New("a device without address and name")
 	}
 	slices.SortFunc(s.terms, func(a, b term) int { return cmp.Or(len(b.text)-len(a.text), strings.Compare(a.text, b.text)) })
 	return s, nil
+}
+
+// inJSON is how a name stands in the files of a bundle: "R&D" as R\u0026D.
+func inJSON(name string) string {
+	text, _ := json.Marshal(name) // never fails for a string
+	return string(text[1 : len(text)-1])
 }
 
 // lower changes ASCII letters only, so that places in the text stay the same.

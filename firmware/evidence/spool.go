@@ -15,6 +15,9 @@ import (
 const (
 	page          = 4096 // what direct writes are aligned to
 	maxInterfaces = 256
+	// openWait is for a disk that hangs while the gateway starts: detection and
+	// isolation must not wait for it.
+	openWait = 15 * time.Second
 )
 
 // Spool is the rolling ring of packets on disk. Write is for one goroutine at a
@@ -63,7 +66,8 @@ type chunk struct {
 // OpenSpool starts the spool in dir. Only an impossible configuration is an
 // error: with a disk that is missing, full or read-only the spool starts
 // degraded, says so in Health, counts what it cannot keep, and recovers when
-// the disk does.
+// the disk does. One that does not answer is not waited for longer than openWait;
+// what needs it then waits by itself: Pin, Flush, Extract.
 func OpenSpool(dir string, c SpoolConfig) (*Spool, error) { return openSpool(dir, c, systemDisk{}) }
 
 func openSpool(dir string, c SpoolConfig, d disk) (*Spool, error) {
@@ -84,10 +88,19 @@ func openSpool(dir string, c SpoolConfig, d disk) (*Spool, error) {
 		s.free <- &chunk{buf: alignedBuffer(c.BufferBytes)}
 	}
 	s.store.init(s)
-	s.store.recover()
 	s.clock = clock{read: s.c.reading}
 	_, _ = s.clock.jump() // the first look
-	go s.run()
+	read := make(chan struct{})
+	go func() {
+		s.store.recover()
+		close(read)
+		s.run()
+	}()
+	select {
+	case <-read:
+	case <-time.After(openWait):
+		s.store.unanswered()
+	}
 	go s.store.linkPins(s.done)
 	return s, nil
 }

@@ -86,6 +86,10 @@ func (s *store) stats(out *SpoolStats) {
 	}
 	if covered >= leastSpan.Hours()/24 && bytes > 0 {
 		out.DayBytes = float64(bytes) / covered
-		out.Days = float64(s.c.MaxBytes-out.PinnedBytes) / out.DayBytes
+		limit := s.c.MaxBytes
+		if s.crowded {
+			limit = min(limit, out.DiskBytes)
+		}
+		out.Days = float64(limit-out.PinnedBytes) / out.DayBytes
 	}
 }

@@ -53,6 +53,7 @@ type store struct {
 	pins     map[string]*pin
 	making   *pin // the Pin under way; its segments stay, too
 	next     uint64
+	crowded  bool // the disk is full before the ring is
 	err      error
 	total    total
 }

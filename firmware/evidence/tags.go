@@ -48,6 +48,13 @@ func (v *Vault) tags(bag *bag, meta *seal, from int64) error {
 	return nil
 }
 
+// maxExtract is how many entries an extract has at most, about 10 MiB: a ledger
+// that has grown for years must not make its bundles too large to be verified.
+const maxExtract = 8192
+
+// extractFrom is the first entry of an extract that should begin at from.
+func extractFrom(from, to int64) int64 { return max(0, to+1-maxExtract, min(from, to)) }
+
 // ledgerExtract writes one line an entry: index, inclusion proof, and the
 // record as it was hashed.
 func ledgerExtract(l *ledger.Ledger, from, to int64) (extract, checkpoint []byte, err error) {
@@ -59,7 +66,7 @@ func ledgerExtract(l *ledger.Ledger, from, to int64) (extract, checkpoint []byte
 	if err != nil {
 		return nil, nil, err
 	}
-	from = max(0, min(from, to))
+	from = extractFrom(from, to)
 	lines, err := l.Lines(from, to+1)
 	if err != nil {
 		return nil, nil, err

@@ -55,7 +55,7 @@ type Vault struct {
 
 // OpenVault opens the vault and removes what a crash left half-made. Only an
 // impossible configuration is an error: while the folder cannot be used, Seal,
-// Get and List say so, each time they are called.
+// Get and List say so, each time they are called. It waits openWait at most.
 func OpenVault(c VaultConfig) (*Vault, error) {
 	if c.Ledger == nil {
 		return nil, errors.New("open vault: no ledger")
@@ -77,14 +77,25 @@ func OpenVault(c VaultConfig) (*Vault, error) {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
 	v := &Vault{dir: dir, c: c, step: func(string) error { return nil }}
-	if err := v.prepare(); err != nil {
-		c.Logger.Error("no evidence can be sealed until its folder is back", "error", err)
+	ready := make(chan struct{})
+	v.mu.Lock()
+	go func() {
+		defer close(ready)
+		defer v.mu.Unlock()
+		if err := v.prepare(); err != nil {
+			c.Logger.Error("no evidence can be sealed until its folder is back", "error", err)
+		}
+	}()
+	select {
+	case <-ready:
+	case <-time.After(openWait):
+		c.Logger.Error("the evidence folder does not answer")
 	}
 	return v, nil
 }
 
 // prepare makes the folder and, once, removes what was never acknowledged. It
-// wants mu held, except in OpenVault.
+// wants mu held.
 func (v *Vault) prepare() error {
 	if v.c.Medium != nil {
 		if err := v.c.Medium(); err != nil {
@@ -227,7 +238,7 @@ func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed ti
 	if facts.Packets != ex.Packets {
 		return facts, fmt.Errorf("%s: %d packets extracted, %d in the file", packetsFile, ex.Packets, facts.Packets)
 	}
-	in.Completeness.Extraction = ex
+	in.Completeness.take(ex)
 	files := []struct {
 		name  string
 		write func(io.Writer) error
@@ -252,6 +263,18 @@ func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed ti
 		}
 	}
 	return facts, nil
+}
+
+// take adds what an extraction tells of the time that was asked for.
+func (c *Completeness) take(ex Extraction) {
+	c.Extraction, c.KernelDrops, c.SpoolDrops = ex, 0, 0
+	for _, g := range ex.Gaps {
+		if g.Where == GapKernel {
+			c.KernelDrops += g.Frames
+		} else {
+			c.SpoolDrops += g.Frames
+		}
+	}
 }
 
 func orText(write func(io.Writer) error, text string) func(io.Writer) error {

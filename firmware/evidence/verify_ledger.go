@@ -48,7 +48,7 @@ func (v *verifier) ledger() error {
 	if err := ledger.CheckRedactions(records); err != nil {
 		return &FileError{ledgerFile, err}
 	}
-	if next != v.meta.Entry+1 {
+	if len(records) == 0 || next != v.meta.Entry+1 {
 		return broken(ledgerFile, "the entry of the seal is missing")
 	}
 	last := v.report.Entries[len(v.report.Entries)-1]

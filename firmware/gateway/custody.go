@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"sekisho/firmware/evidence"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
+	"sekisho/firmware/ledger"
 	"sekisho/ui"
 )
 
@@ -92,8 +94,12 @@ func (c *custody) seal(ctx context.Context, i incident.Incident, assets []asset.
 	packets := func(ctx context.Context, w io.Writer) (evidence.Extraction, error) {
 		return c.parts.Spool.Extract(ctx, i.ID, match, from, until, w, nil)
 	}
+	ledgerFrom, err := firstAbout(c.parts.Ledger, i.ID)
+	if err != nil {
+		return evidence.Bundle{}, fmt.Errorf("seal the evidence of %s: %w", i.ID, err)
+	}
 	b, err := c.parts.Vault.Seal(ctx, evidence.BundleInput{
-		ID: i.ID, Incident: i.ID,
+		ID: i.ID, Incident: i.ID, LedgerFrom: ledgerFrom,
 		Packets:      packets,
 		Findings:     func(w io.Writer) error { return c.copyFindings(w, i.ID) },
 		Flows:        func(w io.Writer) error { return writeFlows(ctx, w, packets) },
@@ -106,6 +112,26 @@ func (c *custody) seal(ctx context.Context, i incident.Incident, assets []asset.
 		return evidence.Bundle{}, fmt.Errorf("seal the evidence of %s: %w", i.ID, err)
 	}
 	return b, nil
+}
+
+// firstAbout is the ledger's first entry about an incident, or its end: what
+// happened before is about others, and none of the bundle's business.
+func firstAbout(l *ledger.Ledger, id string) (int64, error) {
+	const many = 512
+	subject := fmt.Appendf(nil, `"subject":%q`, id)
+	size := l.Size()
+	for from := int64(0); from < size; from += many {
+		lines, err := l.Lines(from, min(from+many, size))
+		if err != nil {
+			return 0, err
+		}
+		for n, line := range lines {
+			if bytes.Contains(line, subject) {
+				return from + int64(n), nil
+			}
+		}
+	}
+	return size, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -202,10 +228,9 @@ func writeFlows(ctx context.Context, w io.Writer, packets func(context.Context, 
 
 // completeness says what the packets cannot show.
 func (c *custody) completeness(from, to time.Time) evidence.Completeness {
-	stats := c.parts.Spool.Stats()
 	synced := clockSynchronised()
 	out := evidence.Completeness{
-		From: from, To: to, KernelDrops: c.parts.Source.Stats().Drops, SpoolDrops: stats.Drops, ClockSynced: synced,
+		From: from, To: to, ClockSynced: synced,
 		BlindSpots: []evidence.Text{{
 			EN: "Traffic between two devices behind the same unmanaged switch does not pass the gateway and is not recorded.",
 			JA: "同じスイッチングハブにつながる機器どうしの通信は、本装置を通らないため記録されません。",

@@ -312,13 +312,14 @@ func (o *opening) ledgerSize() int64 {
 }
 
 // medium says what speaks against writing to the evidence disk; nil: nothing is
-// asked.
+// asked. Without the SSD its folder is one of the root file system, whatever
+// partition the state has.
 func (o *opening) medium() func() error {
 	s := o.config.Storage
 	if !s.OwnDisk {
 		return nil
 	}
-	return func() error { return evidence.OwnMedium(s.Evidence, s.State) }
+	return func() error { return evidence.OwnMedium(s.Evidence, s.State, "/") }
 }
 
 func (o *opening) spool(p *Parts) error {

@@ -24,6 +24,10 @@ func signCheckpoint(k *Key, size int64, root tlog.Hash) ([]byte, error) {
 	return k.Sign(fmt.Sprintf("%s\n%d\n%s\n", k.Name(), size, root))
 }
 
+// maxSize of a ledger, entries. tlog never comes to an end with a size above
+// 1<<62, and whoever signs a bundle chooses the size that we read.
+const maxSize = 1 << 48
+
 // ParseCheckpoint verifies signed against v and reads it strictly.
 func ParseCheckpoint(signed []byte, v note.Verifier) (Checkpoint, error) {
 	text, err := OpenNote(signed, v)
@@ -35,7 +39,7 @@ func ParseCheckpoint(signed []byte, v note.Verifier) (Checkpoint, error) {
 		return Checkpoint{}, errors.New("checkpoint: not origin, size and hash")
 	}
 	size, err := strconv.ParseInt(lines[1], 10, 64)
-	if err != nil || size < 0 || strconv.FormatInt(size, 10) != lines[1] {
+	if err != nil || size < 0 || size > maxSize || strconv.FormatInt(size, 10) != lines[1] {
 		return Checkpoint{}, fmt.Errorf("checkpoint: size %q", lines[1])
 	}
 	root, err := tlog.ParseHash(lines[2])

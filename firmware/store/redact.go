@@ -113,8 +113,11 @@ func (r *incidentRow) redact(replace func(string) string) (changed bool, err err
 		return false, err
 	}
 	var i incident.Incident
-	if err := json.Unmarshal(text, &i); err != nil || i.ID != r.id {
-		return false, fmt.Errorf("what is left is not this incident (%w)", err)
+	if err := json.Unmarshal(text, &i); err != nil {
+		return false, fmt.Errorf("what is left is not an incident: %w", err)
+	}
+	if i.ID != r.id {
+		return false, fmt.Errorf("what is left is incident %q", i.ID)
 	}
 	r.body = string(text)
 	return true, nil
