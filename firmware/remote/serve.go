@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -50,6 +51,9 @@ func (s *Server) serveOnce(ctx context.Context) error {
 	ln, err := s.listen()
 	if err != nil {
 		return err
+	}
+	if s.index() != index { // it came or went meanwhile: which one the socket is of is not known
+		return errors.Join(fmt.Errorf("%s is being made anew", s.cfg.Interface), ln.Close())
 	}
 	s.cfg.Logger.Info("vendor access is served", "address", ln.Addr().String(), "interface", s.cfg.Interface)
 	ctx, cancel := context.WithCancel(ctx)
