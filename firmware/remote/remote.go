@@ -184,6 +184,8 @@ type Server struct {
 
 	mu    sync.Mutex
 	tempo map[string]*rate.Limiter // requests, by vendor
+
+	lapsed map[string]bool // grants whose end is in the ledger, not yet in the state; owned by expire
 }
 
 // New reads the state in c.Dir, or begins it, and does not listen yet.
@@ -194,7 +196,7 @@ func New(c Config) (*Server, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("vendor access: %w", err)
 	}
-	s := &Server{cfg: c, limits: usual, tempo: map[string]*rate.Limiter{}}
+	s := &Server{cfg: c, limits: usual, tempo: map[string]*rate.Limiter{}, lapsed: map[string]bool{}}
 	s.line = rate.NewLimiter(rate.Limit(c.BytesPerSecond), chunk)
 	if s.listen = c.Listen; s.listen == nil {
 		s.listen = func() (net.Listener, error) { return Listen(c.Interface, c.Addr) }
