@@ -144,6 +144,33 @@ func TestStrangersWaitForALedgerThatFails(t *testing.T) {
 	}
 }
 
+func TestWhoIsTurnedAwayNeverWaitsForTheDiskAndIsCounted(t *testing.T) {
+	full := errors.New("disk")
+	for _, fails := range []error{nil, full} {
+		var s *strangers
+		recorded := 0
+		s = newStrangers(func(e ledger.Entry) error {
+			if !s.mu.TryLock() {
+				t.Fatal("the disk is waited for with the count locked")
+			}
+			s.mu.Unlock()
+			s.add("a", reasonNoCert, noon.Add(time.Second)) // meanwhile
+			if fails == nil {
+				recorded += e.Detail["times"].(int)
+			}
+			return fails
+		})
+		s.add("a", reasonNoCert, noon)
+		if err := s.flush(noon, true); !errors.Is(err, fails) {
+			t.Errorf("%v, want %v", err, fails)
+		}
+		left := s.more[attempt{"a", reasonNoCert}]
+		if recorded+left.times != 2 || !left.last.Equal(noon.Add(time.Second)) || fails != nil && !left.first.Equal(noon) {
+			t.Errorf("%d recorded, %+v left", recorded, left)
+		}
+	}
+}
+
 func TestAnIPv6NetworkIsOneSource(t *testing.T) {
 	for in, want := range map[string]string{"192.0.2.7": "192.0.2.7", "::ffff:192.0.2.7": "192.0.2.7", "2001:db8::1": "2001:db8::/64", "2001:db8::ffff:1": "2001:db8::/64", "fe80::1%eth0": "fe80::/64"} {
 		if got := source(netip.MustParseAddr(in)); got != want {
