@@ -47,7 +47,7 @@ func (t tally) detail(d map[string]any) map[string]any {
 
 // poll is what makes two requests of a vendor identical.
 type poll struct {
-	actor, action, subject, from string
+	actor, action, subject, from string // from is a source
 	status                       int
 }
 
@@ -240,7 +240,7 @@ func (s *Server) note(c *call, status int, code string) error {
 func (s *Server) noteOnce(c *call, status int, code string) error {
 	actor := "vendor:" + c.vendor.Name
 	if c.route.poll {
-		if err := s.polls.add(poll{actor, c.route.action, c.subject, c.from, status}, c.now); err != nil {
+		if err := s.polls.add(poll{actor, c.route.action, c.subject, source(remoteAddr(c.r)), status}, c.now); err != nil {
 			return err
 		}
 		_, err := s.cfg.Ledger.Checkpoint() // counted only while the count can be written

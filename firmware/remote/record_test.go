@@ -58,6 +58,24 @@ func TestIdenticalPollsAreOneEntryAnHour(t *testing.T) {
 	}
 }
 
+func TestInventedAccessesAreOneKindOfPoll(t *testing.T) {
+	o := openOffice(t, nil)
+	p := o.enrolled("V")
+	others := o.enrolled("W").granted("i-1")
+	for i := range 50 {
+		for _, method := range []string{"GET", "DELETE"} {
+			p.refused(http.StatusNotFound, wire.CodeUnknown, p.call(method, fmt.Sprintf("/v1/grants/%016x", i), nil, nil))
+			p.refused(http.StatusNotFound, wire.CodeUnknown, p.call(method, "/v1/grants/"+others.ID, nil, nil))
+		}
+	}
+	o.stop()
+	for _, action := range []string{"remote.grant", "remote.end"} {
+		if e := o.entries(action); len(e) != 2 || number(t, e[0], "times")+number(t, e[1], "times") != 100 {
+			t.Errorf("%s: %+v", action, e)
+		}
+	}
+}
+
 func TestPollsAreBoundedAndLoseNoCount(t *testing.T) {
 	var book pad
 	c := newPolls(book.append)

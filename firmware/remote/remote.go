@@ -15,10 +15,13 @@
 // code), the access itself needs the owner.
 //
 // What is recorded: every enrolment, question, decision, code, download (begin
-// and end, with bytes) is a ledger entry of its own, before its effect. Requests
-// that only look (status, lists, checkpoints, an unchanged grant) are one entry
-// at once and one an hour for all that follow. What strangers do is counted a
-// source and minute, and told in at most 288 entries a day beyond the first 100.
+// and end, with bytes) is a ledger entry of its own, before its effect, and so is
+// what makes no sense. A vendor can cause one such entry a second, after a burst
+// of 60. Requests that only look (status, lists, checkpoints, an unchanged grant)
+// and those for a grant that is not the caller's are one entry at once, and one
+// an hour for all that follow from the same source with the same outcome. What
+// strangers do is counted a source and minute, and told in at most 288 entries a
+// day beyond the first 100.
 //
 // Everything with a plain curl, where PIN is the invitation's wire.Pin.Curl:
 //
