@@ -114,9 +114,8 @@ func (w web) ConfirmClock(ctx context.Context, by string) error {
 }
 
 func (w web) RetryCopies(target string) error {
-	if w.parts.Copies == nil {
+	if w.parts.Copies == nil || !w.parts.Copies.Retry(target) {
 		return fmt.Errorf("%w: target %s", ui.ErrUnknown, target)
 	}
-	w.parts.Copies.Retry(target)
 	return nil
 }
