@@ -168,7 +168,7 @@ func TestWithoutThemTheRoutesAndThePartsAreNotThere(t *testing.T) {
 func TestAPurgeIsToldInWordsWithWhatItLeaves(t *testing.T) {
 	p := Purged{Incidents: 1, Bundles: []string{"B-0"}, Held: []string{inID}, Entries: 3, Rest: []detect.Text{{EN: "Copies elsewhere stay.", JA: "外の控えは残ります。"}}}
 	for lang, want := range map[string]string{
-		"en": "Removed from 1 incidents, 1 bundles and 3 ledger entries. On hold, and therefore still there: " + inID + ". Copies elsewhere stay.",
+		"en": "Removed from incidents: 1, bundles: 1, ledger entries: 3. On hold, and therefore still there: " + inID + ". Copies elsewhere stay.",
 		"ja": "出来事1件、証拠1件、台帳の記録3件から消しました。 保全中のため残した証拠：" + inID + "。 外の控えは残ります。",
 	} {
 		if got := said(p, lang); got != want {

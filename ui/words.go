@@ -87,7 +87,7 @@ var english = map[string]string{
 	"wear_failed": "It is about to fail. Replace it.", "wear_unknown": "This disk does not say.", "wear_used": "{n} % of its life is used.",
 	"purge": "Delete this device's records", "purge_hint": "For when a person's records have to go. Evidence on hold stays. That it was done, and why, stays on record.",
 	"clock_asked": "The box was off for long, or the date has jumped. Until somebody confirms the date, no old evidence is deleted. Is this today:", "clock_right": "The date is right", "again": "Try again", "our_key": "This box's public key, for the server", "unstamped": "The time-stamp server did not answer, so there is no time-stamp. The seal and the signature are valid.", "wait": "Working. Please wait…",
-	"purged": "Removed from {i} incidents, {b} bundles and {e} ledger entries.", "purged_held": "On hold, and therefore still there: {n}.",
+	"purged": "Removed from incidents: {i}, bundles: {b}, ledger entries: {e}.", "purged_held": "On hold, and therefore still there: {n}.",
 	"drill": "Drill", "unnamed": "Unnamed device", "save": "Save", "call": "Who helps", "offline": "Not connected to the box. Trying again…", "noscript": "Using this page needs JavaScript. The button on the box works without it.",
 	"sent": "Accepted.", "sent_once": "Not isolated yet. This device matters to others: do it once more within two minutes to isolate it.",
 	"lock_title": "The whole office is cut off", "lock_what": "Nothing reaches the internet, nor one device another. The box is not broken.",
