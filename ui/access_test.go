@@ -29,9 +29,10 @@ type cabinet struct {
 func newCabinet() *cabinet {
 	return &cabinet{
 		access: Access{
-			Waiting:  []Grant{{ID: "G-1", Vendor: "あおばIT", Incident: inID, Reason: "感染元を調べます", Asked: now, Until: now.Add(15 * time.Minute)}},
+			Waiting:  []Grant{{ID: "G-1", Vendor: "あおばIT", Incident: inID, Reason: "感染元を調べます", Wished: 60, Asked: now, Until: now.Add(15 * time.Minute)}},
 			Vendors:  []Vendor{{ID: "V-1", Name: "あおばIT", Enrolled: now.Add(-48 * time.Hour), By: "web:山田"}},
-			MaxGrant: 8 * time.Hour,
+			Usual:    8 * time.Hour,
+			MaxGrant: 24 * time.Hour,
 		},
 		kept: Kept{
 			Days: 12.3, Ring: 150e9, Size: 200e9, PerDay: 12.4e9, Wear: Wear{Device: "sda", Used: 7},
@@ -99,7 +100,8 @@ func withCabinet(c *cabinet) func(*Config) {
 
 func TestWhatAPersonDecidesAboutTheVendorIsHandedOnWithTheName(t *testing.T) {
 	for _, tc := range []struct{ name, path, body, want string }{
-		{"allowed for as long as the settings allow", "/api/vendor/grants/G-1/approve", `{"by":"山田"}`, "approve G-1 web:山田 8h0m0s"},
+		{"allowed as asked", "/api/vendor/grants/G-1/approve", `{"by":"山田"}`, "approve G-1 web:山田 0s"},
+		{"allowed as asked, in so many words", "/api/vendor/grants/G-1/approve", `{"by":"山田","minutes":0}`, "approve G-1 web:山田 0s"},
 		{"allowed for an hour", "/api/vendor/grants/G-1/approve", `{"by":"山田","minutes":60}`, "approve G-1 web:山田 1h0m0s"},
 		{"refused", "/api/vendor/grants/G-1/deny", `{"by":"山田"}`, "deny G-1 web:山田"},
 		{"ended", "/api/vendor/grants/G-1/end", `{"by":"山田"}`, "end G-1 web:山田"},
@@ -138,6 +140,29 @@ func TestWhatLacksANameOrASenseIsRefused(t *testing.T) {
 				t.Errorf("%d %s; called %q", w.Code, w.Body, c.last())
 			}
 		})
+	}
+}
+
+func TestThePageOffersFirstWhatWasAskedFor(t *testing.T) {
+	for _, tc := range []struct {
+		lang           string
+		wished         int
+		says, and, not string
+	}{
+		{"en", 60, `<p>Asks for 1 h.</p>`, `<select name="minutes"><option value="0">as asked (1 h)</option><option value="60">1 h</option>`, "as usual"},
+		{"en", 90, `<p>Asks for 90 min.</p>`, `<select name="minutes"><option value="0">as asked (90 min)</option>`, "as usual"},
+		{"en", 9 * 60, `<p>Asks for 9 h.</p>`, `<select name="minutes"><option value="0">as usual (8 h)</option>`, "as asked"},
+		{"en", 0, `<option value="1440">24 h</option>`, `<select name="minutes"><option value="0">as usual (8 h)</option>`, "Asks for "},
+		{"ja", 60, `<p>1時間の閲覧を希望しています。</p>`, `<select name="minutes"><option value="0">希望どおり（1時間）</option>`, "通常の時間"},
+	} {
+		c := newCabinet()
+		c.access.Waiting[0].Wished, c.access.Waiting[0].Incident = tc.wished, "x"
+		w := do(handler(t, newOffice(tc.lang), withCabinet(c)), request("GET", "/parts", "", "Accept-Language", tc.lang))
+		_, part, _ := strings.Cut(w.Body.String(), `id="part-access"`)
+		part, _, _ = strings.Cut(part, `id="part-kept"`)
+		if !strings.Contains(part, tc.says) || !strings.Contains(part, tc.and) || strings.Contains(part, tc.not) {
+			t.Errorf("%s, %d min: %s", tc.lang, tc.wished, part)
+		}
 	}
 }
 

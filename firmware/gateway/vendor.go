@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -141,24 +140,26 @@ func (g *Gateway) vendors() ui.Vendors {
 	if g.remote == nil {
 		return nil
 	}
-	return vendorDesk{g.remote, cmp.Or(g.parts.Remote.MaxGrant, 24*time.Hour), g.now}
+	usual, longest := g.remote.Spans()
+	return vendorDesk{server: g.remote, usual: usual, longest: longest, now: g.now}
 }
 
 // vendorDesk is the owner's side of the vendor's access as the page sees it.
 type vendorDesk struct {
-	server  *remote.Server
-	longest time.Duration
-	now     func() time.Time
+	server         *remote.Server
+	usual, longest time.Duration // of an access
+	now            func() time.Time
 }
 
 var _ ui.Vendors = vendorDesk{}
 
 func (d vendorDesk) Access() ui.Access {
-	a := ui.Access{MaxGrant: d.longest}
+	a := ui.Access{Usual: d.usual, MaxGrant: d.longest}
 	grants := func(views []remote.GrantView) (out []ui.Grant) {
 		for _, v := range views {
 			out = append(out, ui.Grant{
-				ID: v.ID, Vendor: v.Name, Incident: v.Incident, Reason: v.Reason, Asked: v.Asked, Until: v.Until, Sent: uint64(max(v.Bytes, 0)),
+				ID: v.ID, Vendor: v.Name, Incident: v.Incident, Reason: v.Reason, Wished: int(v.Wished / time.Minute),
+				Asked: v.Asked, Until: v.Until, Sent: uint64(max(v.Bytes, 0)),
 			})
 		}
 		return out
