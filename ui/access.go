@@ -16,7 +16,8 @@ type Vendors interface {
 	// Invite makes an invitation that can be used once.
 	Invite(ctx context.Context, by string) (Invitation, error)
 	// Approve lets the request in for at most as long as the settings allow; with
-	// 0 for as long as was asked, at most Access.Usual.
+	// 0 for as long as was asked, at most Access.Usual. During a lockdown it is
+	// ErrCutOff.
 	Approve(ctx context.Context, grant, by string, span time.Duration) error
 	Deny(ctx context.Context, grant, by string) error
 	End(ctx context.Context, grant, by string) error

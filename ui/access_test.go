@@ -122,6 +122,15 @@ func TestWhatAPersonDecidesAboutTheVendorIsHandedOnWithTheName(t *testing.T) {
 	}
 }
 
+func TestARefusalDuringALockdownSaysWhatToDo(t *testing.T) {
+	c := newCabinet()
+	c.err = fmt.Errorf("approve: %w", ErrCutOff)
+	w := do(handler(t, newOffice("en"), withCabinet(c)), request("POST", "/api/vendor/grants/G-1/approve", `{"by":"a"}`, "Accept-Language", "en"))
+	if w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "Reconnect the office first") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 func TestWhatLacksANameOrASenseIsRefused(t *testing.T) {
 	for _, tc := range []struct {
 		name, path, body string

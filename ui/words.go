@@ -136,6 +136,7 @@ var failures = map[string]detect.Text{
 	"note":           {EN: "Please write what you checked or why (at most 500 characters).", JA: "確認した内容や理由を入れてください（500文字まで）。"},
 	"device_name":    {EN: "A device's name has at most 80 characters.", JA: "機器の名前は80文字までです。"},
 	"refused":        {EN: "That cannot be done in the present state. Load the page again and look at the state.", JA: "いまの状態では行えません。画面を読み込み直し、状態を確かめてください。"},
+	"cut_off":        {EN: "While the whole office is cut off, nobody is let in. Reconnect the office first.", JA: "全社の通信を止めている間は、許可できません。先に全社の通信を再開してください。"},
 	"lockdown":       {EN: "Send whether the lockdown is to be on (on: true or false), and your name (by).", JA: "全社の通信を止めるかどうか（on：true か false）と、お名前（by）を送ってください。"},
 	"minutes":        {EN: "Give minutes from 0 to 1440; 0 is as long as was asked.", JA: "時間は 0〜1440 分で指定してください（0 は希望どおり）。"},
 	"json":           {EN: "Send JSON with Content-Type: application/json.", JA: "Content-Type: application/json で送ってください。"},

@@ -87,7 +87,11 @@ func (g *Gateway) showVendor(s *hal.Status, all []incident.Incident) {
 		s.Approval, s.ApprovalID = waiting[0].Name, waiting[0].ID
 	}
 	active := g.remote.Active()
-	if len(active) == 0 || g.lockdown {
+	if len(active) == 0 {
+		return
+	}
+	if g.lockdown { // approved in the moment when it began, or before a restart
+		g.decideAccess(func(s *remote.Server) error { return s.EndAll("gateway") })
 		return
 	}
 	a, running := active[0], 0
@@ -127,6 +131,19 @@ func (g *Gateway) decideAccess(decide func(*remote.Server) error) {
 	})
 }
 
+// heldForVendor approves the request that the screen named. During a lockdown no
+// screen names one; a hold that came before it must not open anything now.
+func (g *Gateway) heldForVendor(id string) {
+	if g.lockdown {
+		g.log.Warn("vendor's access is not approved during a lockdown", "grant", id)
+		return
+	}
+	g.decideAccess(func(s *remote.Server) error {
+		_, err := s.Approve(id, incident.ByButton, 0)
+		return err
+	})
+}
+
 func (g *Gateway) pressedVendor(target string) bool {
 	id, ok := strings.CutPrefix(target, vendorTarget)
 	if ok {
@@ -141,13 +158,14 @@ func (g *Gateway) vendors() ui.Vendors {
 		return nil
 	}
 	usual, longest := g.remote.Spans()
-	return vendorDesk{server: g.remote, usual: usual, longest: longest, now: g.now}
+	return vendorDesk{server: g.remote, usual: usual, longest: longest, cutOff: func() bool { return g.View().Lockdown }, now: g.now}
 }
 
 // vendorDesk is the owner's side of the vendor's access as the page sees it.
 type vendorDesk struct {
 	server         *remote.Server
 	usual, longest time.Duration // of an access
+	cutOff         func() bool   // the office is in lockdown
 	now            func() time.Time
 }
 
@@ -177,6 +195,9 @@ func (d vendorDesk) Invite(_ context.Context, by string) (ui.Invitation, error) 
 }
 
 func (d vendorDesk) Approve(_ context.Context, id, by string, span time.Duration) error {
+	if d.cutOff() { // it would read unseen: the screen shows the lockdown
+		return fmt.Errorf("approve access %s: %w", id, ui.ErrCutOff)
+	}
 	_, err := d.server.Approve(id, by, span)
 	return told(err)
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 
 	"sekisho/firmware/ledger"
 	"sekisho/firmware/remote"
+	"sekisho/hal"
+	"sekisho/ui"
 )
 
 // asked is a gateway of which a vendor waits for one access and has another.
@@ -60,5 +63,33 @@ func TestThePageIsToldHowLongTheVendorAsksFor(t *testing.T) {
 		if left := time.Until(v.Until); left > time.Hour {
 			t.Errorf("%s of access where an hour was asked for", left)
 		}
+	}
+}
+
+func TestNobodyIsLetInDuringALockdown(t *testing.T) {
+	g, desk := asked(t)
+	g.lockdown = true
+	g.view.Store(&View{Lockdown: true})
+	if err := desk.Approve(t.Context(), "G-1", "web:owner", time.Hour); !errors.Is(err, ui.ErrCutOff) || !errors.Is(err, ui.ErrRefused) {
+		t.Errorf("by the page: %v", err)
+	}
+	g.heldForVendor("G-1")
+	g.work.Wait()
+	if len(desk.Access().Waiting) != 1 {
+		t.Errorf("by the button: %+v", desk.Access())
+	}
+	var s hal.Status
+	g.showVendor(&s, nil) // of a former life, or approved in the same moment
+	g.work.Wait()
+	if len(desk.Access().Active) != 0 || s.Vendor != "" {
+		t.Errorf("still there: %+v, %+v", desk.Access().Active, s)
+	}
+
+	g.lockdown = false
+	g.view.Store(&View{})
+	g.heldForVendor("G-1")
+	g.work.Wait()
+	if a := desk.Access(); len(a.Active) != 1 || a.Active[0].ID != "G-1" {
+		t.Errorf("after the lockdown: %+v", a)
 	}
 }
