@@ -84,7 +84,7 @@ func (g *Gateway) showVendor(s *hal.Status, all []incident.Incident) {
 		return
 	}
 	if waiting := g.remote.Waiting(); len(waiting) > 0 {
-		s.Approval, s.ApprovalID = waiting[0].Name, waiting[0].ID
+		s.Approval, s.ApprovalID, s.ApprovalFor = waiting[0].Name, waiting[0].ID, about(all, waiting[0].Incident)
 	}
 	active := g.remote.Active()
 	if len(active) == 0 {
@@ -116,6 +116,17 @@ func (g *Gateway) showVendor(s *hal.Status, all []incident.Incident) {
 			s.Held++
 		}
 	}
+}
+
+// about names an incident in the little room that the panel has: by its device,
+// else by the end of its id.
+func about(all []incident.Incident, id string) string {
+	for _, i := range all {
+		if i.ID == id && i.Asset.Name != "" {
+			return i.Asset.Name
+		}
+	}
+	return id[max(0, len(id)-9):]
 }
 
 // decideAccess carries out what a gesture said about the vendor. It waits for

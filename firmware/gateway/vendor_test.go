@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"sekisho/firmware/asset"
+	"sekisho/firmware/incident"
 	"sekisho/firmware/ledger"
 	"sekisho/firmware/remote"
 	"sekisho/hal"
@@ -91,5 +93,28 @@ func TestNobodyIsLetInDuringALockdown(t *testing.T) {
 	g.work.Wait()
 	if a := desk.Access(); len(a.Active) != 1 || a.Active[0].ID != "G-1" {
 		t.Errorf("after the lockdown: %+v", a)
+	}
+}
+
+func TestThePanelSaysWhichIncidentTheVendorAsksFor(t *testing.T) {
+	g, _ := asked(t)
+	const id = "20260424-140412-ab12"
+	for _, tc := range []struct {
+		name string
+		all  []incident.Incident
+		want string
+	}{
+		{"by its device", []incident.Incident{{ID: "other", Asset: asset.Asset{Name: "other"}}, {ID: id, Asset: asset.Asset{Name: "FRONT-PC"}}}, "FRONT-PC"},
+		{"of a device without a name", []incident.Incident{{ID: id}}, "0412-ab12"},
+		{"that is long over", nil, "0412-ab12"},
+	} {
+		var s hal.Status
+		g.showVendor(&s, tc.all)
+		if s.Approval != "Example IT" || s.ApprovalID != "G-1" || s.ApprovalFor != tc.want {
+			t.Errorf("%s: %+v", tc.name, s)
+		}
+	}
+	if got := about(nil, "i-1"); got != "i-1" {
+		t.Errorf("a short id: %q", got)
 	}
 }
