@@ -96,17 +96,17 @@ func known(err error) error {
 	return err
 }
 
-// Open hands a bundle out, when the ledger has taken who asked for it.
-func (w web) Open(_ context.Context, id, by string) (io.ReadSeekCloser, ui.Package, error) {
+func (w web) Open(_ context.Context, id string) (io.ReadSeekCloser, ui.Package, error) {
 	f, p, err := w.parts.Vault.OpenPackage(id)
 	if err != nil {
 		return nil, ui.Package{}, known(err)
 	}
-	_, err = w.parts.Ledger.Append(ledger.Entry{Time: w.now(), Actor: by, Action: "bundle.take", Subject: id, Detail: map[string]any{"sha256": p.SHA256}})
-	if err != nil {
-		return nil, ui.Package{}, errors.Join(err, f.Close())
-	}
 	return f, ui.Package{Name: p.Name, SHA256: p.SHA256, Sealed: p.Sealed}, nil
+}
+
+func (w web) Taken(_ context.Context, id, by string, p ui.Package) error {
+	_, err := w.parts.Ledger.Append(ledger.Entry{Time: w.now(), Actor: by, Action: "bundle.take", Subject: id, Detail: map[string]any{"sha256": p.SHA256}})
+	return err
 }
 
 func (w web) ConfirmClock(ctx context.Context, by string) error {
@@ -114,9 +114,8 @@ func (w web) ConfirmClock(ctx context.Context, by string) error {
 }
 
 func (w web) RetryCopies(target string) error {
-	if w.parts.Copies == nil {
+	if w.parts.Copies == nil || !w.parts.Copies.Retry(target) {
 		return fmt.Errorf("%w: target %s", ui.ErrUnknown, target)
 	}
-	w.parts.Copies.Retry(target)
 	return nil
 }

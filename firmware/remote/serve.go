@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"time"
@@ -160,7 +161,9 @@ func (s *Server) tick(now time.Time) error {
 	return errors.Join(s.expire(now), s.polls.flush(now, pollSpan), s.strangers.flush(now, false))
 }
 
-// expire writes down which grants have lapsed. They opened nothing since.
+// expire writes down which grants have lapsed. They opened nothing since. It
+// comes again every tick while the state cannot be written; the ledger is told
+// once.
 func (s *Server) expire(now time.Time) error {
 	lapsed := func(g grant) bool { return g.open() && g.at(now).State == wire.GrantExpired }
 	due := false
@@ -171,12 +174,12 @@ func (s *Server) expire(now time.Time) error {
 		return nil
 	}
 	return s.book.change(func(st *state) error {
+		maps.DeleteFunc(s.lapsed, func(id string, _ bool) bool { g := st.grant(id); return g == nil || !g.open() })
 		for i, g := range st.Grants {
 			if !lapsed(g) {
 				continue
 			}
-			if err := s.append(ledger.Entry{Time: now, Actor: "gateway", Action: "remote.expire", Subject: g.Incident,
-				Detail: map[string]any{"grant": g.ID, "vendor": g.Name, "was": string(g.State)}}); err != nil {
+			if err := s.tellLapse(g, now); err != nil {
 				return err
 			}
 			g, err := g.step(input{act: actLapse, at: now})
@@ -187,4 +190,16 @@ func (s *Server) expire(now time.Time) error {
 		}
 		return nil
 	})
+}
+
+func (s *Server) tellLapse(g grant, now time.Time) error {
+	if s.lapsed[g.ID] {
+		return nil
+	}
+	err := s.append(ledger.Entry{Time: now, Actor: "gateway", Action: "remote.expire", Subject: g.Incident,
+		Detail: map[string]any{"grant": g.ID, "vendor": g.Name, "was": string(g.State)}})
+	if err == nil {
+		s.lapsed[g.ID] = true
+	}
+	return err
 }
