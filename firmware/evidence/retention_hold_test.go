@@ -2,7 +2,9 @@ package evidence
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -174,5 +176,23 @@ func TestHoldsOfAnUnreadableBundleCountAsHeld(t *testing.T) {
 	kept, err := v.Kept()
 	if err != nil || len(kept) != 1 || !kept[0].Held || kept[0].Size == 0 {
 		t.Errorf("kept %+v, %v", kept, err)
+	}
+}
+
+func TestAHoldIsLiftedAndPutBackWhileAnotherBundleIsSealed(t *testing.T) {
+	v, b := sealed(t)
+	in := testInput("B-2")
+	write := in.Packets
+	in.Packets = func(ctx context.Context, w io.Writer) (Extraction, error) { // a lock of Seal's would hang here
+		if err := v.SetHold(b.ID, false, "web:owner", "handed over"); err != nil || v.Held(b.ID) {
+			t.Errorf("lift: %v", err)
+		}
+		if err := v.SetHold(b.ID, true, "web:owner", "a lawyer asks"); err != nil || !v.Held(b.ID) {
+			t.Errorf("put back: %v", err)
+		}
+		return write(ctx, w)
+	}
+	if _, err := v.Seal(t.Context(), in); err != nil {
+		t.Fatal(err)
 	}
 }
