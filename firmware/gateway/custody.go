@@ -99,7 +99,7 @@ func (c *custody) seal(ctx context.Context, i incident.Incident, assets []asset.
 		ID: i.ID, Incident: i.ID, LedgerFrom: ledgerFrom,
 		Packets:      packets,
 		Findings:     func(w io.Writer) error { return c.copyFindings(w, i.ID) },
-		Flows:        func(w io.Writer) error { return writeFlows(ctx, w, packets) },
+		Flows:        func(w io.Writer, packets io.Reader) error { return writeFlows(ctx, w, packets) },
 		Assets:       func(w io.Writer) error { return writeJSON(w, assets) },
 		IncidentJSON: func(w io.Writer) error { return writeJSON(w, i) },
 		Completeness: c.completeness(asked),
@@ -167,14 +167,8 @@ type flowLine struct {
 
 // writeFlows reads the packets of the bundle through the tracker: what stands
 // in flows.jsonl is thereby what anybody can derive from host.pcapng.
-func writeFlows(ctx context.Context, w io.Writer, packets func(context.Context, io.Writer) (evidence.Extraction, error)) error {
-	r, pw := io.Pipe()
-	go func() {
-		_, err := packets(ctx, pw)
-		pw.CloseWithError(err)
-	}()
-	defer r.Close()
-	src, err := capture.OpenReader("host.pcapng", r)
+func writeFlows(ctx context.Context, w io.Writer, packets io.Reader) error {
+	src, err := capture.OpenReader("host.pcapng", packets)
 	if err != nil {
 		return fmt.Errorf("read back packets: %w", err)
 	}
@@ -194,7 +188,10 @@ func writeFlows(ctx context.Context, w io.Writer, packets func(context.Context, 
 	}
 	tracker := flow.New(flow.Config{})
 	var f capture.Frame
-	for {
+	for n := 0; ; n++ {
+		if n%4096 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
 		err := src.Next(&f)
 		if errors.Is(err, io.EOF) {
 			tracker.Flush(emit)
