@@ -89,6 +89,28 @@ func sealed(t *testing.T) (*Vault, Bundle) {
 	return v, b
 }
 
+func TestFlowsAreMadeFromTheVeryPacketsOfTheBundle(t *testing.T) {
+	v, in, asked := testVault(t, t.TempDir()), testInput("B-1"), 0
+	packets := in.Packets
+	in.Packets = func(ctx context.Context, w io.Writer) (Extraction, error) {
+		asked++
+		return packets(ctx, w)
+	}
+	in.Flows = func(w io.Writer, r io.Reader) error {
+		_, err := io.Copy(w, r)
+		return err
+	}
+	b, err := v.Seal(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(filepath.Join(b.Path, packetsFile))
+	got, gotErr := os.ReadFile(filepath.Join(b.Path, "data/flows.jsonl"))
+	if err != nil || gotErr != nil || len(want) == 0 || !bytes.Equal(got, want) || asked != 1 {
+		t.Errorf("%d bytes of %d, extracted %d times; %v, %v", len(got), len(want), asked, err, gotErr)
+	}
+}
+
 func TestAVaultOpensWithoutItsDiskAndSealsWhenItIsBack(t *testing.T) {
 	mount := filepath.Join(t.TempDir(), "ssd")
 	if err := os.WriteFile(mount, nil, 0o644); err != nil { // a file where the disk should be

@@ -163,8 +163,10 @@ type BundleInput struct {
 	// Packets writes host.pcapng, as Spool.Extract does.
 	Packets func(ctx context.Context, w io.Writer) (Extraction, error)
 
+	// Flows writes flows.jsonl from the packets of host.pcapng.
+	Flows func(w io.Writer, packets io.Reader) error
+
 	Findings     func(w io.Writer) error // findings.jsonl, the contract's finding objects
-	Flows        func(w io.Writer) error // flows.jsonl
 	Assets       func(w io.Writer) error // assets.json
 	IncidentJSON func(w io.Writer) error // incident.json
 

@@ -80,7 +80,8 @@ func (v *Vault) Holds() ([]Hold, error) {
 }
 
 // SetHold lifts the hold of a bundle, or puts it back. Lifting is in the ledger
-// before it takes effect, and no change when it is lifted already. Putting back
+// before it takes effect, and no change when it is lifted already and the ledger
+// still says so: a purge may have redacted the entry. Putting back
 // takes effect even when the ledger does not take the entry, and the error says
 // so; it is recorded every time, so that no earlier lift counts any more. by and
 // why are at most 512 bytes; lifting needs both. It waits for no seal.
@@ -103,7 +104,7 @@ func (v *Vault) SetHold(id string, on bool, by, why string) error {
 }
 
 func (v *Vault) lift(m seal, by, why string) error {
-	if _, lifted := v.lifted(m); lifted {
+	if l, lifted := v.lifted(m); lifted && v.stillLifted(l) == nil {
 		return nil
 	}
 	l := lift{ID: m.ID, TagManifest: m.TagManifest, By: by, Why: why, At: v.c.Now().UTC()}

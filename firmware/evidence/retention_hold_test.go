@@ -196,3 +196,25 @@ func TestAHoldIsLiftedAndPutBackWhileAnotherBundleIsSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestALiftWhoseEntryWasRedactedCanBeRepeated(t *testing.T) {
+	v, b := lifted(t)
+	m, err := v.sealOf(b.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, _ := v.lifted(m)
+	if err := v.c.Ledger.Redact([]int64{l.Entry}, "web:owner", "asked to"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Delete(b.ID, "web:owner", "old"); err == nil {
+		t.Fatal("deleted although nothing in the ledger lifts it")
+	}
+	if err := v.SetHold(b.ID, false, "web:owner", "still"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Delete(b.ID, "web:owner", "old"); err != nil {
+		t.Errorf("lifted again: %v", err)
+	}
+
+}

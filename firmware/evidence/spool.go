@@ -294,12 +294,20 @@ func (s *Spool) flushAll() {
 
 func (s *Spool) keep(c *chunk) {
 	if err := s.store.write(c); err != nil {
-		s.fill.Lock()
-		s.pending.add(&c.notes)
-		s.drop(c.first, c.last, c.packets, c.bytes)
-		s.fill.Unlock()
+		var u unsynced
+		u.add(c)
+		s.lost(&u)
 	}
 	s.free <- c
+}
+
+// lost counts frames as dropped that Write had taken, and notes anew what was
+// noted among them.
+func (s *Spool) lost(u *unsynced) {
+	s.fill.Lock()
+	defer s.fill.Unlock()
+	s.pending.add(&u.notes)
+	s.drop(u.times.first, u.times.last, u.frames, u.bytes)
 }
 
 // Flush returns when everything written so far is synced, or counted as lost.

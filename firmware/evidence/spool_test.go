@@ -19,6 +19,8 @@ type faultyDisk struct {
 	systemDisk
 	mu  sync.Mutex
 	err error
+	// late is for Sync and Close alone, as when a drive loses its cache.
+	late error
 	// hold stops writes until it is closed.
 	hold chan struct{}
 }
@@ -57,6 +59,24 @@ func (f faultyFile) Write(p []byte) (int, error) {
 	}
 	return f.segmentFile.Write(p)
 }
+
+func (d *faultyDisk) setLate(err error) {
+	d.mu.Lock()
+	d.late = err
+	d.mu.Unlock()
+}
+
+// forget tells an error once, as the kernel does: the next sync succeeds.
+func (d *faultyDisk) forget() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := d.late
+	d.late = nil
+	return err
+}
+
+func (f faultyFile) Sync() error  { return errors.Join(f.d.forget(), f.segmentFile.Sync()) }
+func (f faultyFile) Close() error { return errors.Join(f.d.forget(), f.segmentFile.Close()) }
 
 func smallSpool() SpoolConfig {
 	return SpoolConfig{BufferBytes: 8192, Buffers: 4, SegmentBytes: 64 << 10, MaxBytes: 256 << 10, SyncEvery: time.Hour,

@@ -37,6 +37,8 @@ type store struct {
 	ifaces  int    // described in it
 	head    []byte
 	dirty   bool
+	risk    unsynced // what was written since the last sync
+	lost    func(*unsynced)
 	retryAt time.Time
 	reading time.Duration // what reading the folder took
 	saved   time.Time     // when the total was last written
@@ -66,7 +68,7 @@ type segment struct {
 }
 
 func (s *store) init(spool *Spool) {
-	s.dir, s.c, s.disk, s.log = spool.dir, &spool.c, spool.disk, spool.log
+	s.dir, s.c, s.disk, s.log, s.lost = spool.dir, &spool.c, spool.disk, spool.log, spool.lost
 	s.head = alignedBuffer(page * 16)
 	s.pins = map[string]*pin{}
 	s.next = 1
@@ -158,6 +160,7 @@ func (s *store) write(c *chunk) error {
 	if err := s.put(c.buf); err != nil {
 		return s.abandon(err)
 	}
+	s.risk.add(c)
 	s.healthy()
 	return nil
 }
@@ -271,10 +274,17 @@ func (s *store) sync() {
 		return
 	}
 	if err := s.file.Sync(); err != nil {
+		s.giveUp() // now: after a failed fsync the next one may succeed without having written anything
 		_ = s.abandon(err)
 		return
 	}
-	s.dirty = false
+	s.dirty, s.risk = false, unsynced{}
+}
+
+// giveUp counts as lost what the disk did not say it has.
+func (s *store) giveUp() {
+	s.lost(&s.risk)
+	s.risk = unsynced{}
 }
 
 // closeSegment syncs the file and writes its sidecar. Without a sidecar the
@@ -290,8 +300,9 @@ func (s *store) closeSegment() {
 	path := s.path(last.seq)
 	if err := s.file.Close(); err != nil {
 		s.log.Warn("segment was not closed cleanly", "segment", filepath.Base(path), "error", err)
+		s.giveUp()
 	}
-	s.file, s.dirty = nil, false
+	s.file, s.dirty, s.risk = nil, false, unsynced{}
 	err := s.usable()
 	if err == nil {
 		data := s.index.encode()

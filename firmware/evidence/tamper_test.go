@@ -192,7 +192,7 @@ func TestAFileOfAnotherBundleOfTheSameDeviceIsNoticed(t *testing.T) {
 	v, b := sealedAt(t, newAuthority(t, ecKey(t), "sha256"))
 	in := testInput("B-2")
 	in.Packets = packetsOf(4)
-	in.Flows = func(w io.Writer) error { _, err := io.WriteString(w, "{}\n"); return err }
+	in.Flows = func(w io.Writer, _ io.Reader) error { _, err := io.WriteString(w, "{}\n"); return err }
 	second, err := v.Seal(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)

@@ -227,6 +227,7 @@ func (v *Vault) build(ctx context.Context, in BundleInput, work string) (Bundle,
 func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed time.Time) (pcapFacts, error) {
 	var facts pcapFacts
 	var ex Extraction
+	packets := filepath.Join(bag.dir, filepath.FromSlash(packetsFile))
 	err := bag.add(packetsFile, func(w io.Writer) (err error) {
 		if in.Packets == nil {
 			return errors.New("no packets given")
@@ -237,7 +238,7 @@ func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed ti
 	if err != nil {
 		return facts, err
 	}
-	if facts, err = readPcapFile(filepath.Join(bag.dir, filepath.FromSlash(packetsFile))); err != nil {
+	if facts, err = readPcapFile(packets); err != nil {
 		return facts, fmt.Errorf("%s: %w", packetsFile, err)
 	}
 	if facts.Packets != ex.Packets {
@@ -249,7 +250,7 @@ func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed ti
 		write func(io.Writer) error
 	}{
 		{"data/findings.jsonl", orText(in.Findings, "")},
-		{"data/flows.jsonl", orText(in.Flows, "")},
+		{"data/flows.jsonl", orText(in.flowsOf(packets), "")},
 		{"data/assets.json", orText(in.Assets, "[]\n")},
 		{"data/incident.json", orText(in.IncidentJSON, "{}\n")},
 		{"data/completeness.json", func(w io.Writer) error {
@@ -268,6 +269,21 @@ func (v *Vault) payload(ctx context.Context, bag *bag, in BundleInput, sealed ti
 		}
 	}
 	return facts, nil
+}
+
+// flowsOf has the flows derived from the packets as they were written.
+func (in BundleInput) flowsOf(packets string) func(io.Writer) error {
+	if in.Flows == nil {
+		return nil
+	}
+	return func(w io.Writer) error {
+		f, err := os.Open(packets)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return in.Flows(w, f)
+	}
 }
 
 // take adds what an extraction tells of the time that was asked for.

@@ -33,6 +33,9 @@ type custody struct {
 	now   func() time.Time
 	flows func() flow.Stats
 	one   sync.Mutex // one seal at a time: they share the disk
+	// windows are those that have passed, by incident, until the bundle is
+	// sealed: trying again later must not ask for another one.
+	windows sync.Map
 }
 
 func (c *custody) findingsPath(id string) string {
@@ -71,28 +74,22 @@ func (c *custody) keepFinding(id string, f detect.Finding) error {
 // seal waits until the time after the isolation has passed, extracts the
 // host's packets and seals the bundle.
 func (c *custody) seal(ctx context.Context, i incident.Incident, assets []asset.Asset) (evidence.Bundle, error) {
-	until := i.HeldFrom().Add(c.cfg.After)
-	if err := sleep(ctx, until.Sub(c.now())); err != nil {
+	asked, err := c.window(ctx, i)
+	if err != nil {
 		return evidence.Bundle{}, err
 	}
 	c.one.Lock()
 	defer c.one.Unlock()
 	if sealed, err := c.parts.Vault.Get(i.ID); err == nil {
+		c.windows.Delete(i.ID)
 		return sealed, nil // from before a restart
 	}
-	from := i.Opened
-	for _, f := range i.Findings {
-		if f.First.Before(from) {
-			from = f.First
-		}
-	}
-	from = from.Add(-c.cfg.Before)
 	match := evidence.Match{Addrs: i.Asset.Addrs}
 	if !i.Asset.MAC.IsZero() {
 		match.MACs = [][6]byte{i.Asset.MAC}
 	}
 	packets := func(ctx context.Context, w io.Writer) (evidence.Extraction, error) {
-		return c.parts.Spool.Extract(ctx, i.ID, match, from, until, w, nil)
+		return c.parts.Spool.Extract(ctx, i.ID, match, asked.from, asked.to, w, nil)
 	}
 	ledgerFrom, err := firstAbout(c.parts.Ledger, i.ID)
 	if err != nil {
@@ -102,15 +99,16 @@ func (c *custody) seal(ctx context.Context, i incident.Incident, assets []asset.
 		ID: i.ID, Incident: i.ID, LedgerFrom: ledgerFrom,
 		Packets:      packets,
 		Findings:     func(w io.Writer) error { return c.copyFindings(w, i.ID) },
-		Flows:        func(w io.Writer) error { return writeFlows(ctx, w, packets) },
+		Flows:        func(w io.Writer, packets io.Reader) error { return writeFlows(ctx, w, packets) },
 		Assets:       func(w io.Writer) error { return writeJSON(w, assets) },
 		IncidentJSON: func(w io.Writer) error { return writeJSON(w, i) },
-		Completeness: c.completeness(from, until),
+		Completeness: c.completeness(asked),
 		Report:       c.report(i),
 	})
 	if err != nil {
 		return evidence.Bundle{}, fmt.Errorf("seal the evidence of %s: %w", i.ID, err)
 	}
+	c.windows.Delete(i.ID)
 	return b, nil
 }
 
@@ -132,20 +130,6 @@ func firstAbout(l *ledger.Ledger, id string) (int64, error) {
 		}
 	}
 	return size, nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func writeJSON(w io.Writer, v any) error {
@@ -183,14 +167,8 @@ type flowLine struct {
 
 // writeFlows reads the packets of the bundle through the tracker: what stands
 // in flows.jsonl is thereby what anybody can derive from host.pcapng.
-func writeFlows(ctx context.Context, w io.Writer, packets func(context.Context, io.Writer) (evidence.Extraction, error)) error {
-	r, pw := io.Pipe()
-	go func() {
-		_, err := packets(ctx, pw)
-		pw.CloseWithError(err)
-	}()
-	defer r.Close()
-	src, err := capture.OpenReader("host.pcapng", r)
+func writeFlows(ctx context.Context, w io.Writer, packets io.Reader) error {
+	src, err := capture.OpenReader("host.pcapng", packets)
 	if err != nil {
 		return fmt.Errorf("read back packets: %w", err)
 	}
@@ -210,7 +188,10 @@ func writeFlows(ctx context.Context, w io.Writer, packets func(context.Context, 
 	}
 	tracker := flow.New(flow.Config{})
 	var f capture.Frame
-	for {
+	for n := 0; ; n++ {
+		if n%4096 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
 		err := src.Next(&f)
 		if errors.Is(err, io.EOF) {
 			tracker.Flush(emit)
@@ -227,10 +208,10 @@ func writeFlows(ctx context.Context, w io.Writer, packets func(context.Context, 
 }
 
 // completeness says what the packets cannot show.
-func (c *custody) completeness(from, to time.Time) evidence.Completeness {
+func (c *custody) completeness(asked window) evidence.Completeness {
 	synced := clockSynchronised()
 	out := evidence.Completeness{
-		From: from, To: to, ClockSynced: synced,
+		From: asked.from, To: asked.to, ClockSynced: synced,
 		BlindSpots: []evidence.Text{{
 			EN: "Traffic between two devices behind the same unmanaged switch does not pass the gateway and is not recorded.",
 			JA: "同じスイッチングハブにつながる機器どうしの通信は、本装置を通らないため記録されません。",

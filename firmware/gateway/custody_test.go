@@ -1,8 +1,13 @@
 package gateway
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,5 +35,21 @@ func TestTheExtractOfABundleBeginsWhereItsIncidentDoes(t *testing.T) {
 		if got, err := firstAbout(l, id); got != want || err != nil {
 			t.Errorf("%s: entry %d, want %d (%v)", id, got, want, err)
 		}
+	}
+}
+
+func TestFlowsAreThoseOfThePacketsGiven(t *testing.T) {
+	packets, err := os.ReadFile(writeCapture(t, wormFrames(30)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := writeFlows(t.Context(), &out, bytes.NewReader(packets)); err != nil || strings.Count(out.String(), "\n") != 30 || !strings.Contains(out.String(), `"server":"`) {
+		t.Errorf("%v:\n%s", err, out.String())
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := writeFlows(ctx, &out, bytes.NewReader(packets)); !errors.Is(err, context.Canceled) {
+		t.Errorf("at the end: %v", err)
 	}
 }
