@@ -285,13 +285,29 @@ func (g *Gateway) record(e ledger.Entry) {
 
 // keepLedger writes entries in order until the core has ended, then the rest.
 func (g *Gateway) keepLedger() error {
-	for e := range g.entries {
-		if _, err := g.parts.Ledger.Append(e); err != nil {
-			g.log.Error("ledger", "err", err)
-			g.faults.set("ledger", err)
+	for {
+		select {
+		case e, open := <-g.entries:
+			if !open {
+				return nil
+			}
+			g.keep(e)
+		case done := <-g.flushes:
+			for range len(g.entries) { // nobody else takes them
+				if e, open := <-g.entries; open {
+					g.keep(e)
+				}
+			}
+			close(done)
 		}
 	}
-	return nil
+}
+
+func (g *Gateway) keep(e ledger.Entry) {
+	if _, err := g.parts.Ledger.Append(e); err != nil {
+		g.log.Error("ledger", "err", err)
+		g.faults.set("ledger", err)
+	}
 }
 
 // saveAssetsEvery bounds how much of the inventory a power cut can take.

@@ -144,6 +144,7 @@ type Gateway struct {
 	results   chan result
 	requests  chan func()
 	entries   chan ledger.Entry // to the ledger, in order
+	flushes   chan chan struct{}
 	recorded  map[string]int    // by incident: transitions that the ledger has
 	unsaved   map[asset.ID]bool // changed since the store took them
 	watcher   *watcher
@@ -187,7 +188,7 @@ func New(c Config, p Parts) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg: c, parts: p, log: p.Log, now: p.Now, desk: incident.NewDesk(c.Policy),
-		sightings: make(chan sighting, 256), results: make(chan result, 64), requests: make(chan func()), entries: make(chan ledger.Entry, 256),
+		sightings: make(chan sighting, 256), results: make(chan result, 64), requests: make(chan func()), entries: make(chan ledger.Entry, 256), flushes: make(chan chan struct{}),
 		recorded: map[string]int{}, unsaved: map[asset.ID]bool{},
 		watches: map[string]Watch{}, proving: map[string]bool{}, proveAt: map[string]time.Time{},
 		faults: p.faults,

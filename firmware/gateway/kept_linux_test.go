@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,6 +62,8 @@ func TestAPurgeTakesADevicesNameOutOfEverythingThatNoHoldProtects(t *testing.T) 
 		return o.post(device, map[string]string{"by": "owner", "name": "pc-yamada"}) == nil
 	})
 	i := o.sealed(t)
+	p.stop(t) // what the kernel has captured and nobody has seen would open another incident
+	p = o.start(t)
 	if err := o.post(device+"/purge", wish); err == nil || !strings.Contains(err.Error(), "409") {
 		t.Fatalf("while its incident is open: %v", err)
 	}
@@ -90,11 +93,10 @@ func TestAPurgeTakesADevicesNameOutOfEverythingThatNoHoldProtects(t *testing.T) 
 	if !o.logged(t, "data.purge") || !o.logged(t, "ledger.redact") { // it opens
 		t.Error("the ledger does not have the purge")
 	}
+	secrets := regexp.MustCompile(`pc-yamada|02:00:00:00:00:01|192\.168\.77\.11\b`) // .110 is somebody else
 	found := func(where string, text []byte) {
-		for _, secret := range []string{"pc-yamada", "02:00:00:00:00:01", hostIP(1).String()} {
-			if bytes.Contains(text, []byte(secret)) {
-				t.Errorf("%s still has %s", where, secret)
-			}
+		if secret := secrets.Find(text); secret != nil {
+			t.Errorf("%s still has %s", where, secret)
 		}
 	}
 	found("/api/incidents", all)

@@ -41,6 +41,9 @@ func (w web) Purge(ctx context.Context, id asset.ID, by, why string) (ui.Purged,
 	if err := w.noneOpen(ctx, who); err != nil {
 		return ui.Purged{}, err
 	}
+	if err := w.flush(ctx); err != nil {
+		return ui.Purged{}, err
+	}
 	plan, err := w.parts.Vault.PlanPurge(ctx, who)
 	if err != nil {
 		return ui.Purged{}, err
@@ -129,6 +132,21 @@ func (w web) noneOpen(ctx context.Context, who evidence.Subject) error {
 		return fmt.Errorf("%w: an incident of this device is still open; close it first: %s", ui.ErrRefused, strings.Join(naming, ", "))
 	}
 	return nil
+}
+
+// flush waits until the ledger has what the core has recorded up to now: what
+// comes after the plan would keep its words.
+func (w web) flush(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case w.flushes <- done:
+		<-done
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.ctx.Done():
+		return errors.New("the gateway is stopping")
+	}
 }
 
 // open are the ids of the incidents that can still move.
