@@ -131,7 +131,8 @@ type Extraction struct {
 	// HiddenPorts counts frames of the host that were left out because their
 	// ports cannot be read; see Match.
 	HiddenPorts uint64 `json:"hidden_ports,omitempty"`
-	// Damaged names segments that could not be read to their end.
+	// Damaged names segments that could not be read to their end, or were
+	// pinned and are gone: one, or the first and the last of several.
 	Damaged []string `json:"damaged,omitempty"`
 }
 
