@@ -182,9 +182,7 @@ type Completeness struct {
 	To          time.Time  `json:"to"`
 	KernelDrops uint64     `json:"kernel_drops"` // of the gaps in the extraction; Seal counts them
 	SpoolDrops  uint64     `json:"spool_drops"`
-	QueueDrops  uint64     `json:"queue_drops"`
 	ClockSynced bool       `json:"clock_synced"`
-	ClockOffset string     `json:"clock_offset,omitempty"` // as the time service reports it
 	BlindSpots  []Text     `json:"blind_spots"`
 	Extraction  Extraction `json:"extraction"`
 }
