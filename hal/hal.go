@@ -66,10 +66,11 @@ type Status struct {
 	// Approval names the vendor whose access waits for a hold of 3 s, and
 	// ApprovalID the request itself; empty when none waits. Without them a long
 	// hold never means approval.
-	Approval   string
-	ApprovalID string
-	FaultText  string
-	FaultCall  string // whom to call
+	Approval    string
+	ApprovalID  string
+	ApprovalFor string // what it asks to see: the device, or the incident
+	FaultText   string
+	FaultCall   string // whom to call
 
 	// Target identifies what a press would act on; empty when a press only
 	// turns the page. It comes back in Press.

@@ -3,6 +3,7 @@ package ui
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -14,7 +15,9 @@ type Vendors interface {
 	Access() Access
 	// Invite makes an invitation that can be used once.
 	Invite(ctx context.Context, by string) (Invitation, error)
-	// Approve lets the request in for at most as long as the settings allow.
+	// Approve lets the request in for at most as long as the settings allow; with
+	// 0 for as long as was asked, at most Access.Usual. During a lockdown it is
+	// ErrCutOff.
 	Approve(ctx context.Context, grant, by string, span time.Duration) error
 	Deny(ctx context.Context, grant, by string) error
 	End(ctx context.Context, grant, by string) error
@@ -26,7 +29,8 @@ type Access struct {
 	Waiting  []Grant       `json:"waiting"`
 	Active   []Grant       `json:"active"`
 	Vendors  []Vendor      `json:"vendors"`
-	MaxGrant time.Duration `json:"-"` // the longest that Approve gives
+	Usual    time.Duration `json:"-"` // the longest that Approve gives where the owner names no time
+	MaxGrant time.Duration `json:"-"` // the longest that it gives at all
 }
 
 // Grant is one access to one incident's evidence.
@@ -35,6 +39,7 @@ type Grant struct {
 	Vendor   string    `json:"vendor"` // its name
 	Incident string    `json:"incident"`
 	Reason   string    `json:"reason"`
+	Wished   int       `json:"wished_minutes"` // 0: not said
 	Asked    time.Time `json:"asked"`
 	Until    time.Time `json:"until"` // waiting: the question lapses; active: access ends
 	Sent     uint64    `json:"sent"`  // bytes downloaded so far
@@ -105,7 +110,7 @@ func (s *site) apiInvite(w http.ResponseWriter, r *http.Request) {
 func (s *site) apiGrant(w http.ResponseWriter, r *http.Request) {
 	var in struct {
 		signed
-		Minutes int `json:"minutes"` // approve: 0 is the longest that the settings allow
+		Minutes int `json:"minutes"` // approve: 0 is as long as was asked
 	}
 	if !s.readBy(w, r, &in, &in.By) {
 		return
@@ -120,11 +125,7 @@ func (s *site) apiGrant(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	switch r.PathValue("deed") {
 	case "approve":
-		span := time.Duration(in.Minutes) * time.Minute
-		if span == 0 {
-			span = s.cfg.Vendors.Access().MaxGrant
-		}
-		err = s.cfg.Vendors.Approve(ctx, id, in.By, span)
+		err = s.cfg.Vendors.Approve(ctx, id, in.By, time.Duration(in.Minutes)*time.Minute)
 	case "deny":
 		err = s.cfg.Vendors.Deny(ctx, id, in.By)
 	case "end":
@@ -151,12 +152,18 @@ func (s *site) apiRevoke(w http.ResponseWriter, r *http.Request) {
 type accessView struct {
 	Waiting, Active []grantView
 	Vendors         []vendorView
-	Hours           []spanView // to choose from when approving, the longest first
+	Spans           []spanView // to choose from when approving, besides a grant's own
 }
 
-type grantView struct{ ID, Vendor, Incident, Reason, Asked, Until, Sent string }
+type grantView struct {
+	ID, Vendor, Incident, Reason, Wished, Asked, Until, Sent string
+	Span                                                     string // what is given where nothing else is chosen
+}
 
-type spanView struct{ Hours, Minutes int }
+type spanView struct {
+	Minutes int
+	Text    string
+}
 
 type vendorView struct{ ID, Name, Since, By, Locked string }
 
@@ -165,13 +172,21 @@ func (s *site) access(l string) *accessView {
 		return nil
 	}
 	a := s.cfg.Vendors.Access()
-	v := &accessView{Hours: spans(a.MaxGrant)}
+	w := wordsIn(l)
+	v := &accessView{Spans: spans(a.MaxGrant, w)}
 	view := func(g Grant) grantView {
-		sent := ""
+		out := grantView{ID: g.ID, Vendor: g.Vendor, Incident: g.Incident, Reason: g.Reason, Asked: s.when(g.Asked, l), Until: s.when(g.Until, l)}
 		if g.Sent > 0 {
-			sent = size(int64(g.Sent))
+			out.Sent = size(int64(g.Sent))
 		}
-		return grantView{g.ID, g.Vendor, g.Incident, g.Reason, s.when(g.Asked, l), s.when(g.Until, l), sent}
+		out.Span = put(w["span_usual"], span(a.Usual, w))
+		if wish := time.Duration(g.Wished) * time.Minute; wish > 0 {
+			out.Wished = put(w["access_wished"], span(wish, w))
+			if wish <= a.Usual {
+				out.Span = put(w["span_wished"], span(wish, w))
+			}
+		}
+		return out
 	}
 	for _, g := range a.Waiting {
 		v.Waiting = append(v.Waiting, view(g))
@@ -184,17 +199,25 @@ func (s *site) access(l string) *accessView {
 		if e.Locked.After(s.cfg.Now()) {
 			locked = s.when(e.Locked, l)
 		}
-		v.Vendors = append(v.Vendors, vendorView{e.ID, e.Name, s.when(e.Enrolled, l), who(e.By, wordsIn(l)), locked})
+		v.Vendors = append(v.Vendors, vendorView{e.ID, e.Name, s.when(e.Enrolled, l), who(e.By, w), locked})
 	}
 	return v
 }
 
 // spans offers whole hours up to the longest.
-func spans(longest time.Duration) (out []spanView) {
-	for _, h := range []int{24, 8, 4, 2, 1} {
-		if time.Duration(h)*time.Hour <= longest {
-			out = append(out, spanView{h, 60 * h})
+func spans(longest time.Duration, w map[string]string) (out []spanView) {
+	for _, h := range []int{1, 2, 4, 8, 24} {
+		if d := time.Duration(h) * time.Hour; d <= longest {
+			out = append(out, spanView{60 * h, span(d, w)})
 		}
 	}
 	return out
+}
+
+// span writes a time as people say it: whole hours, else minutes.
+func span(d time.Duration, w map[string]string) string {
+	if d%time.Hour == 0 {
+		return put(w["hours"], strconv.Itoa(int(d/time.Hour)))
+	}
+	return put(w["minutes"], strconv.Itoa(int(d/time.Minute)))
 }

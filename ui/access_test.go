@@ -24,14 +24,17 @@ type cabinet struct {
 	kept   Kept
 	calls  []string
 	err    error
+	took   chan string // who; filled by Taken, as far as there is room
 }
 
 func newCabinet() *cabinet {
 	return &cabinet{
+		took: make(chan string, 1),
 		access: Access{
-			Waiting:  []Grant{{ID: "G-1", Vendor: "あおばIT", Incident: inID, Reason: "感染元を調べます", Asked: now, Until: now.Add(15 * time.Minute)}},
+			Waiting:  []Grant{{ID: "G-1", Vendor: "あおばIT", Incident: inID, Reason: "感染元を調べます", Wished: 60, Asked: now, Until: now.Add(15 * time.Minute)}},
 			Vendors:  []Vendor{{ID: "V-1", Name: "あおばIT", Enrolled: now.Add(-48 * time.Hour), By: "web:山田"}},
-			MaxGrant: 8 * time.Hour,
+			Usual:    8 * time.Hour,
+			MaxGrant: 24 * time.Hour,
 		},
 		kept: Kept{
 			Days: 12.3, Ring: 150e9, Size: 200e9, PerDay: 12.4e9, Wear: Wear{Device: "sda", Used: 7},
@@ -82,7 +85,7 @@ func (c *cabinet) Purge(_ context.Context, id asset.ID, by, why string) (Purged,
 }
 func (c *cabinet) ConfirmClock(_ context.Context, by string) error { return c.did("clock", by) }
 func (c *cabinet) RetryCopies(target string) error                 { return c.did("retry", target) }
-func (c *cabinet) Open(_ context.Context, b, by string) (io.ReadSeekCloser, Package, error) {
+func (c *cabinet) Open(_ context.Context, b string) (io.ReadSeekCloser, Package, error) {
 	if b != inID {
 		return nil, Package{}, fmt.Errorf("%w: %s", ErrUnknown, b)
 	}
@@ -90,7 +93,14 @@ func (c *cabinet) Open(_ context.Context, b, by string) (io.ReadSeekCloser, Pack
 		io.ReadSeeker
 		io.Closer
 	}{strings.NewReader("0123456789"), io.NopCloser(nil)}
-	return f, Package{Name: b + ".tar", SHA256: "abc", Sealed: now}, c.did("open", b, by)
+	return f, Package{Name: b + ".tar", SHA256: "abc", Sealed: now}, nil
+}
+func (c *cabinet) Taken(_ context.Context, b, by string, p Package) error {
+	select {
+	case c.took <- by:
+	default:
+	}
+	return c.did("taken", b, by, p.SHA256)
 }
 
 func withCabinet(c *cabinet) func(*Config) {
@@ -99,7 +109,8 @@ func withCabinet(c *cabinet) func(*Config) {
 
 func TestWhatAPersonDecidesAboutTheVendorIsHandedOnWithTheName(t *testing.T) {
 	for _, tc := range []struct{ name, path, body, want string }{
-		{"allowed for as long as the settings allow", "/api/vendor/grants/G-1/approve", `{"by":"山田"}`, "approve G-1 web:山田 8h0m0s"},
+		{"allowed as asked", "/api/vendor/grants/G-1/approve", `{"by":"山田"}`, "approve G-1 web:山田 0s"},
+		{"allowed as asked, in so many words", "/api/vendor/grants/G-1/approve", `{"by":"山田","minutes":0}`, "approve G-1 web:山田 0s"},
 		{"allowed for an hour", "/api/vendor/grants/G-1/approve", `{"by":"山田","minutes":60}`, "approve G-1 web:山田 1h0m0s"},
 		{"refused", "/api/vendor/grants/G-1/deny", `{"by":"山田"}`, "deny G-1 web:山田"},
 		{"ended", "/api/vendor/grants/G-1/end", `{"by":"山田"}`, "end G-1 web:山田"},
@@ -117,6 +128,15 @@ func TestWhatAPersonDecidesAboutTheVendorIsHandedOnWithTheName(t *testing.T) {
 				t.Errorf("%d %s; called %q, want %q", w.Code, w.Body, c.last(), tc.want)
 			}
 		})
+	}
+}
+
+func TestARefusalDuringALockdownSaysWhatToDo(t *testing.T) {
+	c := newCabinet()
+	c.err = fmt.Errorf("approve: %w", ErrCutOff)
+	w := do(handler(t, newOffice("en"), withCabinet(c)), request("POST", "/api/vendor/grants/G-1/approve", `{"by":"a"}`, "Accept-Language", "en"))
+	if w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "Reconnect the office first") {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
@@ -141,17 +161,26 @@ func TestWhatLacksANameOrASenseIsRefused(t *testing.T) {
 	}
 }
 
-func TestABundleIsHandedOutInRangesUnderItsHash(t *testing.T) {
-	h := handler(t, newOffice("ja"), withCabinet(newCabinet()))
-	r := request("GET", "/api/evidence/"+inID+"/package", "")
-	r.Header.Set("Range", "bytes=4-6")
-	r.Header.Set("If-Range", `"abc"`)
-	w := do(h, r)
-	if w.Code != http.StatusPartialContent || w.Body.String() != "456" || w.Header().Get("ETag") != `"abc"` {
-		t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
-	}
-	if w := do(h, request("GET", "/api/evidence/B-9/package", "")); w.Code != http.StatusNotFound {
-		t.Errorf("an unknown one: %d", w.Code)
+func TestThePageOffersFirstWhatWasAskedFor(t *testing.T) {
+	for _, tc := range []struct {
+		lang           string
+		wished         int
+		says, and, not string
+	}{
+		{"en", 60, `<p>Asks for 1 h.</p>`, `<select name="minutes"><option value="0">as asked (1 h)</option><option value="60">1 h</option>`, "as usual"},
+		{"en", 90, `<p>Asks for 90 min.</p>`, `<select name="minutes"><option value="0">as asked (90 min)</option>`, "as usual"},
+		{"en", 9 * 60, `<p>Asks for 9 h.</p>`, `<select name="minutes"><option value="0">as usual (8 h)</option>`, "as asked"},
+		{"en", 0, `<option value="1440">24 h</option>`, `<select name="minutes"><option value="0">as usual (8 h)</option>`, "Asks for "},
+		{"ja", 60, `<p>1時間の閲覧を希望しています。</p>`, `<select name="minutes"><option value="0">希望どおり（1時間）</option>`, "通常の時間"},
+	} {
+		c := newCabinet()
+		c.access.Waiting[0].Wished, c.access.Waiting[0].Incident = tc.wished, "x"
+		w := do(handler(t, newOffice(tc.lang), withCabinet(c)), request("GET", "/parts", "", "Accept-Language", tc.lang))
+		_, part, _ := strings.Cut(w.Body.String(), `id="part-access"`)
+		part, _, _ = strings.Cut(part, `id="part-kept"`)
+		if !strings.Contains(part, tc.says) || !strings.Contains(part, tc.and) || strings.Contains(part, tc.not) {
+			t.Errorf("%s, %d min: %s", tc.lang, tc.wished, part)
+		}
 	}
 }
 
@@ -168,7 +197,7 @@ func TestWithoutThemTheRoutesAndThePartsAreNotThere(t *testing.T) {
 func TestAPurgeIsToldInWordsWithWhatItLeaves(t *testing.T) {
 	p := Purged{Incidents: 1, Bundles: []string{"B-0"}, Held: []string{inID}, Entries: 3, Rest: []detect.Text{{EN: "Copies elsewhere stay.", JA: "外の控えは残ります。"}}}
 	for lang, want := range map[string]string{
-		"en": "Removed from 1 incidents, 1 bundles and 3 ledger entries. On hold, and therefore still there: " + inID + ". Copies elsewhere stay.",
+		"en": "Removed from incidents: 1, bundles: 1, ledger entries: 3. On hold, and therefore still there: " + inID + ". Copies elsewhere stay.",
 		"ja": "出来事1件、証拠1件、台帳の記録3件から消しました。 保全中のため残した証拠：" + inID + "。 外の控えは残ります。",
 	} {
 		if got := said(p, lang); got != want {
@@ -208,11 +237,21 @@ func TestTheOwnerAllowsTheVendorAndLiftsAHoldInABrowser(t *testing.T) {
 			}
 			act(t, ctx, script(`const b = document.getElementById('b-`+inID+`'); b.open = true; b.scrollIntoView(); null`))
 			shot(t, ctx, "kept_"+lang)
-			act(t, ctx, script(`const g = document.querySelector('#part-kept .incident form'); g.elements.by.value = 'Yamada'; g.elements.note.value = 'done'; g.querySelector('button').click(); null`))
-			until(t, ctx, `document.querySelector('#part-kept .incident form').elements.by.value === ''`)
+			act(t, ctx, script(`const g = document.querySelector('#part-kept .incident form.act'); g.elements.by.value = 'Yamada'; g.elements.note.value = 'done'; g.querySelector('button').click(); null`))
+			until(t, ctx, `document.querySelector('#part-kept .incident form.act').elements.by.value === ''`)
 			if got := c.last(); got != "hold "+inID+" false web:Yamada done" {
 				t.Errorf("called %q", got)
 			}
+			act(t, ctx, script(`const k = document.querySelector('#part-kept form.take'); k.elements.by.value = 'Yamada'; k.querySelector('button').click(); null`))
+			select {
+			case got := <-c.took:
+				if got != "web:Yamada" {
+					t.Errorf("taken out by %q", got)
+				}
+			case <-ctx.Done():
+				t.Fatal("nothing is taken out")
+			}
+			until(t, ctx, `document.querySelector('#part-kept form.take').elements.by.value === ''`) // and the part lives on
 			act(t, ctx, script(`const i = document.getElementById('invite'); i.open = true; i.querySelector('input').value = 'Yamada'; i.querySelector('button').click(); null`))
 			until(t, ctx, `document.querySelector('.once textarea').value.startsWith('sekisho:')`)
 			act(t, ctx, script(`document.getElementById('invite').scrollIntoView(); null`))

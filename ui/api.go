@@ -247,6 +247,8 @@ func (s *site) answer(w http.ResponseWriter, r *http.Request, v any, err error) 
 	switch {
 	case errors.Is(err, ErrUnknown):
 		s.fail(w, r, http.StatusNotFound, "unknown")
+	case errors.Is(err, ErrCutOff):
+		s.fail(w, r, http.StatusConflict, "cut_off")
 	case errors.Is(err, ErrRefused):
 		s.cfg.Logger.Info("wish refused", "path", r.URL.Path, "err", err)
 		s.fail(w, r, http.StatusConflict, "refused")

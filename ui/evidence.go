@@ -20,8 +20,10 @@ type Evidence interface {
 	Kept() Kept
 	// SetHold lifts the hold of a bundle, or puts it back, and keeps why.
 	SetHold(ctx context.Context, bundle string, on bool, by, why string) error
-	// Open gives out a bundle as one file, and records who took it.
-	Open(ctx context.Context, bundle, by string) (io.ReadSeekCloser, Package, error)
+	// Open gives a bundle as one file.
+	Open(ctx context.Context, bundle string) (io.ReadSeekCloser, Package, error)
+	// Taken records who takes it out. After an error it is not given out.
+	Taken(ctx context.Context, bundle, by string, p Package) error
 	// Purge removes what is known of one device, as far as no hold forbids it.
 	// It may take minutes.
 	Purge(ctx context.Context, id asset.ID, by, reason string) (Purged, error)
@@ -153,20 +155,6 @@ func (s *site) apiHold(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	err := s.cfg.Evidence.SetHold(ctx, r.PathValue("id"), *in.On, in.By, in.Note)
 	s.answer(w, r, map[string]any{"id": r.PathValue("id"), "held": *in.On}, err)
-}
-
-// apiPackage hands out a bundle; a browser resumes it after a cut.
-func (s *site) apiPackage(w http.ResponseWriter, r *http.Request) {
-	f, p, err := s.cfg.Evidence.Open(r.Context(), r.PathValue("id"), "web")
-	if err != nil {
-		s.answer(w, r, nil, err)
-		return
-	}
-	defer f.Close()
-	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", p.Name))
-	w.Header().Set("ETag", `"`+p.SHA256+`"`)
-	http.ServeContent(w, r, p.Name, p.Sealed, f)
 }
 
 func (s *site) apiPurge(w http.ResponseWriter, r *http.Request) {

@@ -23,10 +23,11 @@ type site struct {
 	cfg     Config
 	page    *template.Template
 	streams atomic.Int64
+	takes   takes
 }
 
 func newSite(cfg Config) (*site, error) {
-	s := &site{cfg: cfg}
+	s := &site{cfg: cfg, takes: takes{at: map[take]time.Time{}}}
 	t, err := template.New("page.html").ParseFS(assets, "assets/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("build web page: %w", err)

@@ -10,6 +10,7 @@ package ui
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -64,6 +65,8 @@ type Panel interface {
 var (
 	ErrUnknown = errors.New("ui: not known")
 	ErrRefused = errors.New("ui: refused")
+	// ErrCutOff refuses what has to wait until the office-wide lockdown ends.
+	ErrCutOff = fmt.Errorf("%w: the whole office is cut off", ErrRefused)
 )
 
 // Guard says whether a request may pass. Accounts are not part of this

@@ -72,7 +72,8 @@ func openTombstone(signed []byte, k note.Verifier) (Tombstone, error) {
 // the bundle goes: what a power cut or an error after the tombstone leaves undone
 // is done at the next start or the next call; one before it leaves the bundle,
 // and the entry of a deletion that is to be repeated. A bundle under hold is
-// ErrHeld; one that was deleted already is no error.
+// ErrHeld; one that was deleted already is no error. It waits for a seal that is
+// under way.
 //
 // What it cannot do: copies elsewhere stay, and the disk overwrites the blocks
 // when it likes.
@@ -110,6 +111,18 @@ func (v *Vault) delete(id, by, why string) (Tombstone, error) {
 	if err := checkWords(by, why); err != nil {
 		return Tombstone{}, err
 	}
+	t, err := v.withdraw(id, by, why)
+	if err != nil {
+		return Tombstone{}, err
+	}
+	return t, v.clear(id)
+}
+
+// withdraw buries and hides a bundle, if its hold is lifted; nobody can put it
+// back in between.
+func (v *Vault) withdraw(id, by, why string) (Tombstone, error) {
+	v.holds.Lock()
+	defer v.holds.Unlock()
 	m, err := v.sealOf(id)
 	if err != nil {
 		return Tombstone{}, err
@@ -125,10 +138,7 @@ func (v *Vault) delete(id, by, why string) (Tombstone, error) {
 	if err != nil {
 		return Tombstone{}, err
 	}
-	if err := v.takeAway(id); err != nil {
-		return Tombstone{}, err
-	}
-	return t, v.clear(id)
+	return t, v.takeAway(id)
 }
 
 // bury writes the ledger entry and the tombstone.
@@ -243,17 +253,25 @@ func (v *Vault) finishDeletions() {
 }
 
 func (v *Vault) finishDeletion(t Tombstone) error {
-	m, err := v.sealOf(t.ID)
-	if err == nil && m.TagManifest == t.TagManifest {
-		l, lifted := v.lifted(m)
-		if !lifted || v.stillLifted(l) != nil {
-			return nil
-		}
-		if err := v.takeAway(t.ID); err != nil {
-			return err
-		}
+	if stays, err := v.withdrawAgain(t); stays || err != nil {
+		return err
 	}
 	return v.clear(t.ID)
+}
+
+// withdrawAgain hides the bundle of a tombstone, unless its hold was put back.
+func (v *Vault) withdrawAgain(t Tombstone) (stays bool, err error) {
+	v.holds.Lock()
+	defer v.holds.Unlock()
+	m, err := v.sealOf(t.ID)
+	if err != nil || m.TagManifest != t.TagManifest {
+		return false, nil // it is hidden already, or another has the id
+	}
+	l, lifted := v.lifted(m)
+	if !lifted || v.stillLifted(l) != nil {
+		return true, nil
+	}
+	return false, v.takeAway(t.ID)
 }
 
 // Kept returns what retention has to know of every bundle, by id. One that

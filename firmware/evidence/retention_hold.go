@@ -84,10 +84,10 @@ func (v *Vault) Holds() ([]Hold, error) {
 // still says so: a purge may have redacted the entry. Putting back
 // takes effect even when the ledger does not take the entry, and the error says
 // so; it is recorded every time, so that no earlier lift counts any more. by and
-// why are at most 512 bytes; lifting needs both.
+// why are at most 512 bytes; lifting needs both. It waits for no seal.
 func (v *Vault) SetHold(id string, on bool, by, why string) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+	v.holds.Lock()
+	defer v.holds.Unlock()
 	m, err := v.sealOf(id)
 	if err != nil {
 		return fmt.Errorf("hold: %w", err)

@@ -2,7 +2,9 @@ package evidence
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -177,6 +179,24 @@ func TestHoldsOfAnUnreadableBundleCountAsHeld(t *testing.T) {
 	}
 }
 
+func TestAHoldIsLiftedAndPutBackWhileAnotherBundleIsSealed(t *testing.T) {
+	v, b := sealed(t)
+	in := testInput("B-2")
+	write := in.Packets
+	in.Packets = func(ctx context.Context, w io.Writer) (Extraction, error) { // a lock of Seal's would hang here
+		if err := v.SetHold(b.ID, false, "web:owner", "handed over"); err != nil || v.Held(b.ID) {
+			t.Errorf("lift: %v", err)
+		}
+		if err := v.SetHold(b.ID, true, "web:owner", "a lawyer asks"); err != nil || !v.Held(b.ID) {
+			t.Errorf("put back: %v", err)
+		}
+		return write(ctx, w)
+	}
+	if _, err := v.Seal(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestALiftWhoseEntryWasRedactedCanBeRepeated(t *testing.T) {
 	v, b := lifted(t)
 	m, err := v.sealOf(b.ID)
@@ -196,4 +216,5 @@ func TestALiftWhoseEntryWasRedactedCanBeRepeated(t *testing.T) {
 	if _, err := v.Delete(b.ID, "web:owner", "old"); err != nil {
 		t.Errorf("lifted again: %v", err)
 	}
+
 }

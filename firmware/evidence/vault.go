@@ -46,9 +46,14 @@ type Vault struct {
 	dir string
 	c   VaultConfig
 
-	mu    sync.Mutex // one bundle at a time: the disk belongs to the capture
+	mu    sync.Mutex // one seal or deletion at a time: the disk belongs to the capture
 	ready bool       // what a crash left was removed
 	step  func(string) error
+
+	// holds keeps lifting a hold and deleting apart. It is not mu, so that a
+	// person who lifts one does not wait behind a seal; where both are needed, mu
+	// comes first.
+	holds sync.Mutex
 
 	packing sync.Mutex // one package at a time
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -45,7 +47,9 @@ type archive struct {
 
 	// gone is told of incidents whose time was over, after the store has
 	// deleted them.
-	gone   func(ctx context.Context, ids []string) error
+	gone func(ctx context.Context, ids []string) error
+	// sweep makes up for a gone that a crash prevented.
+	sweep  func(ctx context.Context) error
 	report func(error) // a fault, or nil: none
 	noted  func(error) // the same, of the ledger's size
 	poke   chan struct{}
@@ -173,6 +177,7 @@ func (a *archive) tidy(ctx context.Context) error {
 	if len(plan.Incidents) > 0 {
 		failed = errors.Join(failed, a.dropIncidents(ctx, plan.Incidents))
 	}
+	failed = errors.Join(failed, a.sweep(ctx))
 	return errors.Join(failed, a.store.SetMeta(ctx, clockKey, now.UTC().Format(time.RFC3339)))
 }
 
@@ -233,6 +238,44 @@ func (a *archive) confirmClock(ctx context.Context, by string) error {
 // forget drops incidents that retention deleted from desk and disk.
 func (g *Gateway) forget(ctx context.Context, ids []string) error {
 	return errors.Join(web{g, ctx}.do(ctx, func() { g.desk.Forget(ids) }), forgetFindings(g.cfg.StateDir, ids))
+}
+
+// orphanAge is how long a findings file may be without an incident: one that the
+// database did not take yet needs it.
+const orphanAge = 24 * time.Hour
+
+// sweepFindings removes the findings of incidents that neither desk nor disk
+// knows: the power may go between the deletion of an incident and that of its
+// file.
+func (g *Gateway) sweepFindings(ctx context.Context) error {
+	old, err := olderFindings(g.cfg.StateDir, g.now().Add(-orphanAge))
+	if err != nil || len(old) == 0 {
+		return err
+	}
+	kept, err := g.parts.Store.Incidents(ctx)
+	if err != nil {
+		return err // one that cannot be read has findings all the same
+	}
+	for _, i := range append(kept, g.View().Incidents...) {
+		delete(old, i.ID)
+	}
+	return forgetFindings(g.cfg.StateDir, slices.Collect(maps.Keys(old)))
+}
+
+// olderFindings are the incidents whose findings file was written last before at.
+func olderFindings(stateDir string, at time.Time) (map[string]bool, error) {
+	entries, err := os.ReadDir(filepath.Join(stateDir, "findings"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	ids := map[string]bool{}
+	for _, e := range entries {
+		id, ours := strings.CutSuffix(e.Name(), ".jsonl")
+		if info, err := e.Info(); err == nil && ours && info.ModTime().Before(at) {
+			ids[id] = true
+		}
+	}
+	return ids, nil
 }
 
 // forgetFindings removes the findings files of incidents.

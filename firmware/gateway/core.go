@@ -11,7 +11,6 @@ import (
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ledger"
-	"sekisho/firmware/remote"
 	"sekisho/hal"
 	"sekisho/netcontain"
 )
@@ -155,11 +154,7 @@ func (g *Gateway) press(ctx context.Context, p hal.Press) {
 			g.apply(ctx, p.Target, incident.Input{Kind: incident.InPress, At: g.now(), By: incident.ByButton})
 		}
 	case hal.Hold3:
-		id := p.Target
-		g.decideAccess(func(s *remote.Server) error {
-			_, err := s.Approve(id, incident.ByButton, 0)
-			return err
-		})
+		g.heldForVendor(p.Target)
 	case hal.Hold8:
 		g.setLockdown(ctx, true, incident.ByButton)
 	}

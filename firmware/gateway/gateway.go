@@ -202,7 +202,7 @@ func New(c Config, p Parts) (*Gateway, error) {
 	g.archive = &archive{
 		vault: p.Vault, ledger: p.Ledger, store: p.Store, policy: c.Retention, disk: c.Evidence,
 		log: p.Log.With("component", "archive"), now: p.Now, synced: clockSynchronised, poke: make(chan struct{}, 1),
-		gone: g.forget, report: func(err error) { g.settle("archive", err) }, noted: func(err error) { g.settle("size", err) },
+		gone: g.forget, sweep: g.sweepFindings, report: func(err error) { g.settle("archive", err) }, noted: func(err error) { g.settle("size", err) },
 	}
 	g.openRemote()
 	return g, nil

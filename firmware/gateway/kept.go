@@ -30,13 +30,17 @@ func (w web) Kept() ui.Kept {
 	if p := w.archive.plan.Load(); p != nil {
 		k.OverBy, k.ClockAsked = p.Over, p.Wait == evidence.WaitJumped
 	}
+	var places []offsite.Status // in the order of the settings
+	if w.parts.Copies != nil {
+		places = w.parts.Copies.Status()
+	}
 	if b := w.archive.bundles.Load(); b != nil {
 		k.Deleted, k.Missing = b.deleted, k.Missing || b.missing
 		for _, one := range b.all {
-			k.Bundles = append(k.Bundles, w.bundle(one))
+			k.Bundles = append(k.Bundles, w.bundle(one, places))
 		}
 	}
-	k.Targets = w.targets()
+	k.Targets = w.targets(places)
 	return k
 }
 
@@ -44,16 +48,16 @@ func diskMissing(err error) bool {
 	return errors.Is(err, evidence.ErrNotMounted) || errors.Is(err, evidence.ErrMissing)
 }
 
-func (w web) bundle(b bundleState) ui.Bundle {
+func (w web) bundle(b bundleState, places []offsite.Status) ui.Bundle {
 	out := ui.Bundle{
 		ID: b.ID, Sealed: b.Sealed, Size: b.pack.Size, Packets: b.Packets, Held: b.held, Encrypted: b.pack.Encrypted,
 		Unstamped: b.Timestamp == evidence.TimestampFailed, Copies: []string{},
 	}
-	if w.parts.Copies == nil {
+	if len(places) == 0 {
 		return out
 	}
 	copies := w.parts.Copies.Copies(b.ID)
-	for _, s := range w.parts.Copies.Status() { // in the order of the settings
+	for _, s := range places {
 		if len(copies[s.Name]) > 0 {
 			out.Copies = append(out.Copies, s.Name)
 		}
@@ -61,11 +65,8 @@ func (w web) bundle(b bundleState) ui.Bundle {
 	return out
 }
 
-func (w web) targets() (out []ui.Target) {
-	if w.parts.Copies == nil {
-		return nil
-	}
-	for _, s := range w.parts.Copies.Status() {
+func (w web) targets(places []offsite.Status) (out []ui.Target) {
+	for _, s := range places {
 		t := ui.Target{Name: s.Name, State: detect.Text(s.Text), Waiting: s.Waiting, Key: w.cfg.SFTPKey}
 		if s.Kind != offsite.KindSFTP {
 			t.Key = ""
@@ -96,17 +97,17 @@ func known(err error) error {
 	return err
 }
 
-// Open hands a bundle out, when the ledger has taken who asked for it.
-func (w web) Open(_ context.Context, id, by string) (io.ReadSeekCloser, ui.Package, error) {
+func (w web) Open(_ context.Context, id string) (io.ReadSeekCloser, ui.Package, error) {
 	f, p, err := w.parts.Vault.OpenPackage(id)
 	if err != nil {
 		return nil, ui.Package{}, known(err)
 	}
-	_, err = w.parts.Ledger.Append(ledger.Entry{Time: w.now(), Actor: by, Action: "bundle.take", Subject: id, Detail: map[string]any{"sha256": p.SHA256}})
-	if err != nil {
-		return nil, ui.Package{}, errors.Join(err, f.Close())
-	}
 	return f, ui.Package{Name: p.Name, SHA256: p.SHA256, Sealed: p.Sealed}, nil
+}
+
+func (w web) Taken(_ context.Context, id, by string, p ui.Package) error {
+	_, err := w.parts.Ledger.Append(ledger.Entry{Time: w.now(), Actor: by, Action: "bundle.take", Subject: id, Detail: map[string]any{"sha256": p.SHA256}})
+	return err
 }
 
 func (w web) ConfirmClock(ctx context.Context, by string) error {
@@ -114,9 +115,8 @@ func (w web) ConfirmClock(ctx context.Context, by string) error {
 }
 
 func (w web) RetryCopies(target string) error {
-	if w.parts.Copies == nil {
+	if w.parts.Copies == nil || !w.parts.Copies.Retry(target) {
 		return fmt.Errorf("%w: target %s", ui.ErrUnknown, target)
 	}
-	w.parts.Copies.Retry(target)
 	return nil
 }

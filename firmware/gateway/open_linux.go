@@ -6,24 +6,18 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"sekisho/firmware/asset"
 	"sekisho/firmware/capture"
 	"sekisho/firmware/config"
-	"sekisho/firmware/decoy"
 	"sekisho/firmware/evidence"
-	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ioc"
-	"sekisho/firmware/ledger"
 	"sekisho/firmware/store"
 	"sekisho/hal/virtual"
 	"sekisho/netcontain"
@@ -242,112 +236,6 @@ func (o *opening) journalled(ctx context.Context) ([]netcontain.Host, error) {
 	return held, err
 }
 
-const database = "sekisho.db"
-
-// openStore opens the database. What lies in its place and is none was ours
-// once: this folder is nobody else's. It is kept, and a new one begun, because
-// a gateway that does not start protects nobody.
-func (o *opening) openStore() error {
-	path := filepath.Join(o.config.Storage.State, database)
-	st, err := store.Open(path)
-	if errors.Is(err, store.ErrNotDatabase) {
-		if err := setAside(path, path+"-wal", path+"-shm"); err != nil {
-			return err
-		}
-		o.faults.set("history", fmt.Errorf("%s was overwritten by something else; it was set aside and a new one begun", path))
-		st, err = store.Open(path)
-	}
-	if err != nil {
-		return err
-	}
-	if aside := st.Damaged(); aside != "" {
-		o.faults.set("history", fmt.Errorf("the database was damaged; it was moved to %s and a new one begun", aside))
-	}
-	o.opened(st)
-	o.store = st
-	return nil
-}
-
-// records opens what is small and precious: database, key and ledger.
-func (o *opening) records(p *Parts) error {
-	dir := o.config.Storage.State
-	if o.store == nil { // it did not open before; say why
-		if err := o.openStore(); err != nil {
-			return err
-		}
-	}
-	key, err := ledger.LoadOrCreateKey(filepath.Join(dir, "device.key"))
-	if err != nil {
-		return err
-	}
-	l, aside, err := ledger.OpenAside(filepath.Join(dir, "ledger"), ledger.Config{
-		Key: key, Logger: o.log.With("component", "ledger"), AtLeast: o.ledgerSize(),
-	})
-	if err != nil {
-		return err
-	}
-	if aside != "" {
-		if err := o.store.SetMeta(context.Background(), sizeKey, "0"); err != nil { // it was about the other
-			return err
-		}
-		o.faults.set("history", fmt.Errorf("the ledger did not match its signature; it was moved to %s and a new one begun", aside))
-	}
-	o.opened(l)
-	p.Store, p.Ledger = o.store, l
-	return nil
-}
-
-// ledgerSize is how many entries the ledger had when the database last heard of
-// it; a database that is damaged, or new, knows nothing.
-func (o *opening) ledgerSize() int64 {
-	text, known, err := o.store.GetMeta(context.Background(), sizeKey)
-	if err != nil {
-		o.log.Warn("size of the ledger", "err", err)
-	}
-	size, err := strconv.ParseInt(text, 10, 64)
-	if !known || err != nil {
-		return 0
-	}
-	return size
-}
-
-// medium says what speaks against writing to the evidence disk; nil: nothing is
-// asked. Without the SSD its folder is one of the root file system, whatever
-// partition the state has.
-func (o *opening) medium() func() error {
-	s := o.config.Storage
-	if !s.OwnDisk {
-		return nil
-	}
-	return func() error { return evidence.OwnMedium(s.Evidence, s.State, "/") }
-}
-
-func (o *opening) spool(p *Parts) error {
-	s := o.config.Storage
-	spool, err := evidence.OpenSpool(filepath.Join(s.Evidence, "spool"), evidence.SpoolConfig{
-		MaxBytes: int64(s.Spool), SegmentBytes: int64(s.Segment), InterfaceName: o.network.PortName,
-		Now: time.Now, Logger: o.log.With("component", "evidence"), Medium: o.medium(),
-	})
-	if err != nil {
-		return err
-	}
-	o.opened(spool)
-	recipients, err := recipients(o.config.Evidence.Recipients)
-	if err != nil {
-		return err
-	}
-	vault, err := evidence.OpenVault(evidence.VaultConfig{
-		Dir: filepath.Join(s.Evidence, "bundles"), Software: "sekisho " + o.around.Version,
-		Ledger: p.Ledger, Now: time.Now, Logger: o.log.With("component", "evidence"), Medium: o.medium(),
-		Recipients: recipients, TimestampURL: o.config.Evidence.Timestamp,
-	})
-	if err != nil {
-		return err
-	}
-	p.Spool, p.Vault = spool, vault
-	return nil
-}
-
 // watch opens the ring: every LAN port inwards, and the bridge outwards, so
 // that each frame is seen once, with the port where it came in.
 func (o *opening) watch(p *Parts) error {
@@ -363,115 +251,6 @@ func (o *opening) watch(p *Parts) error {
 	o.opened(live)
 	p.Source = live
 	return nil
-}
-
-// lists opens the indicator lists. Without them the gateway does its work all
-// the same.
-func (o *opening) lists(p *Parts) error {
-	var sources []ioc.Source
-	for _, l := range o.config.Indicators {
-		sources = append(sources, ioc.Source{
-			Name: l.Name, URL: l.URL, File: l.File, Format: ioc.Format(l.Format), Trust: l.Trust,
-			Refresh: time.Duration(l.Refresh), MaxAge: time.Duration(l.MaxAge),
-		})
-	}
-	if len(sources) == 0 {
-		return nil
-	}
-	keeper, err := ioc.NewKeeper(ioc.Config{
-		Dir: filepath.Join(o.config.Storage.State, "indicators"), Sources: sources, Now: time.Now, Log: o.log.With("component", "ioc"),
-	})
-	if err != nil {
-		p.Services["indicators"] = broken{err}
-		return nil
-	}
-	o.known, p.Lists = keeper, keeper
-	p.Services["indicators"] = keeper
-	return nil
-}
-
-// decoys builds the keeper and the pipeline that feeds it.
-func (o *opening) decoys(p *Parts) error {
-	n := o.config.Network
-	pc := PipelineConfig{
-		LAN: n.LAN, Self: o.network.Self, SelfAddrs: o.network.Addrs,
-		DHCPServers: append(o.network.Addrs[:len(o.network.Addrs):len(o.network.Addrs)], n.DHCPServers...),
-		PortName:    o.network.PortName,
-		DecoyNames:  func() []string { return o.config.Detect.DecoyNames },
-		Indicators:  indicators(o.known),
-		Learn:       time.Duration(o.config.Detect.Learn),
-		Suspect:     p.Suspects.has,
-	}
-	if lan, ok := firstIPv4(n.LAN); ok && o.config.Decoy.Count > 0 {
-		exclude := []decoy.Range{}
-		for _, a := range o.network.Addrs {
-			exclude = append(exclude, decoy.One(a))
-		}
-		if n.DHCPPool.First.IsValid() {
-			exclude = append(exclude, decoy.Range{From: n.DHCPPool.First, To: n.DHCPPool.Last})
-		}
-		keeper, err := decoy.New(decoy.Config{
-			Link: n.Bridge, LAN: lan, Exclude: exclude, Count: o.config.Decoy.Count,
-			Seed: []byte(p.Ledger.Key().Public()), Log: o.log.With("component", "decoy"),
-		})
-		if err != nil {
-			return fmt.Errorf("decoy: %w", err)
-		}
-		pc.Decoys, pc.Seen = keeper.Addresses, keeper.Seen
-		p.Services["decoy"] = keeper
-	}
-	p.Pipeline = NewPipeline(pc)
-	o.recall(p.Pipeline)
-	o.wire.devices = p.Pipeline.inventory.All
-	known, err := p.Store.Assets(context.Background())
-	if err != nil {
-		return fmt.Errorf("restore devices: %w", err)
-	}
-	p.Pipeline.inventory.Restore(withProtected(known, protected(o.config.Policy.Protected), time.Now()))
-	return nil
-}
-
-// protected reads the settings' list, which config has validated.
-func protected(list []string) (macs []flow.MAC) {
-	for _, text := range list {
-		if hw, err := net.ParseMAC(text); err == nil && len(hw) == len(flow.MAC{}) {
-			macs = append(macs, flow.MAC(hw))
-		}
-	}
-	return macs
-}
-
-func ids(macs []flow.MAC) (out []asset.ID) {
-	for _, mac := range macs {
-		out = append(out, asset.ID("mac:"+mac.String()))
-	}
-	return out
-}
-
-// withProtected marks the devices that the settings protect, and adds those
-// that were never seen: they have to be protected from their first frame on.
-func withProtected(known []asset.Asset, protected []flow.MAC, now time.Time) []asset.Asset {
-	for _, mac := range protected {
-		i := slices.IndexFunc(known, func(a asset.Asset) bool { return a.ID == asset.ID("mac:"+mac.String()) })
-		if i < 0 {
-			known = append(known, asset.Asset{
-				ID: asset.ID("mac:" + mac.String()), MAC: mac, Vendor: asset.Maker(mac), RandomMAC: mac.IsLocal(),
-				Kind: asset.KindUnknown, FirstSeen: now,
-			})
-			i = len(known) - 1
-		}
-		known[i].Protected = true
-	}
-	return known
-}
-
-func firstIPv4(prefixes []netip.Prefix) (netip.Prefix, bool) {
-	for _, p := range prefixes {
-		if p.Addr().Is4() {
-			return p, true
-		}
-	}
-	return netip.Prefix{}, false
 }
 
 func (o *opening) refuge(p *Parts) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,8 +22,9 @@ import (
 
 // Purge removes what is known of one device: bundles that no hold protects, the
 // ledger's words, the database's, the inventory's. Hashes, times and techniques
-// stay, and a tombstone for each bundle. It may take as long as reading all
-// evidence once.
+// stay, and a tombstone for each bundle. While an incident that speaks of the
+// device is open it is refused, and nothing is touched. It may take as long as
+// reading all evidence once.
 func (w web) Purge(ctx context.Context, id asset.ID, by, why string) (ui.Purged, error) {
 	inventory := w.parts.Pipeline.inventory
 	a, known := inventory.Get(id)
@@ -35,6 +37,9 @@ func (w web) Purge(ctx context.Context, id asset.ID, by, why string) (ui.Purged,
 	}
 	if who.Matches(why) {
 		return ui.Purged{}, fmt.Errorf("%w: the reason names the device, and would stay on record", ui.ErrRefused)
+	}
+	if err := w.noneOpen(ctx, who); err != nil {
+		return ui.Purged{}, err
 	}
 	plan, err := w.parts.Vault.PlanPurge(ctx, who)
 	if err != nil {
@@ -55,21 +60,16 @@ func (w web) Purge(ctx context.Context, id asset.ID, by, why string) (ui.Purged,
 	if err != nil && !errors.Is(err, evidence.ErrHeld) {
 		return done, err
 	}
-	// Listed first: an incident that opens from now on keeps what was found.
-	files, err := filepath.Glob(filepath.Join(w.cfg.StateDir, "findings", "*.jsonl"))
-	if err != nil {
-		return done, err
-	}
 	r, err := w.reword(ctx, who)
 	done.Incidents = len(r.Changed)
+	if err == nil {
+		err = w.noneOpen(ctx, who) // one may have opened meanwhile
+	}
+	if err == nil {
+		err = w.scrub(ctx, who)
+	}
 	if err != nil {
 		return done, err
-	}
-	if err := scrubFindings(files, r.Live, who); err != nil {
-		return done, err
-	}
-	if len(r.Live) > 0 {
-		done.Rest = append(done.Rest, stillOpen(r.Live))
 	}
 	inventory.Forget(id) // last: until then all this can be repeated
 	w.archive.look()
@@ -103,20 +103,65 @@ func (w web) reword(ctx context.Context, who evidence.Subject) (store.Redaction,
 	return r, w.do(ctx, func() { w.desk.Reword(all) })
 }
 
-func stillOpen(ids []string) detect.Text {
-	list := strings.Join(ids, ", ")
-	return detect.Text{
-		EN: "Incidents that are still open keep what they know of the device: " + list + ". Do this again when they are closed.",
-		JA: "対応中の出来事（" + list + "）の記録は残っています。対応を終えたあとで、もう一度行ってください。",
+// noneOpen refuses while an incident that can still move speaks of the device,
+// in the database or in what was found: containment needs that, and a bundle
+// that is not sealed yet.
+func (w web) noneOpen(ctx context.Context, who evidence.Subject) error {
+	r, err := w.parts.Store.Redact(ctx, who.Replace, false)
+	if err != nil {
+		return err
 	}
+	open, err := w.open(ctx)
+	if err != nil {
+		return err
+	}
+	naming := r.Live
+	for _, id := range open {
+		found, err := os.ReadFile(w.custody.findingsPath(id))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if who.Matches(string(found)) && !slices.Contains(naming, id) {
+			naming = append(naming, id)
+		}
+	}
+	if len(naming) > 0 {
+		return fmt.Errorf("%w: an incident of this device is still open; close it first: %s", ui.ErrRefused, strings.Join(naming, ", "))
+	}
+	return nil
+}
+
+// open are the ids of the incidents that can still move.
+func (w web) open(ctx context.Context) (ids []string, err error) {
+	err = w.do(ctx, func() {
+		for _, i := range w.desk.Incidents() {
+			if i.State.Live() {
+				ids = append(ids, i.ID)
+			}
+		}
+	})
+	return ids, err
+}
+
+// scrub lists the files first: an incident that opens from then on keeps what
+// was found.
+func (w web) scrub(ctx context.Context, who evidence.Subject) error {
+	files, err := filepath.Glob(w.custody.findingsPath("*"))
+	if err != nil {
+		return err
+	}
+	open, err := w.open(ctx)
+	if err != nil {
+		return err
+	}
+	return scrubFindings(files, open, who)
 }
 
 // scrubFindings drops the lines that name the device from the findings files of
-// incidents that are over. Those of live ones are evidence that is not sealed
-// yet, and are being written.
-func scrubFindings(files, live []string, who evidence.Subject) error {
+// incidents that are over. Those of open ones are being written.
+func scrubFindings(files, open []string, who evidence.Subject) error {
 	for _, path := range files {
-		if slices.Contains(live, strings.TrimSuffix(filepath.Base(path), ".jsonl")) {
+		if slices.Contains(open, strings.TrimSuffix(filepath.Base(path), ".jsonl")) {
 			continue
 		}
 		data, err := os.ReadFile(path)

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,10 +84,14 @@ func (g *Gateway) showVendor(s *hal.Status, all []incident.Incident) {
 		return
 	}
 	if waiting := g.remote.Waiting(); len(waiting) > 0 {
-		s.Approval, s.ApprovalID = waiting[0].Name, waiting[0].ID
+		s.Approval, s.ApprovalID, s.ApprovalFor = waiting[0].Name, waiting[0].ID, about(all, waiting[0].Incident)
 	}
 	active := g.remote.Active()
-	if len(active) == 0 || g.lockdown {
+	if len(active) == 0 {
+		return
+	}
+	if g.lockdown { // approved in the moment when it began, or before a restart
+		g.decideAccess(func(s *remote.Server) error { return s.EndAll("gateway") })
 		return
 	}
 	a, running := active[0], 0
@@ -115,6 +118,17 @@ func (g *Gateway) showVendor(s *hal.Status, all []incident.Incident) {
 	}
 }
 
+// about names an incident in the little room that the panel has: by its device,
+// else by the end of its id.
+func about(all []incident.Incident, id string) string {
+	for _, i := range all {
+		if i.ID == id && i.Asset.Name != "" {
+			return i.Asset.Name
+		}
+	}
+	return id[max(0, len(id)-9):]
+}
+
 // decideAccess carries out what a gesture said about the vendor. It waits for
 // the ledger, so it is no work for the core.
 func (g *Gateway) decideAccess(decide func(*remote.Server) error) {
@@ -125,6 +139,19 @@ func (g *Gateway) decideAccess(decide func(*remote.Server) error) {
 		if err := decide(g.remote); err != nil && !errors.Is(err, remote.ErrUnknown) && !errors.Is(err, remote.ErrOver) {
 			g.settle("remote", err)
 		}
+	})
+}
+
+// heldForVendor approves the request that the screen named. During a lockdown no
+// screen names one; a hold that came before it must not open anything now.
+func (g *Gateway) heldForVendor(id string) {
+	if g.lockdown {
+		g.log.Warn("vendor's access is not approved during a lockdown", "grant", id)
+		return
+	}
+	g.decideAccess(func(s *remote.Server) error {
+		_, err := s.Approve(id, incident.ByButton, 0)
+		return err
 	})
 }
 
@@ -141,24 +168,27 @@ func (g *Gateway) vendors() ui.Vendors {
 	if g.remote == nil {
 		return nil
 	}
-	return vendorDesk{g.remote, cmp.Or(g.parts.Remote.MaxGrant, 24*time.Hour), g.now}
+	usual, longest := g.remote.Spans()
+	return vendorDesk{server: g.remote, usual: usual, longest: longest, cutOff: func() bool { return g.View().Lockdown }, now: g.now}
 }
 
 // vendorDesk is the owner's side of the vendor's access as the page sees it.
 type vendorDesk struct {
-	server  *remote.Server
-	longest time.Duration
-	now     func() time.Time
+	server         *remote.Server
+	usual, longest time.Duration // of an access
+	cutOff         func() bool   // the office is in lockdown
+	now            func() time.Time
 }
 
 var _ ui.Vendors = vendorDesk{}
 
 func (d vendorDesk) Access() ui.Access {
-	a := ui.Access{MaxGrant: d.longest}
+	a := ui.Access{Usual: d.usual, MaxGrant: d.longest}
 	grants := func(views []remote.GrantView) (out []ui.Grant) {
 		for _, v := range views {
 			out = append(out, ui.Grant{
-				ID: v.ID, Vendor: v.Name, Incident: v.Incident, Reason: v.Reason, Asked: v.Asked, Until: v.Until, Sent: uint64(max(v.Bytes, 0)),
+				ID: v.ID, Vendor: v.Name, Incident: v.Incident, Reason: v.Reason, Wished: int(v.Wished / time.Minute),
+				Asked: v.Asked, Until: v.Until, Sent: uint64(max(v.Bytes, 0)),
 			})
 		}
 		return out
@@ -176,6 +206,9 @@ func (d vendorDesk) Invite(_ context.Context, by string) (ui.Invitation, error) 
 }
 
 func (d vendorDesk) Approve(_ context.Context, id, by string, span time.Duration) error {
+	if d.cutOff() { // it would read unseen: the screen shows the lockdown
+		return fmt.Errorf("approve access %s: %w", id, ui.ErrCutOff)
+	}
 	_, err := d.server.Approve(id, by, span)
 	return told(err)
 }

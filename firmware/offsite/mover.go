@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -125,13 +126,15 @@ func (m *Mover) Notice() {
 	}
 }
 
-// Retry tries what failed at the target of that name at once. It never waits.
-func (m *Mover) Retry(target string) {
-	for _, w := range m.workers {
-		if w.Name == target {
-			w.retry()
-		}
+// Retry tries what failed at the target of that name at once, and says whether
+// there is one. It never waits.
+func (m *Mover) Retry(target string) bool {
+	i := slices.IndexFunc(m.workers, func(w *worker) bool { return w.Name == target })
+	if i < 0 {
+		return false
 	}
+	m.workers[i].retry()
+	return true
 }
 
 // pause is how long to wait after so many failures in a row: doubled each time,

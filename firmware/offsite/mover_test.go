@@ -119,7 +119,9 @@ func TestAServerThatIsDownIsTriedLaterAndLaterAndThenGetsEverything(t *testing.T
 		checkPauses(t, f.times)
 		f.failWith(nil)
 		f.taken()
-		m.Retry("s3")
+		if !m.Retry("s3") || m.Retry("s4") {
+			t.Error("a target is not told from none")
+		}
 		synctest.Wait()
 		if s := m.Status()[0]; s.State != Idle || s.Waiting != 0 || s.Problem != nil {
 			t.Errorf("when it is back: %+v", s)

@@ -132,9 +132,9 @@ func (s Status) words() Text {
 	switch {
 	case s.State == Copying && s.Kind == KindUSB:
 		return Text{fmt.Sprintf("Copying to the USB stick (%d %%). Do not pull it out.", s.percent()),
-			fmt.Sprintf("USBメモリーへコピーしています(%d%%)。抜かないでください。", s.percent())}
+			fmt.Sprintf("USBメモリーへコピーしています（%d%%）。抜かないでください。", s.percent())}
 	case s.State == Copying:
-		return Text{fmt.Sprintf("Copying (%d %%).", s.percent()), fmt.Sprintf("コピーしています(%d%%)。", s.percent())}
+		return Text{fmt.Sprintf("Copying (%d %%).", s.percent()), fmt.Sprintf("コピーしています（%d%%）。", s.percent())}
 	case s.Kind == KindUSB && s.State == Away && s.Waiting > 0:
 		return Text{fmt.Sprintf("No USB stick is plugged in. Evidence bundles that are on no stick yet: %d. Plug one in to copy them.", s.Waiting),
 			fmt.Sprintf("USBメモリーが挿さっていません。まだコピーのない証拠が%d件あります。USBメモリーを挿すとコピーを始めます。", s.Waiting)}

@@ -136,6 +136,9 @@ func TestInvitationsAndVendorsAreBounded(t *testing.T) {
 
 func TestTheOwnersTimeIsTheLimit(t *testing.T) {
 	o := openOffice(t, nil)
+	if usual, longest := o.Spans(); usual != 8*time.Hour || longest != 24*time.Hour {
+		t.Errorf("told as %s, %s", usual, longest)
+	}
 	p := o.enrolled("V")
 	for _, c := range []struct{ asked, want time.Duration }{{0, time.Hour}, {30 * time.Minute, 30 * time.Minute}, {10 * time.Hour, 10 * time.Hour}, {100 * time.Hour, 24 * time.Hour}} {
 		g, got := p.ask("i-1", p.code())

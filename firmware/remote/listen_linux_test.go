@@ -94,7 +94,7 @@ func TestAnInterfaceThatComesLateOrIsMadeAnewIsServed(t *testing.T) {
 	gw, _, _ := edge(t)
 	o := openOffice(t, nil)
 	o.stop()
-	served := make(chan net.Listener, 1)
+	served := make(chan net.Listener, 64) // one that came between two looks is opened once more
 	o.tune = func(_ *Config, l *limits) { l.retry = 5 * time.Millisecond }
 	o.start()
 	o.stop()

@@ -125,12 +125,12 @@ func (s *Server) look(c *call) (answer, error) {
 
 // ownGrant is the caller's grant that the path names, as it counts now.
 func (s *Server) ownGrant(c *call) (grant, error) {
-	id := c.r.PathValue("id")
-	c.subject = clean(id, 64)
 	st := s.book.state()
-	g := st.grant(id)
+	g := st.grant(c.r.PathValue("id"))
 	if g == nil || g.Vendor != c.vendor.ID {
+		c.subject, c.route.poll = "unknown", true // whatever it is called, it is told once an hour
 		return grant{}, &refusal{status: http.StatusNotFound, code: wire.CodeUnknown, message: "there is no such access of yours"}
 	}
+	c.subject = g.ID
 	return s.book.grantNow(*g, c.now), nil
 }

@@ -195,6 +195,10 @@ func (s *Server) Approve(id, by string, d time.Duration) (GrantView, error) {
 	return s.view(approved), nil
 }
 
+// Spans are the longest access that Approve gives where the owner names no time,
+// and the longest that it gives at all.
+func (s *Server) Spans() (usual, longest time.Duration) { return s.cfg.Grant, s.cfg.MaxGrant }
+
 // length of an access for which the owner said d, 0 for nothing.
 func (s *Server) length(d, wished time.Duration) time.Duration {
 	if d == 0 {

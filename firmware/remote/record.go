@@ -2,6 +2,7 @@ package remote
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ func (t tally) detail(d map[string]any) map[string]any {
 
 // poll is what makes two requests of a vendor identical.
 type poll struct {
-	actor, action, subject, from string
+	actor, action, subject, from string // from is a source
 	status                       int
 }
 
@@ -158,30 +159,47 @@ func (s *strangers) add(from, reason string, now time.Time) {
 }
 
 // flush writes what is due, most frequent first, as far as the budget goes. What
-// is not written stays counted.
+// is not written stays counted. Who is being accepted never waits for the disk.
 func (s *strangers) flush(now time.Time, all bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.more) == 0 || !all && now.Before(s.due) {
-		return nil
-	}
-	attempts := make([]attempt, 0, len(s.more))
-	for a := range s.more {
-		attempts = append(attempts, a)
-	}
-	slices.SortFunc(attempts, func(a, b attempt) int { return s.more[b].times - s.more[a].times })
-	for _, a := range attempts {
+	for _, a := range s.dueAt(now, all) {
 		if !s.budget.AllowN(now, 1) {
 			return nil
 		}
+		t := s.take(a)
 		err := s.append(ledger.Entry{Time: now, Actor: "stranger", Action: "remote.refused", Subject: a.from,
-			Detail: s.more[a].detail(map[string]any{"reason": a.reason})})
+			Detail: t.detail(map[string]any{"reason": a.reason})})
 		if err != nil {
+			s.putBack(a, t)
 			return err
 		}
-		delete(s.more, a)
 	}
 	return nil
+}
+
+func (s *strangers) dueAt(now time.Time, all bool) []attempt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !all && now.Before(s.due) {
+		return nil
+	}
+	return slices.SortedFunc(maps.Keys(s.more), func(a, b attempt) int { return s.more[b].times - s.more[a].times })
+}
+
+func (s *strangers) take(a attempt) tally {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.more[a]
+	delete(s.more, a)
+	return t
+}
+
+func (s *strangers) putBack(a attempt, t tally) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if since := s.more[a]; since.times > 0 {
+		t.times, t.last = t.times+since.times, since.last
+	}
+	s.more[a] = t
 }
 
 // source is what counts as one source: an IPv4 address, or an IPv6 /64, within
@@ -222,7 +240,7 @@ func (s *Server) note(c *call, status int, code string) error {
 func (s *Server) noteOnce(c *call, status int, code string) error {
 	actor := "vendor:" + c.vendor.Name
 	if c.route.poll {
-		if err := s.polls.add(poll{actor, c.route.action, c.subject, c.from, status}, c.now); err != nil {
+		if err := s.polls.add(poll{actor, c.route.action, c.subject, source(remoteAddr(c.r)), status}, c.now); err != nil {
 			return err
 		}
 		_, err := s.cfg.Ledger.Checkpoint() // counted only while the count can be written

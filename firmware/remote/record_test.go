@@ -58,6 +58,24 @@ func TestIdenticalPollsAreOneEntryAnHour(t *testing.T) {
 	}
 }
 
+func TestInventedAccessesAreOneKindOfPoll(t *testing.T) {
+	o := openOffice(t, nil)
+	p := o.enrolled("V")
+	others := o.enrolled("W").granted("i-1")
+	for i := range 50 {
+		for _, method := range []string{"GET", "DELETE"} {
+			p.refused(http.StatusNotFound, wire.CodeUnknown, p.call(method, fmt.Sprintf("/v1/grants/%016x", i), nil, nil))
+			p.refused(http.StatusNotFound, wire.CodeUnknown, p.call(method, "/v1/grants/"+others.ID, nil, nil))
+		}
+	}
+	o.stop()
+	for _, action := range []string{"remote.grant", "remote.end"} {
+		if e := o.entries(action); len(e) != 2 || number(t, e[0], "times")+number(t, e[1], "times") != 100 {
+			t.Errorf("%s: %+v", action, e)
+		}
+	}
+}
+
 func TestPollsAreBoundedAndLoseNoCount(t *testing.T) {
 	var book pad
 	c := newPolls(book.append)
@@ -141,6 +159,33 @@ func TestStrangersWaitForALedgerThatFails(t *testing.T) {
 	s.add("a", reasonNoCert, noon)
 	if err := s.flush(noon.Add(strangerSpan), false); err != nil || book.times() != 2 {
 		t.Errorf("%+v, %v", book.entries, err)
+	}
+}
+
+func TestWhoIsTurnedAwayNeverWaitsForTheDiskAndIsCounted(t *testing.T) {
+	full := errors.New("disk")
+	for _, fails := range []error{nil, full} {
+		var s *strangers
+		recorded := 0
+		s = newStrangers(func(e ledger.Entry) error {
+			if !s.mu.TryLock() {
+				t.Fatal("the disk is waited for with the count locked")
+			}
+			s.mu.Unlock()
+			s.add("a", reasonNoCert, noon.Add(time.Second)) // meanwhile
+			if fails == nil {
+				recorded += e.Detail["times"].(int)
+			}
+			return fails
+		})
+		s.add("a", reasonNoCert, noon)
+		if err := s.flush(noon, true); !errors.Is(err, fails) {
+			t.Errorf("%v, want %v", err, fails)
+		}
+		left := s.more[attempt{"a", reasonNoCert}]
+		if recorded+left.times != 2 || !left.last.Equal(noon.Add(time.Second)) || fails != nil && !left.first.Equal(noon) {
+			t.Errorf("%d recorded, %+v left", recorded, left)
+		}
 	}
 }
 

@@ -15,10 +15,13 @@
 // code), the access itself needs the owner.
 //
 // What is recorded: every enrolment, question, decision, code, download (begin
-// and end, with bytes) is a ledger entry of its own, before its effect. Requests
-// that only look (status, lists, checkpoints, an unchanged grant) are one entry
-// at once and one an hour for all that follow. What strangers do is counted a
-// source and minute, and told in at most 288 entries a day beyond the first 100.
+// and end, with bytes) is a ledger entry of its own, before its effect, and so is
+// what makes no sense. A vendor can cause one such entry a second, after a burst
+// of 60. Requests that only look (status, lists, checkpoints, an unchanged grant)
+// and those for a grant that is not the caller's are one entry at once, and one
+// an hour for all that follow from the same source with the same outcome. What
+// strangers do is counted a source and minute, and told in at most 288 entries a
+// day beyond the first 100.
 //
 // Everything with a plain curl, where PIN is the invitation's wire.Pin.Curl:
 //
@@ -184,6 +187,8 @@ type Server struct {
 
 	mu    sync.Mutex
 	tempo map[string]*rate.Limiter // requests, by vendor
+
+	lapsed map[string]bool // grants whose end is in the ledger, not yet in the state; owned by expire
 }
 
 // New reads the state in c.Dir, or begins it, and does not listen yet.
@@ -194,7 +199,7 @@ func New(c Config) (*Server, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("vendor access: %w", err)
 	}
-	s := &Server{cfg: c, limits: usual, tempo: map[string]*rate.Limiter{}}
+	s := &Server{cfg: c, limits: usual, tempo: map[string]*rate.Limiter{}, lapsed: map[string]bool{}}
 	s.line = rate.NewLimiter(rate.Limit(c.BytesPerSecond), chunk)
 	if s.listen = c.Listen; s.listen == nil {
 		s.listen = func() (net.Listener, error) { return Listen(c.Interface, c.Addr) }

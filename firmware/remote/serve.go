@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"time"
@@ -50,6 +52,9 @@ func (s *Server) serveOnce(ctx context.Context) error {
 	ln, err := s.listen()
 	if err != nil {
 		return err
+	}
+	if s.index() != index { // it came or went meanwhile: which one the socket is of is not known
+		return errors.Join(fmt.Errorf("%s is being made anew", s.cfg.Interface), ln.Close())
 	}
 	s.cfg.Logger.Info("vendor access is served", "address", ln.Addr().String(), "interface", s.cfg.Interface)
 	ctx, cancel := context.WithCancel(ctx)
@@ -156,7 +161,9 @@ func (s *Server) tick(now time.Time) error {
 	return errors.Join(s.expire(now), s.polls.flush(now, pollSpan), s.strangers.flush(now, false))
 }
 
-// expire writes down which grants have lapsed. They opened nothing since.
+// expire writes down which grants have lapsed. They opened nothing since. It
+// comes again every tick while the state cannot be written; the ledger is told
+// once.
 func (s *Server) expire(now time.Time) error {
 	lapsed := func(g grant) bool { return g.open() && g.at(now).State == wire.GrantExpired }
 	due := false
@@ -167,12 +174,12 @@ func (s *Server) expire(now time.Time) error {
 		return nil
 	}
 	return s.book.change(func(st *state) error {
+		maps.DeleteFunc(s.lapsed, func(id string, _ bool) bool { g := st.grant(id); return g == nil || !g.open() })
 		for i, g := range st.Grants {
 			if !lapsed(g) {
 				continue
 			}
-			if err := s.append(ledger.Entry{Time: now, Actor: "gateway", Action: "remote.expire", Subject: g.Incident,
-				Detail: map[string]any{"grant": g.ID, "vendor": g.Name, "was": string(g.State)}}); err != nil {
+			if err := s.tellLapse(g, now); err != nil {
 				return err
 			}
 			g, err := g.step(input{act: actLapse, at: now})
@@ -183,4 +190,16 @@ func (s *Server) expire(now time.Time) error {
 		}
 		return nil
 	})
+}
+
+func (s *Server) tellLapse(g grant, now time.Time) error {
+	if s.lapsed[g.ID] {
+		return nil
+	}
+	err := s.append(ledger.Entry{Time: now, Actor: "gateway", Action: "remote.expire", Subject: g.Incident,
+		Detail: map[string]any{"grant": g.ID, "vendor": g.Name, "was": string(g.State)}})
+	if err == nil {
+		s.lapsed[g.ID] = true
+	}
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sekisho/firmware/remote/wire"
 )
@@ -58,6 +59,32 @@ func TestWhatOpensCountsWhenItIsOnDiskAndWhatClosesCountsAtOnce(t *testing.T) {
 	o.restart()
 	if len(o.Vendors())+len(o.Active())+len(o.Waiting()) != 0 {
 		t.Errorf("%+v, %+v", o.Vendors(), o.Active())
+	}
+}
+
+func TestTheEndOfAnAccessIsRecordedOnceHoweverOftenTheStateCannotBeWritten(t *testing.T) {
+	o := openOffice(t, nil)
+	p := o.enrolled("V")
+	p.granted("i-1")
+	p.granted("i-2")
+	o.stop() // no ticks but those below
+	o.jam(true)
+	o.clock.pass(2 * time.Hour)
+	for range 3 {
+		if err := o.expire(o.clock.now()); err == nil || len(o.entries("remote.expire")) != 2 {
+			t.Errorf("%v, %+v", err, o.entries("remote.expire"))
+		}
+	}
+	o.jam(false)
+	for range 2 {
+		if err := o.expire(o.clock.now()); err != nil || len(o.entries("remote.expire")) != 2 {
+			t.Errorf("%v, %+v", err, o.entries("remote.expire"))
+		}
+	}
+	for _, g := range o.book.state().Grants {
+		if g.State != wire.GrantExpired {
+			t.Errorf("written down as %+v", g)
+		}
 	}
 }
 

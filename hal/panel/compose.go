@@ -67,7 +67,7 @@ func compose(s hal.Status, page int, h Hold) content {
 	case h.Phase != HoldNone:
 		c.hold(w, h, s)
 	case asks(s):
-		c.title = w.askTitle
+		c.title, c.right = w.askTitle, s.ApprovalFor
 		c.body = []row{{kind: bigRow, text: s.Approval}, {kind: textRow, text: w.askWhat}, {kind: deedRow, text: w.askHold}}
 		if s.State == hal.Isolated {
 			c.body[1] = row{kind: textRow, text: w.keepOn}
@@ -94,7 +94,7 @@ func (c *content) lockdown(w words, s hal.Status) {
 func (c *content) hold(w words, h Hold, s hal.Status) {
 	switch h.Phase {
 	case HoldApprove:
-		c.title = w.askTitle
+		c.title, c.right = w.askTitle, s.ApprovalFor
 		c.body = []row{{kind: bigRow, text: s.Approval}, {kind: textRow, text: w.askWhat}, {kind: deedRow, text: w.letGoApprove}}
 	case HoldCountdown:
 		left := int((h.Left + time.Second - 1) / time.Second)

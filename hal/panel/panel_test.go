@@ -91,6 +91,9 @@ func pictures() []picture {
 		vendor.Held = 1
 		ask := status(hal.Normal, lang)
 		ask.Target, ask.Approval, ask.ApprovalID = "", "あおばIT", "G-1"
+		ask.ApprovalFor = status(hal.Normal, lang).Suspect.Name
+		askIsolated := ask
+		askIsolated.State, askIsolated.ApprovalFor = hal.Isolated, "0412-ab12" // a device without a name
 		ps = append(ps,
 			picture{"normal_page1_" + lang, n, 1, Hold{}}, picture{"normal_page2_" + lang, n, 2, Hold{}},
 			picture{"normal_never_" + lang, never, 0, Hold{}}, picture{"normal_never2_" + lang, never, 2, Hold{}},
@@ -99,7 +102,7 @@ func pictures() []picture {
 			picture{"attention_again_" + lang, again, 0, Hold{}}, picture{"best_effort_" + lang, best, 0, Hold{}},
 			picture{"lockdown_" + lang, locked, 0, Hold{}}, picture{"lockdown_fault_" + lang, lockedFault, 1, Hold{}},
 			picture{"vendor_held_" + lang, vendor, 0, Hold{}},
-			picture{"approval_" + lang, ask, 0, Hold{}}, picture{"hold_approve_" + lang, ask, 0, Hold{Phase: HoldApprove}},
+			picture{"approval_" + lang, ask, 0, Hold{}}, picture{"approval_isolated_" + lang, askIsolated, 0, Hold{}}, picture{"hold_approve_" + lang, ask, 0, Hold{Phase: HoldApprove}},
 			picture{"hold_countdown_" + lang, n, 0, Hold{Phase: HoldCountdown, Left: 2500 * time.Millisecond}},
 			picture{"hold_armed_" + lang, n, 0, Hold{Phase: HoldArmed}},
 			picture{"hold_stuck_" + lang, status(hal.Fault, lang), 0, Hold{Phase: HoldStuck}},

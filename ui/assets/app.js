@@ -172,6 +172,10 @@
     refresh();
   }
   document.addEventListener('submit', async (e) => {
+    if (e.target.matches('form.take')) { // the browser sends it; afterwards the part may be refreshed again
+      setTimeout(() => { e.target.reset(); e.submitter.blur(); });
+      return;
+    }
     const form = e.target.closest('form.deed,form.unlock,form.rename,form.act');
     if (!form) return;
     e.preventDefault();
