@@ -72,6 +72,9 @@ type Bundle struct {
 	Encrypted bool      `json:"encrypted"`
 	Unstamped bool      `json:"unstamped"` // the time-stamp server did not answer
 	Copies    []string  `json:"copies"`    // names of targets that have it
+	// Undated: it is not held, but was sealed while the clock was not right, so
+	// that it never becomes old enough to go by itself.
+	Undated bool `json:"undated"`
 }
 
 // Package is a bundle on its way out.

@@ -131,7 +131,8 @@ type Extraction struct {
 	// HiddenPorts counts frames of the host that were left out because their
 	// ports cannot be read; see Match.
 	HiddenPorts uint64 `json:"hidden_ports,omitempty"`
-	// Damaged names segments that could not be read to their end.
+	// Damaged names segments that could not be read to their end, or were
+	// pinned and are gone: one, or the first and the last of several.
 	Damaged []string `json:"damaged,omitempty"`
 }
 
@@ -181,9 +182,7 @@ type Completeness struct {
 	To          time.Time  `json:"to"`
 	KernelDrops uint64     `json:"kernel_drops"` // of the gaps in the extraction; Seal counts them
 	SpoolDrops  uint64     `json:"spool_drops"`
-	QueueDrops  uint64     `json:"queue_drops"`
 	ClockSynced bool       `json:"clock_synced"`
-	ClockOffset string     `json:"clock_offset,omitempty"` // as the time service reports it
 	BlindSpots  []Text     `json:"blind_spots"`
 	Extraction  Extraction `json:"extraction"`
 }

@@ -40,11 +40,12 @@ func (s *Spool) Extract(ctx context.Context, id string, m Match, from, to time.T
 	if err := s.Flush(); errors.Is(err, errSpoolClosed) {
 		return Extraction{}, fmt.Errorf("extract %s: %w", id, err)
 	}
-	jobs, err := s.store.candidates(id, from.UnixNano(), to.UnixNano())
+	jobs, gone, err := s.store.candidates(id, from.UnixNano(), to.UnixNano())
 	if err != nil {
 		return Extraction{}, fmt.Errorf("extract %s: %w", id, err)
 	}
 	x := extractor{m: newMatcher(m), from: from.UnixNano(), to: to.UnixNano(), w: bufio.NewWriterSize(w, 256<<10), walk: newWalker(nil)}
+	x.out.Damaged = gone
 	x.header()
 	var done, total int64
 	for _, j := range jobs {
@@ -67,21 +68,21 @@ func (s *Spool) Extract(ctx context.Context, id string, m Match, from, to time.T
 	return x.out, nil
 }
 
-// candidates are the segments that overlap the time span: pinned or later.
-func (s *store) candidates(id string, from, to int64) ([]segment, error) {
+// candidates are the segments that overlap the time span: pinned or later. Gone
+// are those that were pinned and are not there: of any time, for all we know.
+func (s *store) candidates(id string, from, to int64) (out []segment, gone []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.pins[id]
 	if p == nil {
-		return nil, ErrNoPin
+		return nil, nil, ErrNoPin
 	}
-	var out []segment
 	for _, g := range s.segments {
 		if (p.segments.has(g.seq) || g.seq > p.segments.last()) && g.concerns(from, to) {
 			out = append(out, *g)
 		}
 	}
-	return out, nil
+	return out, p.segments.without(s.segments).names(), nil
 }
 
 // concerns tells whether a segment may say anything about a time span. One that

@@ -1,10 +1,12 @@
 package evidence
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"math"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -170,46 +172,26 @@ func TestAPortSetIsKeptAsListOrAsSet(t *testing.T) {
 	}
 }
 
-// oldSidecar writes what versions before slices and ports did.
-func oldSidecar(f facts, flags uint32, k ...keys) []byte {
-	le := binary.LittleEndian
-	b := []byte(oldMagic)
-	for _, v := range []uint64{uint64(f.first), uint64(f.last), f.packets, f.bytes, uint64(f.size)} {
-		b = le.AppendUint64(b, v)
+func TestASidecarOfAnotherVersionIsRebuilt(t *testing.T) {
+	dir := t.TempDir()
+	s := mustSpool(t, dir, smallSpool(), systemDisk{})
+	feed(t, s, 0, 50)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
-	for _, v := range []uint32{flags, uint32(len(k)), uint32(len(k))} {
-		b = le.AppendUint32(b, v)
+	path := indexPath(s.store.path(1))
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i := range k {
-		b = append(b, k[i].macs[0][:]...)
+	other := append([]byte("SKIX0001"), want[8:len(want)-4]...)
+	other = binary.LittleEndian.AppendUint32(other, crc32.ChecksumIEEE(other))
+	if err := os.WriteFile(path, other, 0o644); err != nil {
+		t.Fatal(err)
 	}
-	for i := range k {
-		b = append(b, k[i].addrs[0][:]...)
-	}
-	return le.AppendUint32(b, crc32.ChecksumIEEE(b))
-}
-
-func TestASidecarOfTheVersionBeforeIsReadAsOneSlice(t *testing.T) {
-	f := facts{first: 5, last: 9, packets: 2, bytes: 120, size: 8192}
-	a, b, stranger := device(1), device(2), device(3)
-	for flags, want := range map[uint32]uint64{0: 0, 1: 1} {
-		x, err := decodeIndex(oldSidecar(f, flags, a, b))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := x.hold(asked(&b, false, true), 9, 20); got != 1 || x.size != 8192 || x.packets != 2 {
-			t.Errorf("flags %d: slices %b, %+v", flags, got, x.facts)
-		}
-		if x.hold(asked(&a, true, false), 10, 20) != 0 {
-			t.Errorf("flags %d: found in a time when there are no packets", flags)
-		}
-		if got := x.hold(asked(&stranger, true, false), 0, 20); got != want {
-			t.Errorf("flags %d: a stranger in slices %b, want %b", flags, got, want)
-		}
-	}
-	x, err := decodeIndex(oldSidecar(f, 2, a))
-	if err != nil || len(x.parts(asked(&stranger, true, false), 100, 200)) != 1 {
-		t.Errorf("its gaps, of any time, are not read: %v", err)
+	mustSpool(t, dir, smallSpool(), systemDisk{})
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the sidecar is not what it was: %v", err)
 	}
 }
 
@@ -222,7 +204,6 @@ func FuzzDecodeIndex(f *testing.F) {
 	}
 	x.written(b)
 	f.Add(x.encode())
-	f.Add(oldSidecar(facts{size: 99}, 3, device(1)))
 	m := newMatcher(Match{MACs: [][6]byte{victim}, Ports: []uint16{80}})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 12 { // otherwise nothing gets beyond the checksum

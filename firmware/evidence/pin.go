@@ -126,6 +126,9 @@ func (s *store) reserve(id string, from time.Time) (p *pin, record pinRecord, ag
 		s.making = p
 	}
 	for _, g := range s.segments {
+		if g.open && g.size == 0 {
+			continue // follow takes it once it has its header: it may never get one
+		}
 		if g.leaving || (!g.open && g.last != 0 && g.last < from.UnixNano()) || p.segments.has(g.seq) {
 			continue
 		}

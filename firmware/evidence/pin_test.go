@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -221,6 +222,40 @@ func TestAPinFromBeforeRangesHoldsWhatItLinked(t *testing.T) {
 	}
 }
 
+func TestAPinnedSegmentThatIsGoneIsTold(t *testing.T) {
+	dir, c := t.TempDir(), smallSpool()
+	c.MaxBytes *= 2
+	s := mustSpool(t, dir, c, linklessDisk{}) // with a link it would come back
+	feed(t, s, 0, 600)
+	if err := s.Pin("A", base); err != nil {
+		t.Fatal(err)
+	}
+	n := s.Stats().Segments
+	if err := s.Close(); err != nil || n < 4 {
+		t.Fatalf("%d segments, %v", n, err)
+	}
+	lost := []uint64{2, uint64(n) - 1, uint64(n)} // two of them the newest
+	for _, seq := range lost {
+		if err := os.Remove(s.store.path(seq)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := seqs{{2, 2}, {uint64(n) - 1, uint64(n)}}.names()
+	for range 2 { // and after another start
+		s = mustSpool(t, dir, c, linklessDisk{})
+		feed(t, s, 600, 100) // no new segment takes the place of one that is gone
+		if x, _ := extract(t, s, "A", wanted); !slices.Equal(x.Damaged, want) || x.Packets == 0 {
+			t.Errorf("damaged %v, want %v", x.Damaged, want)
+		}
+		if err := s.Pin("A", base); err != nil { // writes the promise anew
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Against a plain set, numbers in any order.
 func TestSeqsIsASet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -230,7 +265,22 @@ func TestSeqsIsASet(t *testing.T) {
 			r.add(n)
 			set[n] = true
 		}
-		for n := range uint64(42) {
+		for _, n := range rapid.SliceOfN(rapid.Uint64Range(1, 40), 0, 3).Draw(t, "ranges") {
+			r.join([2]uint64{n, n + n%5})
+			for n, end := n, n+n%5; n <= end; n++ {
+				set[n] = true
+			}
+		}
+		var ring []*segment
+		for _, n := range slices.Compact(slices.Sorted(slices.Values(rapid.SliceOf(rapid.Uint64Range(1, 45)).Draw(t, "ring")))) {
+			ring = append(ring, &segment{seq: n})
+		}
+		gone := r.without(ring)
+		for n := range uint64(46) {
+			here := slices.ContainsFunc(ring, func(g *segment) bool { return g.seq == n })
+			if gone.has(n) != (set[n] && !here) {
+				t.Fatalf("%v without the ring has %d: %t", r, n, gone.has(n))
+			}
 			if r.has(n) != set[n] {
 				t.Fatalf("%v has %d: %t", r, n, r.has(n))
 			}

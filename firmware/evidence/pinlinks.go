@@ -141,8 +141,8 @@ func (s *store) loadPinned(dir string, p *pin) error {
 }
 
 // settle takes up what was promised and has no link yet: what pin.json names,
-// and what began afterwards, but in time. What is promised and gone is not told,
-// here or by Extract: it may be a segment that never got its header.
+// and what began afterwards, but in time. What is promised and gone stays
+// promised, for Extract to tell.
 func (p *pin) settle(ring []*segment) {
 	newest := p.Segments.last()
 	for _, g := range ring {
@@ -151,5 +151,8 @@ func (p *pin) settle(ring []*segment) {
 			p.segments.add(g.seq)
 			p.todo = append(p.todo, g.seq)
 		}
+	}
+	for _, gone := range p.Segments.without(ring) {
+		p.segments.join(gone)
 	}
 }

@@ -121,16 +121,22 @@ func (s *store) read() error {
 	if err != nil {
 		return fmt.Errorf("read segments: %w", err)
 	}
-	for _, p := range pins {
+	next := uint64(1)
+	if len(segments) > 0 {
+		next = segments[len(segments)-1].seq + 1
+	}
+	for id, p := range pins {
 		p.settle(segments)
+		next = max(next, p.segments.last()+1) // what is gone must not seem to be back
+		if gone := p.segments.without(segments).names(); len(gone) > 0 {
+			s.log.Error("segments of a pin are gone", "pin", id, "segments", gone)
+		}
 	}
 	total := s.loadTotal()
 	s.reading = s.c.Now().Sub(began)
 	s.mu.Lock()
 	s.here, s.segments, s.pins, s.total = here, segments, pins, total
-	if len(segments) > 0 {
-		s.next = max(s.next, segments[len(segments)-1].seq+1)
-	}
+	s.next = max(s.next, next)
 	s.mu.Unlock()
 	s.links()
 	return nil

@@ -14,7 +14,6 @@ import (
 
 const (
 	indexMagic = "SKIX0002"
-	oldMagic   = "SKIX0001" // without slices and ports; written until 2026
 
 	sidecarHead = 8 + 12*8 + 4*4
 	sliceBytes  = 3 * 8
@@ -107,20 +106,13 @@ type sidecar struct {
 	length                int64 // of the file
 }
 
-// decodeIndex reads a sidecar of this version or the one before; b stays in use.
+// decodeIndex reads a sidecar of this version; b stays in use.
 func decodeIndex(b []byte) (*sidecar, error) {
 	le := binary.LittleEndian
 	if len(b) < 12 || crc32.ChecksumIEEE(b[:len(b)-4]) != le.Uint32(b[len(b)-4:]) {
 		return nil, errIndex
 	}
 	length := int64(len(b))
-	if string(b[:8]) == oldMagic {
-		x, err := decodeOld(b[:len(b)-4])
-		if err != nil {
-			return nil, err
-		}
-		b = x.encode()
-	}
 	if b = b[:len(b)-4]; len(b) < sidecarHead || string(b[:8]) != indexMagic {
 		return nil, errIndex
 	}
@@ -164,38 +156,6 @@ func (x *sidecar) check() error {
 		at = s.offset
 	}
 	return nil
-}
-
-// decodeOld makes of a sidecar of the version before, without its CRC, what a
-// segment of one slice that may use any port would have got.
-func decodeOld(b []byte) (*index, error) {
-	const fixed = 8 + 5*8 + 3*4
-	le := binary.LittleEndian
-	if len(b) < fixed {
-		return nil, errIndex
-	}
-	x := newIndex()
-	x.first, x.last = int64(le.Uint64(b[8:])), int64(le.Uint64(b[16:]))
-	x.packets, x.bytes, x.size = le.Uint64(b[24:]), le.Uint64(b[32:]), int64(le.Uint64(b[40:]))
-	x.overflow = le.Uint32(b[48:])&1 != 0
-	if le.Uint32(b[48:])&2 != 0 { // it has gaps, of any time
-		x.noted = span{math.MinInt64, math.MaxInt64}
-	}
-	nm, na := int(le.Uint32(b[52:])), int(le.Uint32(b[56:]))
-	if nm > maxIndexed || na > maxIndexed || len(b) != fixed+6*nm+16*na {
-		return nil, errIndex
-	}
-	x.slices = []slice{{0, span{x.first, x.last}}}
-	x.control, x.hidden = 1, 1
-	for b = b[fixed:]; nm > 0; nm-- {
-		x.macs[[6]byte(b)] = 1
-		b = b[6:]
-	}
-	for ; na > 0; na-- {
-		x.addrs[[16]byte(b)] = 1
-		b = b[16:]
-	}
-	return x, nil
 }
 
 // hold are the slices that may hold a packet of m between from and to.

@@ -271,13 +271,23 @@ func (s *Spool) run() {
 // flushAll writes everything that Write has taken so far, in order, and syncs.
 func (s *Spool) flushAll() {
 	s.store.visit()
+	if !s.drain() {
+		s.drain() // there are buffers for the notes now
+	}
+	s.store.sync()
+}
+
+// drain writes what is under way. False says that there was no buffer left for
+// what is to be noted.
+func (s *Spool) drain() bool {
 	s.fill.Lock()
 	s.lookAtClock()
+	noted := true
 	if s.noteworthy() {
 		if s.current != nil { // it had no room for the notes
 			s.submit()
 		}
-		s.begin()
+		noted = s.begin()
 	}
 	waiting := len(s.full)
 	c := s.current
@@ -289,7 +299,7 @@ func (s *Spool) flushAll() {
 	if c != nil {
 		s.keep(c)
 	}
-	s.store.sync()
+	return noted
 }
 
 func (s *Spool) keep(c *chunk) {

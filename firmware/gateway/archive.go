@@ -56,6 +56,8 @@ type archive struct {
 
 	savedSize int64 // of the ledger, as the store has it; of Run alone
 
+	smart smart.Reader // of Run alone
+
 	packedAt time.Time // when packages that are missing were last asked for; of Run alone
 
 	bundles atomic.Pointer[bundles]
@@ -106,7 +108,7 @@ func (a *archive) Run(ctx context.Context) error {
 		a.count()
 		if now := a.now(); !now.Before(wearAt) {
 			wearAt = now.Add(wearEvery)
-			w := smart.Read(ctx, a.disk)
+			w := a.smart.Read(ctx, a.disk)
 			a.wear.Store(&w)
 		}
 		if now := a.now(); a.hurry.Swap(false) || !now.Before(tidyAt) {

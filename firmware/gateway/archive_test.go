@@ -96,12 +96,17 @@ func writable(dir string) {
 
 func (r *records) seal(t *testing.T, id string) {
 	t.Helper()
+	r.sealWith(t, id, true)
+}
+
+func (r *records) sealWith(t *testing.T, id string, synced bool) {
+	t.Helper()
 	empty := func(_ context.Context, w io.Writer) (evidence.Extraction, error) {
 		b := capture.AppendIDB(capture.AppendSHB(nil, capture.Section{App: "test"}), capture.Interface{Name: "lan1", Link: capture.LinkEthernet})
 		_, err := w.Write(b)
 		return evidence.Extraction{}, err
 	}
-	span := evidence.Completeness{From: r.at.Add(-time.Minute), To: r.at, ClockSynced: true}
+	span := evidence.Completeness{From: r.at.Add(-time.Minute), To: r.at, ClockSynced: synced}
 	if _, err := r.parts.Vault.Seal(t.Context(), evidence.BundleInput{ID: id, Incident: id, Packets: empty, Completeness: span}); err != nil {
 		t.Fatal(err)
 	}
@@ -234,6 +239,31 @@ func TestWhatIsOldGoesOnceAPersonBelievesTheClock(t *testing.T) {
 	want := []string{"clock.confirm 2028-11-22", "bundle.delete lifted", "incident.delete retention", "incident.delete retention"}
 	if got := r.actions(t); len(got) < len(want) || !slices.Equal(got[len(got)-len(want):], want) {
 		t.Errorf("the ledger has %q", got)
+	}
+}
+
+func TestABundleOfUnknownAgeIsShownAsSuchOnceItIsLifted(t *testing.T) {
+	r := newRecords(t)
+	r.sealWith(t, "undated", false)
+	r.seal(t, "dated")
+	undated := func() (out []string) {
+		for _, b := range (web{Gateway: r.Gateway}).Kept().Bundles {
+			if b.Undated {
+				out = append(out, b.ID)
+			}
+		}
+		return out
+	}
+	if r.tidy(t); len(undated()) > 0 {
+		t.Errorf("under hold: %v", undated())
+	}
+	for _, id := range []string{"undated", "dated"} {
+		if err := r.parts.Vault.SetHold(id, false, "web:owner", "handed over"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.tidy(t); !slices.Equal(undated(), []string{"undated"}) {
+		t.Errorf("lifted: %v", undated())
 	}
 }
 

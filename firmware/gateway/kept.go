@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 
 	"sekisho/firmware/detect"
 	"sekisho/firmware/evidence"
@@ -27,7 +28,9 @@ func (w web) Kept() ui.Kept {
 	if d := w.archive.wear.Load(); d != nil {
 		k.Wear = ui.Wear{Device: d.Device, Model: d.Model, Used: d.PercentUsed, Failed: d.Critical || d.Passed != nil && !*d.Passed}
 	}
+	var undated []string
 	if p := w.archive.plan.Load(); p != nil {
+		undated = p.Undated
 		k.OverBy, k.ClockAsked = p.Over, p.Wait == evidence.WaitJumped
 	}
 	var places []offsite.Status // in the order of the settings
@@ -37,7 +40,9 @@ func (w web) Kept() ui.Kept {
 	if b := w.archive.bundles.Load(); b != nil {
 		k.Deleted, k.Missing = b.deleted, k.Missing || b.missing
 		for _, one := range b.all {
-			k.Bundles = append(k.Bundles, w.bundle(one, places))
+			shown := w.bundle(one, places)
+			shown.Undated = !one.held && slices.Contains(undated, one.ID)
+			k.Bundles = append(k.Bundles, shown)
 		}
 	}
 	k.Targets = w.targets(places)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,15 +18,45 @@ import (
 const (
 	// patience with a disk that has to spin up or a bridge that has to be
 	// found out about.
-	patience  = 20 * time.Second
+	patience = 20 * time.Second
+	// bound is for a smartctl that cannot be killed, either.
+	bound     = 30 * time.Second
 	maxAnswer = 1 << 20
 )
 
+var errNoAnswer = errors.New("the disk gives no answer")
+
+// Reader asks disks, one at a time. The zero value is ready.
+type Reader struct{ asking atomic.Bool }
+
 // Read asks the disk that folder dir lies on, by smartctl (Debian package
 // smartmontools), which needs CAP_SYS_RAWIO for ATA and CAP_SYS_ADMIN for NVMe.
-// It may take as long as a broken disk keeps smartctl in the kernel.
-func Read(ctx context.Context, dir string) Wear {
-	return reader{sys: "/sys", ask: smartctl}.read(ctx, dir)
+// A broken disk keeps smartctl, and who waits for it, in the kernel for as long
+// as it likes: after half a minute, or with ctx, Read goes without an answer,
+// and asks nothing more until the one before has ended.
+func (r *Reader) Read(ctx context.Context, dir string) Wear {
+	return r.ask(ctx, func(ctx context.Context) Wear { return reader{sys: "/sys", ask: smartctl}.read(ctx, dir) })
+}
+
+func (r *Reader) ask(ctx context.Context, read func(context.Context) Wear) Wear {
+	if !r.asking.CompareAndSwap(false, true) {
+		return unavailable("", errNoAnswer)
+	}
+	answer := make(chan Wear, 1)
+	go func() {
+		w := read(ctx)
+		r.asking.Store(false)
+		answer <- w
+	}()
+	late := time.NewTimer(bound)
+	defer late.Stop()
+	select {
+	case w := <-answer:
+		return w
+	case <-late.C:
+	case <-ctx.Done():
+	}
+	return unavailable("", errNoAnswer)
 }
 
 type reader struct {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -78,7 +79,7 @@ func TestThereIsAnAnswerWhateverHappens(t *testing.T) {
 		"error":   answer("", errors.New("smartctl is not installed")).read(t.Context(), dir),
 		"nothing": answer("", nil).read(t.Context(), dir),
 		"no disk": reader{sys: t.TempDir()}.read(t.Context(), dir),
-		"no dir":  Read(t.Context(), filepath.Join(dir, "none")),
+		"no dir":  new(Reader).Read(t.Context(), filepath.Join(dir, "none")),
 	} {
 		if w.Unavailable == "" || w.PercentUsed != -1 || w.SparePercent != -1 || w.Passed != nil {
 			t.Errorf("%s: %+v", name, w)
@@ -112,4 +113,33 @@ func TestADiskThatNeverAnswersIsNotWaitedFor(t *testing.T) {
 	if _, err := smartctl(ctx, "/dev/null"); err == nil {
 		t.Error("there is an answer")
 	}
+}
+
+// What hangs in the kernel heeds no context.
+func TestADiskThatHangsInTheKernelHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r Reader
+		back := make(chan struct{})
+		hangs := func(context.Context) Wear { <-back; return Wear{} }
+		began := time.Now()
+		if w := r.ask(t.Context(), hangs); w.Unavailable == "" || time.Since(began) != bound {
+			t.Errorf("after %v: %+v", time.Since(began), w)
+		}
+		again := func(context.Context) Wear { t.Error("asked twice"); return Wear{} }
+		if w := r.ask(t.Context(), again); w.Unavailable == "" || time.Since(began) != bound {
+			t.Errorf("while it hangs: %+v", w)
+		}
+		close(back)
+		synctest.Wait()
+		if w := r.ask(t.Context(), func(context.Context) Wear { return Wear{Model: "m"} }); w.Model != "m" {
+			t.Errorf("afterwards: %+v", w)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		back = make(chan struct{})
+		defer close(back)
+		time.AfterFunc(time.Second, stop)
+		if w := r.ask(ctx, hangs); w.Unavailable == "" || time.Since(began) != bound+time.Second {
+			t.Errorf("at the end: %+v", w)
+		}
+	})
 }
