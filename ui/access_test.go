@@ -80,6 +80,9 @@ func (c *cabinet) Revoke(_ context.Context, v, by string) error { return c.did("
 func (c *cabinet) SetHold(_ context.Context, b string, on bool, by, why string) error {
 	return c.did("hold", b, on, by, why)
 }
+func (c *cabinet) Delete(_ context.Context, b, by, why string) error {
+	return c.did("delete", b, by, why)
+}
 func (c *cabinet) Purge(_ context.Context, id asset.ID, by, why string) (Purged, error) {
 	return Purged{Incidents: 1, Bundles: []string{"B-0"}, Held: []string{inID}}, c.did("purge", id, by, why)
 }
@@ -119,6 +122,7 @@ func TestWhatAPersonDecidesAboutTheVendorIsHandedOnWithTheName(t *testing.T) {
 		{"hold lifted", "/api/evidence/B-0/hold", `{"on":false,"by":"山田","note":"調査終了"}`, "hold B-0 false web:山田 調査終了"},
 		{"date confirmed", "/api/evidence/clock", `{"by":"山田"}`, "clock web:山田"},
 		{"copied again", "/api/copies/s3/retry", `{"by":"山田"}`, "retry s3"},
+		{"deleted", "/api/evidence/B-0/delete", `{"by":"山田","note":"不要"}`, "delete B-0 web:山田 不要"},
 		{"purged", "/api/devices/mac:02:00:00:00:00:23/purge", `{"by":"山田","note":"退職"}`, "purge mac:02:00:00:00:00:23 web:山田 退職"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -150,6 +154,7 @@ func TestWhatLacksANameOrASenseIsRefused(t *testing.T) {
 		{"another deed", "/api/vendor/grants/G-1/extend", `{"by":"a"}`, 404},
 		{"hold of nothing", "/api/evidence/B-0/hold", `{"by":"a","note":"n"}`, 422},
 		{"hold without a reason", "/api/evidence/B-0/hold", `{"on":false,"by":"a"}`, 422},
+		{"deleted without a reason", "/api/evidence/B-0/delete", `{"by":"a","note":" "}`, 422},
 		{"purge without a reason", "/api/devices/x/purge", `{"by":"a","note":""}`, 422},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

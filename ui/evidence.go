@@ -24,6 +24,8 @@ type Evidence interface {
 	Open(ctx context.Context, bundle string) (io.ReadSeekCloser, Package, error)
 	// Taken records who takes it out. After an error it is not given out.
 	Taken(ctx context.Context, bundle, by string, p Package) error
+	// Delete removes a bundle whose hold was lifted, and leaves a tombstone.
+	Delete(ctx context.Context, bundle, by, why string) error
 	// Purge removes what is known of one device, as far as no hold forbids it.
 	// It may take minutes.
 	Purge(ctx context.Context, id asset.ID, by, reason string) (Purged, error)
@@ -111,6 +113,7 @@ func (s *site) evidenceRoutes(mux *http.ServeMux) {
 		s.json(w, http.StatusOK, s.cfg.Evidence.Kept())
 	})
 	mux.HandleFunc("POST /api/evidence/{id}/hold", s.apiHold)
+	mux.HandleFunc("POST /api/evidence/{id}/delete", s.apiDelete)
 	mux.HandleFunc("GET /api/evidence/{id}/package", s.apiPackage)
 	mux.HandleFunc("POST /api/devices/{id}/purge", s.apiPurge)
 	mux.HandleFunc("POST /api/evidence/clock", s.apiClock)
@@ -158,6 +161,24 @@ func (s *site) apiHold(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	err := s.cfg.Evidence.SetHold(ctx, r.PathValue("id"), *in.On, in.By, in.Note)
 	s.answer(w, r, map[string]any{"id": r.PathValue("id"), "held": *in.On}, err)
+}
+
+func (s *site) apiDelete(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		signed
+		Note string `json:"note"`
+	}
+	if !s.readBy(w, r, &in, &in.By) {
+		return
+	}
+	if !note(&in.Note) {
+		s.fail(w, r, http.StatusUnprocessableEntity, "note")
+		return
+	}
+	ctx, cancel := bounded(r)
+	defer cancel()
+	err := s.cfg.Evidence.Delete(ctx, r.PathValue("id"), in.By, in.Note)
+	s.answer(w, r, map[string]any{"id": r.PathValue("id"), "done": err == nil}, err)
 }
 
 func (s *site) apiPurge(w http.ResponseWriter, r *http.Request) {
@@ -213,6 +234,7 @@ type keptView struct {
 type bundleView struct {
 	ID, Sealed, Size, Packets, Copies string
 	Held, Encrypted, Unstamped        bool
+	Undated                           bool
 }
 
 type targetView struct {
@@ -240,7 +262,7 @@ func (s *site) kept(l string) *keptView {
 	for _, b := range k.Bundles[:min(len(k.Bundles), maxIncidents)] {
 		v.Bundles = append(v.Bundles, bundleView{
 			ID: b.ID, Sealed: s.when(b.Sealed, l), Size: size(b.Size), Packets: fmt.Sprint(b.Packets),
-			Copies: strings.Join(b.Copies, w["and"]), Held: b.Held, Encrypted: b.Encrypted, Unstamped: b.Unstamped,
+			Copies: strings.Join(b.Copies, w["and"]), Held: b.Held, Encrypted: b.Encrypted, Unstamped: b.Unstamped, Undated: b.Undated,
 		})
 	}
 	v.Older = len(k.Bundles) - len(v.Bundles)

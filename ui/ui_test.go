@@ -484,7 +484,7 @@ func TestOpenAPIIsTrue(t *testing.T) {
 	}
 	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/unteach", "/api/incidents/{id}/isolate", "/api/lockdown", "/api/devices", "/api/devices/{id}", "/api/health", "/api/events", "/openapi.json",
 		"/api/vendor", "/api/vendor/invitations", "/api/vendor/grants/{id}/approve", "/api/vendor/grants/{id}/deny", "/api/vendor/grants/{id}/end",
-		"/api/vendor/vendors/{id}/revoke", "/api/evidence", "/api/evidence/{id}/hold", "/api/evidence/{id}/package", "/api/devices/{id}/purge", "/api/evidence/clock", "/api/copies/{id}/retry"}
+		"/api/vendor/vendors/{id}/revoke", "/api/evidence", "/api/evidence/{id}/hold", "/api/evidence/{id}/delete", "/api/evidence/{id}/package", "/api/devices/{id}/purge", "/api/evidence/clock", "/api/copies/{id}/retry"}
 	for _, p := range want {
 		if doc.Paths[p] == nil {
 			t.Errorf("%s is not described", p)

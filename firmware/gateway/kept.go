@@ -91,6 +91,12 @@ func (w web) SetHold(_ context.Context, id string, on bool, by, why string) erro
 	return known(err)
 }
 
+func (w web) Delete(_ context.Context, id, by, why string) error {
+	_, err := w.parts.Vault.Delete(id, by, why)
+	w.archive.look()
+	return known(err)
+}
+
 func known(err error) error {
 	switch {
 	case diskMissing(err): // it wraps fs.ErrNotExist, too

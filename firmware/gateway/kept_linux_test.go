@@ -128,7 +128,7 @@ func TestASealedBundleIsCopiedToAStickAndThePageAndTheLedgerSayIt(t *testing.T) 
 		k := o.kept(t)
 		return len(k.Bundles) == 1 && slices.Equal(k.Bundles[0].Copies, []string{"usb"})
 	})
-	want := o.raw(t, "/api/evidence/"+i.ID+"/package")
+	want := o.raw(t, "/api/evidence/"+i.ID+"/package?by=owner")
 	stick := filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "root", o.disk)
 	found := false
 	err := filepath.WalkDir(stick, func(path string, d fs.DirEntry, err error) error {
