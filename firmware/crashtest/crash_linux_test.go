@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +21,7 @@ import (
 
 	"sekisho/firmware/capture"
 	"sekisho/firmware/evidence"
+	"sekisho/firmware/ledger"
 )
 
 // writes are the system calls that change what is on disk, as Go and SQLite
@@ -107,11 +107,12 @@ func (p *promise) trace(t *testing.T, args ...string) (log []byte, ended bool) {
 	return log, err == nil
 }
 
-// moments are all writes of the work's own thread, in order. strace writes
-// "PID call(arguments" for each, and the PID that writes most is that thread.
+// moments are all writes of the work's own thread in a second round, in order.
+// strace writes "PID call(arguments" for each, and the PID that writes most is
+// that thread.
 func moments(t *testing.T) (all []moment) {
 	t.Helper()
-	log, ended := fresh(t).trace(t, "-e", "trace="+writes)
+	log, ended := begun(t).trace(t, "-e", "trace="+writes)
 	if !ended {
 		t.Fatal("without a cut the work did not end")
 	}
@@ -158,7 +159,7 @@ func (p *promise) check(t *testing.T, what string) {
 
 func (s parts) holds(dir, ack string) error {
 	kind, id, _ := strings.Cut(ack, " ")
-	n, err := strconv.ParseInt(strings.TrimPrefix(id, "I"), 10, 64)
+	n, err := number(id)
 	if err != nil {
 		return err
 	}
@@ -179,7 +180,7 @@ func (s parts) holds(dir, ack string) error {
 		return err
 	case "entry":
 		e, err := s.ledger.Entries(n, n+1)
-		if err == nil && e[0].Subject != id {
+		if err == nil && e[0].Subject != id && e[0].Action != ledger.ActionRedacted { // which Open has held against its order
 			err = fmt.Errorf("entry %d is about %s", n, e[0].Subject)
 		}
 		return err
@@ -192,7 +193,29 @@ func (s parts) holds(dir, ack string) error {
 			}
 		}
 		return fs.ErrNotExist
+	case "redact":
+		e, err := s.ledger.Entries(n, n+1)
+		if err == nil && e[0].Action != ledger.ActionRedacted {
+			err = fmt.Errorf("entry %d still says %s", n, e[0].Subject)
+		}
+		return err
+	case "lift":
+		if s.vault.Held(id) && !s.buried(id) {
+			return errors.New("it is under hold")
+		}
+		return nil
+	case "delete":
+		if _, err := os.Lstat(filepath.Join(dir, "bundles", id)); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("it is there: %w", err)
+		}
+		if !s.buried(id) {
+			return errors.New("it left no tombstone")
+		}
+		return nil
 	case "bundle":
+		if s.buried(id) { // a later round deleted it
+			return nil
+		}
 		r, err := evidence.Verify(filepath.Join(dir, "bundles", id), evidence.VerifyOptions{Key: s.ledger.Key().Public()})
 		if err == nil && r.Packets == 0 {
 			err = errors.New("it holds no packet")
@@ -200,6 +223,13 @@ func (s parts) holds(dir, ack string) error {
 		return err
 	}
 	return fmt.Errorf("what is %q?", kind)
+}
+
+// buried says that a bundle was deleted, which leaves a tombstone; one that is
+// there still does not count.
+func (s parts) buried(id string) bool {
+	stones, err := s.vault.Tombstones()
+	return err == nil && slices.ContainsFunc(stones, func(t evidence.Tombstone) bool { return t.ID == id })
 }
 
 // kept looks for a frame by its bytes, in whatever the ring holds.
@@ -283,6 +313,16 @@ func fresh(t *testing.T) *promise {
 	return &promise{dir: dir}
 }
 
+// begun has one round behind it, whose end the next one brings.
+func begun(t *testing.T) *promise {
+	t.Helper()
+	p := fresh(t)
+	if !p.run(t, moment{}, "") {
+		t.Errorf("a round without a fault did not end")
+	}
+	return p
+}
+
 // onAll runs job 0, 1, 2 … on all workers, as long as more says so.
 func onAll(more func(k int) bool, job func(worker, k int)) {
 	var group sync.WaitGroup
@@ -305,7 +345,7 @@ func TestTheWorkComesToItsEnd(t *testing.T) {
 			t.Fatalf("without a cut it ended after %q", p.acked)
 		}
 	}
-	if len(p.acked) != 12 {
+	if len(p.acked) != 16 {
 		t.Errorf("without a cut it acknowledged %q", p.acked)
 	}
 	p.check(t, "no cut")
@@ -327,11 +367,11 @@ func TestAfterAKillAtAnyWriteEverythingAcknowledgedIsThereAndNothingHalfMade(t *
 	more := func(k int) bool { return k < len(all) || killed.Load() < cuts && k < 4*cuts && !t.Failed() }
 	onAll(more, func(w, k int) {
 		var at moment
-		if k < len(all) { // first each write of a first round in turn
-			chains[w], age[w], at = fresh(t), lives, all[k]
+		if k < len(all) { // first each write of a round in turn
+			chains[w], age[w], at = begun(t), lives, all[k]
 		} else { // then any, again and again on the same files
 			if age[w] == lives {
-				chains[w], age[w] = fresh(t), 0
+				chains[w], age[w] = begun(t), 0
 			}
 			age[w]++
 			at = all[dice[w].IntN(len(all))]
@@ -357,10 +397,7 @@ func TestAfterAnErrorOfTheDiskAtAnyWriteNothingIsPromisedThatIsNotThere(t *testi
 			n := len(all) / errorsEvery
 			onAll(func(k int) bool { return k < n }, func(_, k int) {
 				at := all[k*errorsEvery]
-				p := fresh(t)
-				if !p.run(t, moment{}, "") {
-					t.Errorf("a round without a fault did not end")
-				}
+				p := begun(t)
 				if !p.run(t, at, "error="+errno) {
 					stopped.Add(1)
 				}

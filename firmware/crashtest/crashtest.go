@@ -1,5 +1,6 @@
 // Package crashtest is the crash lane: a process that journals, captures, pins,
-// extracts and seals is killed at every write of its own, and started again.
+// extracts, seals, deletes and redacts is killed at every write of its own, and
+// started again.
 //
 // It has no code but its tests. The kill comes from outside, at a system call
 // that strace counts, so that no write of the work's own thread can hide from

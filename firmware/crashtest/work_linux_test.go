@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,7 +106,15 @@ func (p parts) close() error {
 	return errors.Join(errs...)
 }
 
-// work is one incident from its first packet to its sealed bundle.
+// step is what is acknowledged when do has returned.
+type step struct {
+	kind, id string
+	do       func() error
+}
+
+// work is one incident from its first packet to its sealed bundle, whose hold is
+// lifted, and the end of those of earlier rounds: the bundle is deleted, the
+// entry redacted.
 func work(dir string, ack func(kind, id string)) error {
 	p, err := open(dir)
 	if err != nil {
@@ -112,31 +122,55 @@ func work(dir string, ack func(kind, id string)) error {
 	}
 	round := p.ledger.Size()
 	id := fmt.Sprintf("I%04d", round)
-	steps := []struct {
-		kind string
-		do   func() error
-	}{
-		{"incident", func() error { return p.store.SaveIncident(context.Background(), newIncident(id)) }},
-		{"policy", func() error { return durable.WriteFile(filepath.Join(dir, "policy.json"), []byte(id), 0o600) }},
-		{"entry", func() error {
+	steps := []step{
+		{"incident", id, func() error { return p.store.SaveIncident(context.Background(), newIncident(id)) }},
+		{"policy", id, func() error { return durable.WriteFile(filepath.Join(dir, "policy.json"), []byte(id), 0o600) }},
+		{"entry", id, func() error {
 			at, err := p.ledger.Append(ledger.Entry{Time: base, Action: "incident.open", Subject: id})
 			if err == nil && at != round {
 				err = fmt.Errorf("entry %d came at %d", round, at)
 			}
 			return err
 		}},
-		{"frame", func() error { p.spool.Write(frame(round)); return p.spool.Flush() }},
-		{"pin", func() error { return p.spool.Pin(id, base.Add(-time.Hour)) }},
-		{"bundle", func() error { return p.seal(id) }},
+		{"frame", id, func() error { p.spool.Write(frame(round)); return p.spool.Flush() }},
+		{"pin", id, func() error { return p.spool.Pin(id, base.Add(-time.Hour)) }},
+		{"bundle", id, func() error { return p.seal(id) }},
+		{"lift", id, func() error { return p.vault.SetHold(id, false, "crash", "handed over") }},
+	}
+	kept, err := p.vault.Kept()
+	if err != nil {
+		return fmt.Errorf("kept bundles: %w", err)
+	}
+	for _, b := range kept {
+		if !b.Held {
+			steps = append(steps, p.end(b.ID)...)
+		}
 	}
 	for _, s := range steps {
 		if err := s.do(); err != nil {
-			return fmt.Errorf("%s %s: %w", s.kind, id, err)
+			return fmt.Errorf("%s %s: %w", s.kind, s.id, err)
 		}
-		ack(s.kind, id)
+		ack(s.kind, s.id)
 	}
 	return p.close()
 }
+
+// end takes away what stands of a round whose hold was lifted.
+func (p parts) end(id string) []step {
+	return []step{
+		{"delete", id, func() error { _, err := p.vault.Delete(id, "crash", "old"); return err }},
+		{"redact", id, func() error {
+			n, err := number(id)
+			if err == nil {
+				err = p.ledger.Redact([]int64{n}, "crash", "old")
+			}
+			return err
+		}},
+	}
+}
+
+// number is the round of an id: the size that the ledger had.
+func number(id string) (int64, error) { return strconv.ParseInt(strings.TrimPrefix(id, "I"), 10, 64) }
 
 func (p parts) seal(id string) error {
 	packets := func(ctx context.Context, w io.Writer) (evidence.Extraction, error) {
