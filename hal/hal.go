@@ -63,6 +63,9 @@ type Status struct {
 	VendorPhone string
 	VendorUntil time.Time // vendor connected: end of the granted access
 	Held        int       // vendor connected: devices that are isolated meanwhile
+	// VendorOnline says that a vendor has access while something more urgent is
+	// shown: the lamp tells of both.
+	VendorOnline bool
 	// Approval names the vendor whose access waits for a hold of 3 s, and
 	// ApprovalID the request itself; empty when none waits. Without them a long
 	// hold never means approval.

@@ -101,6 +101,7 @@ func (g *Gateway) showVendor(s *hal.Status, all []incident.Incident) {
 			a = other
 		}
 	}
+	s.VendorOnline = true
 	switch s.State {
 	case hal.Normal, hal.Learning, hal.Isolated:
 	case hal.Fault:

@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"slices"
 	"time"
 
 	"sekisho/hal"
@@ -39,22 +40,29 @@ func Lamp(s hal.Status) Pattern {
 	if s.Lockdown && !urgent(s.State) {
 		p = Pattern{{red, 900}, {off, 200}, {red, 200}, {off, 700}} // long, short
 	}
-	if !s.Drill {
-		return p
+	if s.VendorOnline && s.State != hal.VendorConnected {
+		p = after(p, Pattern{{blue, 150}, {off, 150}, {blue, 150}, {off, 150}, {blue, 150}, {off, 500}})
 	}
-	// One long blue blink, then the state's own rhythm for about two seconds.
-	drill := Pattern{{blue, 900}, {off, 400}}
+	if s.Drill {
+		p = after(p, Pattern{{blue, 900}, {off, 400}}) // one long blue blink
+	}
+	return p
+}
+
+// after is the mark, then a state's own rhythm for about two seconds.
+func after(p, mark Pattern) Pattern {
+	out := slices.Clone(mark)
 	for total := 0; total < 2000; {
 		for _, seg := range p {
-			drill = append(drill, seg)
+			out = append(out, seg)
 			total += seg.Ms
 		}
 		if len(p) == 1 {
-			drill[len(drill)-1].Ms = 2000
+			out[len(out)-1].Ms = 2000
 			break
 		}
 	}
-	return append(drill, Segment{off, 400})
+	return append(out, Segment{off, 400})
 }
 
 // rhythm is the one table of DESIGN section 6. "Steady" red has a short dip

@@ -41,6 +41,9 @@ func TestEveryStateIsToldByRhythmAlone(t *testing.T) {
 			pats[fmt.Sprint(stateNames[st], " drill=", drill)] = Lamp(hal.Status{State: st, Drill: drill})
 		}
 	}
+	for _, st := range []hal.State{hal.Attention, hal.Isolating, hal.NotIsolated, hal.Fault} {
+		pats[stateNames[st]+" vendor"] = Lamp(hal.Status{State: st, VendorOnline: true})
+	}
 	pats["lockdown"] = Lamp(hal.Status{State: hal.Normal, Lockdown: true})
 	pats["lockdown drill"] = Lamp(hal.Status{State: hal.Normal, Lockdown: true, Drill: true})
 	for a, pa := range pats {
@@ -54,17 +57,19 @@ func TestEveryStateIsToldByRhythmAlone(t *testing.T) {
 
 func TestLampNeverFlashesMoreThanThreeTimesASecond(t *testing.T) {
 	for _, st := range states {
-		p := Lamp(hal.Status{State: st})
-		lit := onOff(p, 0, 4*p.Cycle()+time.Second)
-		for i := 0; i+100 < len(lit); i++ {
-			rises := 0
-			for j := i + 1; j < i+100; j++ {
-				if lit[j] && !lit[j-1] {
-					rises++
+		for _, vendor := range []bool{false, true} {
+			p := Lamp(hal.Status{State: st, VendorOnline: vendor})
+			lit := onOff(p, 0, 4*p.Cycle()+time.Second)
+			for i := 0; i+100 < len(lit); i++ {
+				rises := 0
+				for j := i + 1; j < i+100; j++ {
+					if lit[j] && !lit[j-1] {
+						rises++
+					}
 				}
-			}
-			if rises > 3 {
-				t.Fatalf("%s flashes %d times within one second", stateNames[st], rises)
+				if rises > 3 {
+					t.Fatalf("%s (vendor %v) flashes %d times within one second", stateNames[st], vendor, rises)
+				}
 			}
 		}
 	}
