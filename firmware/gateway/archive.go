@@ -156,6 +156,9 @@ func (a *archive) count() {
 // nothing goes.
 func (a *archive) tidy(ctx context.Context) error {
 	state, err := a.retentionState(ctx)
+	if diskMissing(err) {
+		return nil // the check of the evidence disk tells that
+	}
 	if err != nil {
 		return err
 	}
