@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,13 +29,14 @@ func TestAWindowSpansWhatTheClockWasSetToAndIsWaitedForByTheOther(t *testing.T) 
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				noon, set := time.Now().Round(0), time.Duration(0)
+				noon := time.Now().Round(0)
+				var set atomic.Int64 // ns that the wall clock is ahead
 				keeper := &custody{cfg: Config{Before: 30 * time.Minute, After: 5 * time.Minute},
-					now: func() time.Time { return time.Now().Round(0).Add(set) }}
+					now: func() time.Time { return time.Now().Round(0).Add(time.Duration(set.Load())) }}
 				time.Sleep(10 * time.Minute)
 				held := incident.Incident{ID: "i", Opened: noon, Contained: keeper.now()}
-				set = c.before
-				timer := time.AfterFunc(time.Minute, func() { set += c.during })
+				set.Store(int64(c.before))
+				timer := time.AfterFunc(time.Minute, func() { set.Add(int64(c.during)) })
 				defer timer.Stop()
 				began := time.Now()
 				w, err := keeper.window(t.Context(), held)
@@ -47,7 +49,7 @@ func TestAWindowSpansWhatTheClockWasSetToAndIsWaitedForByTheOther(t *testing.T) 
 				if from, to := w.from.Sub(noon), w.to.Sub(noon); from != c.from || to != c.to {
 					t.Errorf("from %v to %v, want %v to %v", from, to, c.from, c.to)
 				}
-				set += 1000 * hour
+				set.Add(int64(1000 * hour))
 				if again, err := keeper.window(t.Context(), held); err != nil || again != w || time.Since(began) != c.wantWaited {
 					t.Errorf("asked again: %+v, %v", again, err)
 				}
