@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -108,6 +109,10 @@ func (v verifyCmd) run(p program) error {
 
 // broken says what does not hold, and what to do.
 func (p program) broken(path string, err error) {
+	if _, missing := os.Lstat(path); errors.Is(missing, fs.ErrNotExist) { // nothing is broken: nothing is there
+		fmt.Fprintf(p.errs, "sekishoctl: there is no %s. Name the folder of a bundle, or its .tar or .tar.age.\n", path)
+		return
+	}
 	fmt.Fprintf(p.errs, "BROKEN  %s\n  %s\n", path, reason(err))
 	if _, todo := advice(err); todo != "" {
 		fmt.Fprintln(p.errs, todo)
