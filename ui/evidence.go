@@ -142,19 +142,14 @@ func (s *site) apiRetry(w http.ResponseWriter, r *http.Request) {
 
 func (s *site) apiHold(w http.ResponseWriter, r *http.Request) {
 	var in struct {
-		signed
-		On   *bool  `json:"on"`
-		Note string `json:"note"`
+		reasoned
+		On *bool `json:"on"`
 	}
-	if !s.readBy(w, r, &in, &in.By) {
+	if !s.readBy(w, r, &in, &in.By) || !s.reason(w, r, &in.Note) {
 		return
 	}
 	if in.On == nil {
 		s.fail(w, r, http.StatusUnprocessableEntity, "body")
-		return
-	}
-	if !note(&in.Note) {
-		s.fail(w, r, http.StatusUnprocessableEntity, "note")
 		return
 	}
 	ctx, cancel := bounded(r)
@@ -164,15 +159,8 @@ func (s *site) apiHold(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *site) apiDelete(w http.ResponseWriter, r *http.Request) {
-	var in struct {
-		signed
-		Note string `json:"note"`
-	}
-	if !s.readBy(w, r, &in, &in.By) {
-		return
-	}
-	if !note(&in.Note) {
-		s.fail(w, r, http.StatusUnprocessableEntity, "note")
+	var in reasoned
+	if !s.readBy(w, r, &in, &in.By) || !s.reason(w, r, &in.Note) {
 		return
 	}
 	ctx, cancel := bounded(r)
@@ -182,15 +170,8 @@ func (s *site) apiDelete(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *site) apiPurge(w http.ResponseWriter, r *http.Request) {
-	var in struct {
-		signed
-		Note string `json:"note"`
-	}
-	if !s.readBy(w, r, &in, &in.By) {
-		return
-	}
-	if !note(&in.Note) {
-		s.fail(w, r, http.StatusUnprocessableEntity, "note")
+	var in reasoned
+	if !s.readBy(w, r, &in, &in.By) || !s.reason(w, r, &in.Note) {
 		return
 	}
 	// Not bounded as other deeds are: it reads all evidence. Who leaves the page
@@ -213,11 +194,20 @@ func said(p Purged, l string) string {
 	return text
 }
 
-// note trims a reason that has to be given, and says whether it can be kept.
-func note(text *string) bool {
+// reasoned is the body of a deed that needs a name and a reason.
+type reasoned struct {
+	signed
+	Note string `json:"note"`
+}
+
+// reason trims the reason, and refuses where there is none that can be kept.
+func (s *site) reason(w http.ResponseWriter, r *http.Request, text *string) bool {
 	*text = strings.TrimSpace(*text)
-	n := utf8.RuneCountInString(*text)
-	return n >= 1 && n <= 500
+	if n := utf8.RuneCountInString(*text); n < 1 || n > 500 {
+		s.fail(w, r, http.StatusUnprocessableEntity, "note")
+		return false
+	}
+	return true
 }
 
 // keptView is the part of the page about what is kept.

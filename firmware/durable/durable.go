@@ -43,7 +43,7 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 // SyncDir makes what was created, renamed or removed in dir last.
 func SyncDir(dir string) error {
 	if runtime.GOOS == "windows" {
-		return nil // folders cannot be synced there; only verification runs on it
+		return nil // folders cannot be synced there; of ours only sekishoctl runs on it
 	}
 	f, err := os.Open(dir)
 	if err != nil {
