@@ -42,6 +42,18 @@ func (l Level) String() string {
 	return "unknown"
 }
 
+// Mechanism is a way of holding a host (DESIGN section 4).
+type Mechanism string
+
+// Mechanisms. The sets hold every host; the others come on top, where the
+// network allows.
+const (
+	BySets    Mechanism = "mac"     // sets by MAC and address, between ports and between networks
+	ByVLAN    Mechanism = "vlan"    // the host's own ports are in the quarantine VLAN
+	BySegment Mechanism = "segment" // ARP and NDP, for neighbours that the bridge never sees
+	ByWiFi    Mechanism = "wifi"    // the access point refuses it
+)
+
 // Host is one device to be held at a level. All MACs and addresses of the
 // device are given; addresses alone identify a host that has no MAC here.
 type Host struct {
@@ -54,6 +66,12 @@ type Host struct {
 	// whole, so that neither a new address nor another host's broadcast
 	// passes. netcontain/plan fills them from what the bridge has learnt.
 	Ports []string
+
+	// By are the mechanisms that hold the host beside the sets, which are never
+	// named here. netcontain/plan chooses them.
+	By []Mechanism
+	// Shared are the bridge ports where BySegment acts: others are there too.
+	Shared []string
 }
 
 // Policy is the whole desired state. The zero Policy holds nobody.

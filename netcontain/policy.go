@@ -100,10 +100,19 @@ func (p Policy) Canonical() Policy {
 		slices.SortFunc(c.MACs, func(a, b MAC) int { return bytes.Compare(a[:], b[:]) })
 		slices.SortFunc(c.Addrs, netip.Addr.Compare)
 		slices.Sort(c.Ports)
+		c.By, c.Shared = sorted(h.By), sorted(h.Shared)
 		out.Hosts = append(out.Hosts, c)
 	}
 	slices.SortFunc(out.Hosts, func(a, b Host) int { return cmp.Compare(a.ID, b.ID) })
 	return out
+}
+
+// sorted returns the distinct values, nil when there are none.
+func sorted[T cmp.Ordered](in []T) []T {
+	if len(in) == 0 {
+		return nil
+	}
+	return slices.Compact(slices.Sorted(slices.Values(in)))
 }
 
 // identifies says whether frames from a can be told to be one host's.

@@ -16,6 +16,11 @@ import (
 	"sekisho/netcontain/netcontaintest"
 )
 
+var (
+	discard = slog.New(slog.DiscardHandler)
+	gateway = netip.MustParseAddr("192.0.2.1")
+)
+
 func isolated(ids ...string) netcontain.Policy {
 	var p netcontain.Policy
 	for i, id := range ids {
@@ -26,7 +31,7 @@ func isolated(ids ...string) netcontain.Policy {
 
 func reconciler(t *testing.T, f *netcontaintest.Fake, change func(*netcontain.Config)) *netcontain.Reconciler {
 	t.Helper()
-	cfg := netcontain.Config{Enforcer: f, Log: slog.New(slog.DiscardHandler)}
+	cfg := netcontain.Config{Enforcer: f, Log: discard}
 	if change != nil {
 		change(&cfg)
 	}
@@ -130,7 +135,6 @@ func TestAFailedApplyIsTriedAgain(t *testing.T) {
 }
 
 func TestARefusedPolicyLeavesTheOneBefore(t *testing.T) {
-	gateway := netip.MustParseAddr("192.0.2.1")
 	f := &netcontaintest.Fake{NeverAddrs: []netip.Addr{gateway}}
 	r := reconciler(t, f, nil)
 	if err := r.Set(t.Context(), isolated("a")); err != nil {

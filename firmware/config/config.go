@@ -59,6 +59,24 @@ type Network struct {
 	HoldPorts bool           `toml:"hold_ports"`
 	// Allow is what a limited host may still reach on the internet.
 	Allow []netip.Prefix `toml:"allow"`
+	// AllowNames are names, with everything below them, that a limited host may
+	// reach too: dnsmasq puts their addresses into our sets. Allow is for networks.
+	AllowNames []string `toml:"allow_names"`
+	// DNSMasq is the file of dnsmasq's settings for AllowNames that is written at
+	// the start; dnsmasq has to read it (conf-file=). Empty: none is.
+	DNSMasq string `toml:"dnsmasq"`
+	// QuarantineVLAN is where the port of an isolated host is moved, on a bridge
+	// that filters VLANs; 0: never.
+	QuarantineVLAN uint16 `toml:"quarantine_vlan"`
+	// Quarantine is the gateway's address and network in that VLAN.
+	Quarantine netip.Prefix `toml:"quarantine"`
+	// WiFi are those of Ports that are access points run by hostapd, with its
+	// control sockets in the folder Hostapd.
+	WiFi    []string `toml:"wifi"`
+	Hostapd string   `toml:"hostapd"`
+	// Segment lets ARP and NDP keep an isolated host apart from neighbours on a
+	// switch that the gateway does not manage.
+	Segment bool `toml:"segment"`
 	// DHCPServers besides the gateway itself that the owner knows of.
 	DHCPServers []netip.Addr `toml:"dhcp_servers"`
 	// DHCPPool is the range that dnsmasq leases: never used for decoys.
@@ -159,6 +177,10 @@ type Policy struct {
 	// BusinessHours, "09:00-18:00" local time; empty means never. Inside
 	// them an automatic isolation steps down to limit.
 	BusinessHours string `toml:"business_hours"`
+	// ReleaseAfter releases what was isolated automatically; 0: never.
+	ReleaseAfter Duration `toml:"release_after"`
+	// Probation is how long a released device is watched closely.
+	Probation Duration `toml:"probation"`
 }
 
 // Decoy is the number of unused addresses that the gateway watches over.
@@ -253,7 +275,10 @@ func Default() Config {
 	return Config{
 		Version: Version,
 		Office:  Office{Name: "Office", Lang: "ja"},
-		Network: Network{Bridge: "br0", WAN: "wan0", HoldPorts: true},
+		Network: Network{
+			Bridge: "br0", WAN: "wan0", HoldPorts: true, DNSMasq: "/run/sekisho/dnsmasq.conf",
+			QuarantineVLAN: 666, Quarantine: netip.MustParsePrefix("172.30.66.1/24"), Hostapd: "/run/hostapd", Segment: true,
+		},
 		Storage: Storage{
 			State: "/var/lib/sekisho", Evidence: "/srv/evidence",
 			Spool: 200e9, Segment: 64 << 20, OwnDisk: true,
@@ -264,7 +289,7 @@ func Default() Config {
 		},
 		Remote: Remote{Port: 8443, Rate: 2e6, MaxGrant: Duration(8 * time.Hour)},
 		Copy:   Copy{Rate: 2e6, S3: S3{Region: "us-east-1", Lock: Duration(400 * 24 * time.Hour), LockMode: "compliance"}},
-		Policy: Policy{AutoIsolate: true, MaxHosts: 2, MaxPercent: 20, Window: Duration(10 * time.Minute)},
+		Policy: Policy{AutoIsolate: true, MaxHosts: 2, MaxPercent: 20, Window: Duration(10 * time.Minute), Probation: Duration(72 * time.Hour)},
 		Decoy:  Decoy{Count: 3},
 		Detect: Detect{Learn: Duration(7 * 24 * time.Hour)},
 		Eve:    Eve{Trust: "medium"},

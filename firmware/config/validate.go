@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -76,12 +77,48 @@ func (c Config) validateNetwork(p *problems) {
 	for i, lan := range n.LAN {
 		p.check(lan == lan.Masked(), fmt.Sprintf("network.lan[%d]", i), "%s has host bits set; write %s", lan, lan.Masked())
 	}
+	n.validateContainment(p)
 	pool := n.DHCPPool
 	if pool != (Range{}) {
 		p.check(pool.First.IsValid() && pool.Last.IsValid() && pool.First.Compare(pool.Last) <= 0,
 			"network.dhcp_pool", "first must not be after last")
 		p.check(contained(n.LAN, pool.First) && contained(n.LAN, pool.Last), "network.dhcp_pool", "is not inside network.lan")
 	}
+}
+
+func (n Network) validateContainment(p *problems) {
+	for i, name := range n.AllowNames {
+		p.check(isDomain(name), fmt.Sprintf("network.allow_names[%d]", i), "%q is not a domain name such as \"update.example\"", name)
+	}
+	p.check(n.DNSMasq == "" || filepath.IsAbs(n.DNSMasq), "network.dnsmasq", "%q is not an absolute path", n.DNSMasq)
+	p.check(n.QuarantineVLAN <= 4094, "network.quarantine_vlan", "%d is not between 1 and 4094; 0 switches it off", n.QuarantineVLAN)
+	if n.QuarantineVLAN != 0 {
+		q := n.Quarantine
+		p.check(q.IsValid() && q.Addr().Is4() && q.Bits() >= 16 && q.Bits() <= 28 && q.Addr() != q.Masked().Addr(), "network.quarantine",
+			"%s is not an IPv4 address with its network, such as \"172.30.66.1/24\"", q)
+		for _, lan := range n.LAN {
+			p.check(!lan.Overlaps(q), "network.quarantine", "overlaps %s of network.lan", lan)
+		}
+	}
+	for i, w := range n.WiFi {
+		p.check(slices.Contains(n.Ports, w), fmt.Sprintf("network.wifi[%d]", i), "%q is not one of network.ports", w)
+	}
+	p.check(len(n.WiFi) == 0 || filepath.IsAbs(n.Hostapd), "network.hostapd", "%q is not an absolute path", n.Hostapd)
+}
+
+// isDomain says whether a name can stand in dnsmasq's settings: labels of
+// letters, digits and hyphens (RFC 1123, 2.1), no wildcard, no final dot.
+func isDomain(name string) bool {
+	if len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
+			strings.Trim(strings.ToLower(label), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return false
+		}
+	}
+	return strings.Contains(name, ".")
 }
 
 func contained(prefixes []netip.Prefix, a netip.Addr) bool {
@@ -110,6 +147,8 @@ func (c Config) validatePolicy(p *problems) {
 	p.check(pol.MaxHosts >= 1, "policy.max_hosts", "must be at least 1; set policy.auto_isolate = false to leave every decision to a person")
 	p.check(pol.MaxPercent >= 1 && pol.MaxPercent <= 100, "policy.max_percent", "%d is not between 1 and 100", pol.MaxPercent)
 	p.check(pol.Window > 0, "policy.window", "must be positive")
+	p.check(pol.ReleaseAfter >= 0, "policy.release_after", "must not be negative; 0 never releases by time")
+	p.check(pol.Probation >= Duration(time.Hour), "policy.probation", "must be at least 1h")
 	for i, m := range pol.Protected {
 		if hw, err := net.ParseMAC(m); err != nil || len(hw) != 6 {
 			p.add(fmt.Sprintf("policy.protected[%d]", i), "%q is not a MAC address such as \"02:00:5e:00:53:01\"", m)

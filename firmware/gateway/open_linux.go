@@ -303,6 +303,7 @@ func (o *opening) gatewayConfig() Config {
 		Policy: incident.Policy{
 			AutoIsolate: c.Policy.AutoIsolate, MaxHosts: c.Policy.MaxHosts, MaxPercent: c.Policy.MaxPercent,
 			Window: time.Duration(c.Policy.Window), Business: hours, LAN: c.Network.LAN,
+			Probation: time.Duration(c.Policy.Probation), ReleaseAfter: time.Duration(c.Policy.ReleaseAfter),
 			Protected: ids(protected(c.Policy.Protected)),
 		},
 		Allow:  c.Network.Allow,
