@@ -15,10 +15,10 @@ type op struct {
 	kind     opKind
 	device   string
 	vid      uint16
-	pvid     bool // addVLAN: for what comes in untagged
-	untagged bool // addVLAN: it leaves without a tag
-	on       bool // isolate
-	text     string
+	pvid     bool   // addVLAN: for what comes in untagged
+	untagged bool   // addVLAN: it leaves without a tag
+	on       bool   // isolate
+	text     string // setAlias
 	address  netip.Prefix
 }
 
@@ -33,7 +33,7 @@ const (
 	delSelf   opKind = "delete self"
 	linkDown  opKind = "down"
 	linkUp    opKind = "up"
-	newDevice opKind = "new device" // of VLAN vid on the bridge, with alias text
+	newDevice opKind = "new device" // of VLAN vid on the bridge, marked as ours
 	delDevice opKind = "delete device"
 	addAddr   opKind = "add address"
 	delAddr   opKind = "delete address"
@@ -276,9 +276,8 @@ func (e *Enforcer) furnish(w world) []task {
 	n.self = n.self || needSelf
 	needAddr := e.cfg.Address.IsValid() && !slices.Contains(d.addrs, e.cfg.Address)
 	if !there {
-		n.made = true
 		d.name = e.cfg.device()
-	} else if needAddr {
+	} else if needAddr && !d.made {
 		n.address = e.cfg.Address
 	}
 	t := task{device: d.name}
@@ -287,10 +286,9 @@ func (e *Enforcer) furnish(w world) []task {
 		text = d.alias // then what is added stays for good
 	}
 	if !there {
-		t.add(op{kind: newDevice, device: d.name, vid: e.cfg.VLAN, text: text})
-	} else {
-		t.alias(d.alias, text)
+		t.add(op{kind: newDevice, device: d.name, vid: e.cfg.VLAN})
 	}
+	t.alias(d.alias, text)
 	if needSelf {
 		t.add(op{kind: addSelf, device: e.cfg.Bridge, vid: e.cfg.VLAN})
 	}
@@ -307,14 +305,14 @@ func (e *Enforcer) furnish(w world) []task {
 func (e *Enforcer) clear(w world, but uint16) []task {
 	var out []task
 	for _, d := range w.devices {
-		if d.note == (deviceNote{}) || d.id == but {
+		if !d.ours() || d.id == but {
 			continue
 		}
 		t := task{device: d.name}
 		if d.note.self && w.self.has(d.id) {
 			t.add(op{kind: delSelf, device: e.cfg.Bridge, vid: d.id})
 		}
-		if d.note.made {
+		if d.made {
 			t.add(op{kind: delDevice, device: d.name})
 		} else {
 			if slices.Contains(d.addrs, d.note.address) {

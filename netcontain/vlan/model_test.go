@@ -54,7 +54,7 @@ func (m *model) do(o op) error {
 	p, ok := m.w.ports[o.device]
 	switch o.kind {
 	case newDevice:
-		m.w.devices = append(m.w.devices, device{name: o.device, id: o.vid, alias: o.text})
+		m.w.devices = append(m.w.devices, device{name: o.device, id: o.vid, made: true})
 		return nil
 	case addSelf:
 		m.w.self.tagged = append(m.w.self.tagged, o.vid)

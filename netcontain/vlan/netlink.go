@@ -99,7 +99,7 @@ func (k *rtnetlink) read(bridge string) (world, error) {
 }
 
 func (k *rtnetlink) device(v *netlink.Vlan) (device, error) {
-	d := device{name: v.Name, id: uint16(v.VlanId), up: v.Flags&net.FlagUp != 0, alias: v.Alias}
+	d := device{name: v.Name, id: uint16(v.VlanId), up: v.Flags&net.FlagUp != 0, alias: v.Alias, made: v.Group == madeGroup}
 	d.owner, d.note = parseDeviceNote(v.Alias)
 	addrs, err := dump(func() ([]netlink.Addr, error) { return k.h.AddrList(v, netlink.FAMILY_ALL) })
 	if err != nil {
@@ -174,8 +174,12 @@ func (k *rtnetlink) do(o op) error {
 	return fmt.Errorf("operation %q is not known", o.kind)
 }
 
-// newDevice makes the VLAN device with its alias in one request: there is no
-// moment in which it does not say whose it is. It is named after its bridge.
+// madeGroup is the device group (IFLA_GROUP) of what we make. A group is given
+// in the request that makes a device, which an alias cannot be: there is no
+// moment in which it does not say whose it is. The number is that of nft.Mark.
+const madeGroup = 0x5e15
+
+// newDevice makes the VLAN device; it is named after its bridge.
 func (k *rtnetlink) newDevice(o op) error {
 	name, ok := parentOf(o)
 	if !ok {
@@ -186,7 +190,7 @@ func (k *rtnetlink) newDevice(o op) error {
 		return err
 	}
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.ParentIndex, attrs.Alias = o.device, parent.Attrs().Index, o.text
+	attrs.Name, attrs.ParentIndex, attrs.Group = o.device, parent.Attrs().Index, madeGroup
 	return k.h.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: int(o.vid), VlanProtocol: netlink.VLAN_PROTOCOL_8021Q})
 }
 

@@ -139,9 +139,8 @@ func readNote(words []string) (n note, ok bool) {
 }
 
 // deviceNote is what the alias of the quarantine's own device says of us, so
-// that only what we made is removed.
+// that only what we added is removed.
 type deviceNote struct {
-	made    bool         // the device itself
 	self    bool         // the bridge's membership in the VLAN
 	address netip.Prefix // on a device that we did not make
 }
@@ -151,9 +150,6 @@ func (n deviceNote) join(owner string) (string, error) {
 		return owner, nil
 	}
 	words := []string{marker}
-	if n.made {
-		words = append(words, "made")
-	}
 	if n.self {
 		words = append(words, "self")
 	}
@@ -168,8 +164,6 @@ func parseDeviceNote(alias string) (string, deviceNote) {
 	var n deviceNote
 	for _, w := range words {
 		switch value, ok := strings.CutPrefix(w, "address="); {
-		case w == "made" && !n.made:
-			n.made = true
 		case w == "self" && !n.self:
 			n.self = true
 		case ok && !n.address.IsValid():

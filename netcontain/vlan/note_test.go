@@ -62,8 +62,8 @@ func TestNotesAsTheyAreWritten(t *testing.T) {
 	if _, err := access.join(strings.Repeat("x", maxAlias-20)); !errors.Is(err, errTooLong) {
 		t.Errorf("an alias without room: %v", err)
 	}
-	d := deviceNote{made: true, self: true, address: netip.MustParsePrefix("10.9.9.1/24")}
-	if got, err := d.join("mine"); err != nil || got != "mine sekisho made self address=10.9.9.1/24" {
+	d := deviceNote{self: true, address: netip.MustParsePrefix("10.9.9.1/24")}
+	if got, err := d.join("mine"); err != nil || got != "mine sekisho self address=10.9.9.1/24" {
 		t.Errorf("%q, %v", got, err)
 	}
 }
@@ -82,7 +82,7 @@ func TestWhatIsNotExactlyANoteIsTheOwners(t *testing.T) {
 			t.Errorf("%q: owner %q, note %+v", alias, owner, n)
 		}
 	}
-	for _, alias := range []string{"sekisho made made", "sekisho address=x", "sekisho made down", "made"} {
+	for _, alias := range []string{"sekisho self self", "sekisho address=x", "sekisho self down", "self"} {
 		if owner, n := parseDeviceNote(alias); owner != alias || n != (deviceNote{}) {
 			t.Errorf("%q: owner %q, note %+v", alias, owner, n)
 		}
@@ -92,7 +92,7 @@ func TestWhatIsNotExactlyANoteIsTheOwners(t *testing.T) {
 // FuzzAlias: an alias is what anybody with root on the gateway wrote there.
 func FuzzAlias(f *testing.F) {
 	for _, s := range []string{"", "desk 4 sekisho vlan=99 pvid=10 untagged=10 host=inc-7", "sekisho vlan=1 pvid=0 tagged=1-4094 isolated down host=%00",
-		"a sekisho down", "sekisho made self address=fd00::1/64", "sekisho sekisho down"} {
+		"a sekisho down", "sekisho self address=fd00::1/64", "sekisho sekisho down"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, alias string) {

@@ -74,6 +74,7 @@ func TestAPortIsMovedAndMovedBackStepByStep(t *testing.T) {
 	mustApply(t, e)
 	want := strings.Split(strings.TrimSpace(`
 br0.99 new device 99
+br0.99 alias "sekisho self"
 br0 add self 99
 br0.99 add address 10.99.0.1/24
 br0.99 up

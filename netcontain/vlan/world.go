@@ -29,6 +29,7 @@ type port struct {
 }
 
 type device struct {
+	made  bool // by us
 	name  string
 	id    uint16
 	up    bool
@@ -37,6 +38,9 @@ type device struct {
 	owner string
 	note  deviceNote
 }
+
+// ours says that there is something of us to take away.
+func (d device) ours() bool { return d.made || d.note != (deviceNote{}) }
 
 func (w world) names() []string { return slices.Sorted(maps.Keys(w.ports)) }
 
@@ -75,7 +79,7 @@ func (c Config) whole(w world, p port) bool {
 // it nor leave its device to us.
 func (c Config) stray(w world, p port) bool {
 	d, ok := w.device(c.VLAN)
-	return ok && d.note.made && p.member && p.isolated && p.note.vlan == 0 && p.vlans.equal(alone(c.VLAN))
+	return ok && d.made && p.member && p.isolated && p.note.vlan == 0 && p.vlans.equal(alone(c.VLAN))
 }
 
 // unusable says why nothing can be held by VLAN on this bridge, empty when it
@@ -104,7 +108,7 @@ func (c Config) unusable(w world) string {
 // should be, while somebody is held, or is left over.
 func (c Config) missing(w world, holding bool) string {
 	for _, d := range w.devices {
-		if d.note != (deviceNote{}) && (!holding || d.id != c.VLAN) {
+		if d.ours() && (!holding || d.id != c.VLAN) {
 			return "quarantine device " + d.name + " is there for nobody"
 		}
 	}
