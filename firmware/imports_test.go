@@ -39,6 +39,9 @@ var allowed = map[string][]string{
 	"image/twin":               {},
 	"image/twin/blklog":        {},
 	"image/twin/guest":         {"image/twin"},
+	"image/twin/twintest/init": {"image/twin/guest"},
+	"image/twin/office":        {"*"},
+	"image/twin/office/init":   {"*"},
 	"image/twin/powercut":      {"*"},
 	"image/twin/powercut/init": {"*"},
 	"firmware/health":          {},
@@ -67,7 +70,7 @@ var onlyIn = map[string]string{
 	"github.com/google/gopacket":   "firmware/flow",
 	"github.com/alecthomas/kong":   "firmware/cmd",
 	"github.com/BurntSushi/toml":   "firmware/config",
-	"github.com/google/nftables":   "netcontain/nft firmware/decoy firmware/gateway",
+	"github.com/google/nftables":   "netcontain/nft firmware/decoy firmware/gateway image/twin/office",
 	"github.com/hajimehoshi/":      "hal/panel",
 	"github.com/insomniacslk/dhcp": "firmware/flow firmware/lab",
 }
