@@ -14,11 +14,13 @@ import (
 )
 
 // control is a client of one hostapd: the protocol of hostapd_cli, a datagram
-// for each command and one for its answer. After an error it is of no use any
-// more: a late answer would be taken for that of the next command.
+// for each command and one for its answer. After a time-out it stays broken: a
+// late answer would be taken for that of the next command, and a hung hostapd
+// must be waited for once, not once for each device.
 type control struct {
-	conn *net.UnixConn
-	ctx  context.Context
+	conn   *net.UnixConn
+	ctx    context.Context
+	broken error
 }
 
 // unreachableError says that hostapd cannot be asked: it is not running, or it
@@ -55,11 +57,15 @@ func dial(ctx context.Context, path string) (*control, error) {
 func (c *control) close() { _ = c.conn.Close() }
 
 // ask sends one command and returns the answer, which may be empty.
-func (c *control) ask(command string) (string, error) {
-	if err := c.send(command); err != nil {
-		return "", err
+func (c *control) ask(command string) (answer string, err error) {
+	if c.broken != nil {
+		return "", c.broken
 	}
-	return c.receive(replyTimeout)
+	if err = c.send(command); err == nil {
+		answer, err = c.receive(replyTimeout)
+	}
+	c.broken = err
+	return answer, err
 }
 
 func (c *control) send(command string) error {

@@ -1,0 +1,5 @@
+package wifi
+
+import "log/slog"
+
+var quiet = slog.New(slog.DiscardHandler)
