@@ -193,7 +193,9 @@ func (a *accessPoint) observe(ctx context.Context, wanted map[netcontain.MAC]boo
 				return err
 			}
 			refused := deny.has(m) || deny.hidden(m) && run == a.run && a.added[m]
-			missing[m] = !refused || accept.has(m) || on
+			if !refused || accept.has(m) || on {
+				missing[m] = true
+			}
 		}
 		return nil
 	})

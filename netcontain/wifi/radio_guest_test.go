@@ -116,12 +116,28 @@ func addRadio(t *testing.T) {
 	}
 }
 
-// newAir sets it all up, and waits until both stations are connected.
-func newAir(t *testing.T) *air {
+// prepareRadios waits for those of the test before, which come back when its
+// namespaces are gone.
+func prepareRadios(t *testing.T) {
 	t.Helper()
-	if _, err := net.InterfaceByName("wlan2"); err != nil {
-		addRadio(t)
-	}
+	made := false
+	until(t, "there are three radios", func() bool {
+		_, one := net.InterfaceByName("wlan1")
+		_, two := net.InterfaceByName("wlan2")
+		radios, _ := filepath.Glob("/sys/class/ieee80211/*")
+		if one == nil && two != nil && !made && len(radios) == 2 {
+			addRadio(t)
+			made = true
+		}
+		return one == nil && two == nil
+	})
+}
+
+// newAir sets it all up, and waits until both stations are connected. The
+// owner accepts only the MACs of accept, everybody when that is nil.
+func newAir(t *testing.T, accept []string) *air {
+	t.Helper()
+	prepareRadios(t)
 	o := &air{t: t, folder: t.TempDir(), denies: t.TempDir(), wire: nstest.New(t)}
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
 	must(t, netlink.LinkAdd(bridge))
@@ -133,7 +149,12 @@ func newAir(t *testing.T) *air {
 	must(t, netlink.LinkSetMaster(cable, bridge))
 	must(t, netlink.LinkSetUp(cable))
 	o.wire.Do(t, func() { raise(t, "eth0") })
-	o.write("hostapd.conf", `interface=wlan0
+	settings := ""
+	if accept != nil {
+		o.write("accept", strings.Join(accept, "\n")+"\n")
+		settings = "macaddr_acl=1\naccept_mac_file=" + filepath.Join(o.folder, "accept") + "\n"
+	}
+	o.write("hostapd.conf", settings+`interface=wlan0
 bridge=br0
 driver=nl80211
 ctrl_interface=`+o.folder+`/run
@@ -235,24 +256,6 @@ func raise(t *testing.T, name string) *netlink.LinkAttrs {
 	must(t, err)
 	must(t, netlink.LinkSetUp(link))
 	return link.Attrs()
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// until waits for a condition; the emulated machine is slow.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if holds() {
-			return
-		}
-	}
-	t.Fatalf("not within 90 s: %s", what)
 }
 
 var magic = []byte("sekisho leak ")
@@ -369,7 +372,7 @@ func mustHold(t *testing.T, e *Enforcer, p netcontain.Policy) {
 // TestRadioIsolationOnTheAir is the whole life of an isolation, with the frames
 // of the device counted at another station and on the wire all the time.
 func TestRadioIsolationOnTheAir(t *testing.T) {
-	o := newAir(t)
+	o := newAir(t, nil)
 	w, err := NewWatcher(o.config())
 	must(t, err)
 	go func() { _ = w.Run(t.Context()) }()
@@ -433,6 +436,28 @@ func TestRadioIsolationOnTheAir(t *testing.T) {
 	if got, err := o.enforcer().Observed(t.Context()); err != nil || !got.IsZero() {
 		t.Errorf("left behind: %+v, %v", got, err)
 	}
+}
+
+// TestRadioAcceptListDoesNotLetAnIsolatedStationIn: in an office that lists its
+// devices, hostapd's accept list beats the deny list.
+func TestRadioAcceptListDoesNotLetAnIsolatedStationIn(t *testing.T) {
+	prepareRadios(t)
+	var macs []string
+	for _, name := range []string{"wlan1", "wlan2"} {
+		i, err := net.InterfaceByName(name)
+		must(t, err)
+		macs = append(macs, i.HardwareAddr.String())
+	}
+	o := newAir(t, macs)
+	e := o.enforcer()
+	mustHold(t, e, isolatedOnAir(o.a.mac))
+	connections := o.hostapd.said("AP-STA-CONNECTED " + o.a.mac.String())
+	until(t, "it was refused twice", func() bool { return o.a.program.said("CTRL-EVENT-AUTH-REJECT") >= 2 })
+	if o.hostapd.said("AP-STA-CONNECTED "+o.a.mac.String()) != connections {
+		t.Error("the accept list let it in")
+	}
+	must(t, e.Apply(t.Context(), netcontain.Policy{}))
+	until(t, "the owner's list lets it in again", func() bool { return o.hostapd.said("AP-STA-CONNECTED "+o.a.mac.String()) > connections })
 }
 
 func drain(w *Watcher) {
