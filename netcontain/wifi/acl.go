@@ -120,7 +120,7 @@ func holdCommands(m netcontain.MAC, deny, accept list) []string {
 }
 
 // hiddenAccept takes m off a list that is too long to be shown. It cannot be
-// known whether it was there, so it cannot be put back (see README.md).
+// known whether it was there, so it cannot be put back (see Limits).
 func hiddenAccept(m netcontain.MAC, accept list) []string {
 	if !accept.hidden(m) {
 		return nil

@@ -50,7 +50,7 @@ func TestHoldAndReleaseRestoreEveryOwnersList(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := model{deny: entry(t, "deny"), accept: entry(t, "accept")}
 		before := model{deny: list{vlan: maps.Clone(m.deny.vlan)}, accept: list{vlan: maps.Clone(m.accept.vlan)}}
-		onBoth := m.deny.has(mac(1)) && m.accept.has(mac(1)) // rewritten in two commands, see README.md
+		onBoth := m.deny.has(mac(1)) && m.accept.has(mac(1)) // rewritten in two commands, see Limits
 		hold := func() []string { return holdCommands(mac(1), m.deny, m.accept) }
 		release := func() []string {
 			vlan, on := m.deny.vlan[mac(1)]

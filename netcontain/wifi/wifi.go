@@ -31,6 +31,16 @@
 //
 // Config.DenyFolder closes the gap that is left: a hostapd that starts again
 // reads our entries with its settings, before its first beacon.
+//
+// # Limits
+//
+// hostapd shows at most 4096 bytes of a list, about 127 entries. Beyond that,
+// who is denied is known from what this program did to this run of hostapd; and
+// a device that may be on the hidden part of an accept list is taken off it
+// without being put back (a warning says so; hostapd's RELOAD brings it back).
+// An owner's entry on both lists is rewritten in two steps: a crash between them
+// loses the denying one, which had no effect. A hostapd that was killed leaves
+// its stations connected, and cannot be asked to take one off; Apply says so.
 package wifi
 
 import (
