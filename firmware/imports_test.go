@@ -59,6 +59,7 @@ var allowed = map[string][]string{
 	"netcontain":               {},
 	"netcontain/plan":          {"netcontain"},
 	"netcontain/nft":           {"netcontain"},
+	"netcontain/vlan":          {"netcontain"},
 	"netcontain/neigh":         {"netcontain"},
 	"netcontain/refuge":        {"netcontain"},
 	"netcontain/probe":         {"netcontain", "firmware/capture"},

@@ -40,7 +40,8 @@ func (l Layers) Apply(ctx context.Context, p Policy) error {
 }
 
 // Observed joins what the layers hold. A layer of More that cannot tell is
-// reported as altered, so that it is applied again and the others with it.
+// reported as altered, so that it is applied again and the others with it; one
+// that is out of date holds all the same.
 func (l Layers) Observed(ctx context.Context) (Policy, error) {
 	p, err := l.Base.Observed(ctx)
 	var altered *AlteredError
@@ -50,7 +51,12 @@ func (l Layers) Observed(ctx context.Context) (Policy, error) {
 	}
 	for _, m := range slices.Sorted(maps.Keys(l.More)) {
 		held, heldErr := l.More[m].Observed(ctx)
-		if heldErr != nil && altered == nil {
+		switch {
+		case errors.As(heldErr, &outdated):
+			if err == nil {
+				err = outdated
+			}
+		case heldErr != nil && altered == nil:
 			altered = &AlteredError{What: fmt.Sprintf("held by %s: %v", m, heldErr)}
 			err = altered
 		}

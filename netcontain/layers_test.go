@@ -102,6 +102,27 @@ func TestALayerThatCannotTellIsAppliedAgain(t *testing.T) {
 	}
 }
 
+func TestALayerThatIsOutOfDateIsAppliedAgainWithoutDrift(t *testing.T) {
+	l, _, vlan := twoLayers()
+	r, err := netcontain.NewReconciler(netcontain.Config{Enforcer: l, Log: discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Set(t.Context(), both()); err != nil {
+		t.Fatal(err)
+	}
+	vlan.blind = &netcontain.OutdatedError{What: "a link is to be set up again"}
+	before := vlan.Applied()
+	if d, err := r.Check(t.Context()); err != nil || !d.Empty() || vlan.Applied() != before+1 {
+		t.Errorf("drift %s, error %v, applied %d times more", d, err, vlan.Applied()-before)
+	}
+	l.More[netcontain.ByWiFi] = &layer{blind: errors.New("device is gone")}
+	var altered *netcontain.AlteredError
+	if _, err := l.Observed(t.Context()); !errors.As(err, &altered) {
+		t.Errorf("what is altered hides behind what is out of date: %v", err)
+	}
+}
+
 func TestARefusedPolicyReachesNoLayer(t *testing.T) {
 	l, base, vlan := twoLayers()
 	p := both()
