@@ -81,6 +81,14 @@ func (c *control) send(command string) error {
 	return nil
 }
 
+// farewell sends a command whose answer nobody waits for, also when the context
+// has ended.
+func (c *control) farewell(command string) {
+	if c.conn.SetWriteDeadline(time.Now().Add(replyTimeout)) == nil {
+		_, _ = c.conn.Write([]byte(command)) // hostapd may be gone
+	}
+}
+
 // receive returns the next datagram.
 func (c *control) receive(timeout time.Duration) (string, error) {
 	buf := make([]byte, 2*replyBytes) // more than hostapd ever sends: nothing is cut off unnoticed

@@ -109,10 +109,11 @@ func (w *Watcher) hear(ctx context.Context, a *accessPoint) {
 		return // not there: nothing new
 	}
 	defer c.close()
-	defer context.AfterFunc(ctx, c.close)() // ends a read
 	if err := c.do("ATTACH"); err != nil {
 		return
 	}
+	defer c.farewell("DETACH")
+	defer context.AfterFunc(ctx, func() { _ = c.conn.SetReadDeadline(time.Unix(1, 0)) })() // ends a read
 	w.tell(Event{AP: a.name, Kind: Up})
 	err = w.listen(c, a.name)
 	if ctx.Err() == nil {

@@ -101,6 +101,22 @@ func TestAnEndedWatcherLeavesNothingBehind(t *testing.T) {
 	})
 }
 
+func TestAnEndedWatcherTellsHostapd(t *testing.T) {
+	r, aps := fakeHostapds(t)
+	w, err := NewWatcher(r.Config)
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	next(t, w, Up)
+	next(t, w, Up)
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	until(t, "both were told", func() bool { return aps[0].asked("DETACH")+aps[1].asked("DETACH") == 2 })
+}
+
 func TestEventsThatNobodyTakesAreCounted(t *testing.T) {
 	w, err := NewWatcher(Config{Folder: t.TempDir(), Interfaces: []string{"wlan0"}, Log: quiet})
 	must(t, err)

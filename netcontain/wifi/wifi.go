@@ -75,12 +75,13 @@ type Config struct {
 	Timeout time.Duration
 }
 
-// Limits in time. hostapd answers from memory, in less than a millisecond; the
-// sets hold the device while it does not.
+// Limits in time. hostapd answers from memory, in less than a millisecond; with
+// a quarter of a second the emulated machine had false alarms. The sets hold the
+// device while it does not answer.
 const (
 	DefaultTimeout = time.Second
-	replyTimeout   = 250 * time.Millisecond // without an answer to one command, hostapd is hung
-	leaveAlone     = 2 * time.Second        // a hung one, so that it does not delay the next isolation too
+	replyTimeout   = DefaultTimeout / 2 // without an answer to one command, hostapd is hung
+	leaveAlone     = 2 * time.Second    // a hung one, so that it does not delay the next isolation too
 )
 
 func (c Config) withDefaults() (Config, error) {

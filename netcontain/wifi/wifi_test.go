@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"sekisho/netcontain"
+	"sekisho/netcontain/netcontaintest"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -181,6 +182,15 @@ func TestWhatIsHeldIsAsAskedAndReleaseLeavesTheOwnersLists(t *testing.T) {
 		if after := r.lists(); after != before {
 			t.Errorf("after release\n%s\nbefore\n%s", after, before)
 		}
+	})
+}
+
+func TestItConformsAsALayer(t *testing.T) {
+	backends(t, func(t *testing.T, r *rig) {
+		netcontaintest.ConformLayer(t, netcontaintest.Layer{
+			Enforcer: r.enforcer(), By: netcontain.ByWiFi, Hosts: []netcontain.Host{host("a", mac(1), mac(7)), host("b", mac(9))},
+			Lose: func() { r.ask("wlan1", "DENY_ACL DEL_MAC "+mac(1).String()) },
+		})
 	})
 }
 
