@@ -60,6 +60,7 @@ var allowed = map[string][]string{
 	"netcontain/plan":          {"netcontain"},
 	"netcontain/nft":           {"netcontain"},
 	"netcontain/vlan":          {"netcontain"},
+	"netcontain/wifi":          {"netcontain"},
 	"netcontain/neigh":         {"netcontain"},
 	"netcontain/refuge":        {"netcontain"},
 	"netcontain/probe":         {"netcontain", "firmware/capture"},
