@@ -40,6 +40,10 @@ const (
 	// rebuildGap keeps whoever invents a new device with every frame from
 	// making us work: the first is taken up at once, the others together.
 	rebuildGap = 100 * time.Millisecond
+
+	// findsPerSecond bounds for how many unknown devices the gateway asks: each
+	// that is not there costs three broadcasts (Linux: mcast_solicit).
+	findsPerSecond = 5
 )
 
 // outgoing is one frame and the port that it leaves by.
@@ -87,7 +91,9 @@ type book struct {
 	own      map[string]*bucket                    // what we say, by port
 	replies  map[string]*bucket                    // what held hosts asked, by port
 	reports  map[string]Report                     // by Host.ID
-	stale    bool                                  // something was learnt since
+	finds    bucket
+	find     []netip.Addr // whom held hosts asked for and nobody knows: to be looked for
+	stale    bool         // something was learnt since
 	rebuilt  time.Time
 	stats    Stats
 }
@@ -345,11 +351,12 @@ type bucket struct {
 }
 
 func (k *bucket) take(now time.Time, n int) bool {
-	if k == nil {
-		return false
-	}
+	return k != nil && k.takeOf(now, n, framesPerSecond)
+}
+
+func (k *bucket) takeOf(now time.Time, n int, perSecond float64) bool {
 	if d := now.Sub(k.at); d > 0 {
-		k.tokens = min(framesPerSecond, k.tokens+d.Seconds()*framesPerSecond)
+		k.tokens = min(perSecond, k.tokens+d.Seconds()*perSecond)
 		k.at = now
 	}
 	if k.tokens < float64(n) {

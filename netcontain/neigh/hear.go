@@ -94,6 +94,9 @@ func (b *book) answer(id, port string, m message, now time.Time) []outgoing {
 		e.said = now
 	} else if b.answers[k] != nil || len(b.answers) < maxAnswers {
 		b.answers[k] = &waiting{m.from, now.Add(settled), 1}
+		if b.finds.takeOf(now, 1, findsPerSecond) {
+			b.find = append(b.find, m.target)
+		}
 	} else {
 		b.stats.Evicted++ // answered now, and not again
 	}

@@ -90,6 +90,11 @@ func newSegmentOffice(t testing.TB, known ...Neighbour) *segmentOffice {
 		h.Run(t, "ip route add default via 2001:db8:1::1")
 	}
 	o.openInternet(t)
+	for _, h := range o.hosts[1:] { // a bridge forwards once the kernel has looked at its links
+		eventually(t, "the gateway answers", func() bool {
+			return pings(t, h, netip.MustParseAddr("192.0.2.1")) && pings(t, h, netip.MustParseAddr("2001:db8:1::1"))
+		})
+	}
 	o.build(t)
 	return o
 }
@@ -269,4 +274,26 @@ func numbers(frames [][]byte) (out []uint32) {
 		}
 	}
 	return out
+}
+
+// rawSocket returns a function that sends frames of its own making from eth0.
+func rawSocket(t testing.TB, ns *nstest.NS) func(frame []byte) {
+	t.Helper()
+	fd, index := -1, 0
+	ns.Do(t, func() {
+		dev, err := net.InterfaceByName("eth0")
+		if err == nil {
+			index = dev.Index
+			fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { unix.Close(fd) })
+	return func(frame []byte) {
+		if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
+			t.Errorf("send: %v", err)
+		}
+	}
 }

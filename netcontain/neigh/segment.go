@@ -375,10 +375,32 @@ func (s *Segment) heard(name string, frame []byte) {
 	now := s.cfg.Now()
 	out := s.book.hear(name, m, now)
 	s.send(out)
+	s.find()
 	s.speak() // at once: whoever asked gets a true answer at the same moment
 	select {
 	case s.wake <- struct{}{}: // Run has to look when there is more
 	default:
+	}
+}
+
+// find makes the gateway ask, as it does for anybody that it wants to reach, for
+// those whom a held host asked for and nobody knows. Their answers come in by
+// the port, and they are worked for from then on.
+func (s *Segment) find() {
+	if len(s.book.find) == 0 {
+		return
+	}
+	asked := s.book.find
+	s.book.find = nil
+	bridge, err := s.links.LinkByName(s.cfg.Bridge)
+	if err != nil {
+		return // gone at the moment: what is known is worked for all the same
+	}
+	for _, a := range asked {
+		err := s.links.NeighSet(&netlink.Neigh{LinkIndex: bridge.Attrs().Index, IP: a.AsSlice(), Flags: netlink.NTF_USE})
+		if err != nil {
+			s.cfg.Log.Debug("neighbour not looked for", "addr", a, "err", err)
+		}
 	}
 }
 
