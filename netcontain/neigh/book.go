@@ -27,8 +27,8 @@ const (
 	ageing = 300 * time.Second
 )
 
-// framesPerSecond bounds what we send out of one port, once for what we say of
-// ourselves, and once more for answers to a held host, which alone gets those:
+// framesPerSecond bounds what we send out of one port, once to neighbours, and
+// once more to held hosts:
 // 400 frames of 60 to 86 bytes are 0.3 % of 100 Mbit/s. What cannot be repeated
 // at this rate within repeatEvery is not begun with.
 const (
@@ -88,8 +88,8 @@ type book struct {
 	partings map[key]*parting
 	answers  map[key]*waiting
 	learned  map[string]map[netcontain.MAC]*learnt // by port
-	own      map[string]*bucket                    // what we say, by port
-	replies  map[string]*bucket                    // what held hosts asked, by port
+	own      map[string]*bucket                    // for neighbours, by port
+	replies  map[string]*bucket                    // for held hosts, by port
 	reports  map[string]Report                     // by Host.ID
 	finds    bucket
 	find     []netip.Addr // whom held hosts asked for and nobody knows: to be looked for
@@ -244,7 +244,7 @@ func (b *book) due(now time.Time) (out []outgoing, next time.Time) {
 		}
 	}
 	for _, e := range inOrder(ripe) {
-		if b.own[e.port].take(now, e.frames()) {
+		if b.rate(e).take(now, e.frames()) {
 			out = append(out, b.say(e, now)...)
 		}
 		next = earlier(next, notBefore(e.next, now))
@@ -298,6 +298,15 @@ func inOrder(all []*entry) []*entry {
 		return cmp.Or(x.said.Compare(y.said), x.compare(y.key))
 	})
 	return all
+}
+
+// rate is whose account a claim goes on: noise around a held host must not keep
+// its neighbours from being told.
+func (b *book) rate(e *entry) *bucket {
+	if e.toHeld {
+		return b.replies[e.port]
+	}
+	return b.own[e.port]
 }
 
 func (e *entry) frames() int {
