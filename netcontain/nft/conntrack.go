@@ -1,13 +1,8 @@
 package nft
 
 import (
-	"errors"
-	"net"
 	"net/netip"
 	"reflect"
-	"sync"
-
-	"github.com/vishvananda/netlink"
 
 	"sekisho/netcontain"
 )
@@ -39,19 +34,11 @@ func (e *Enforcer) cut(p, before netcontain.Policy, known bool, net surroundings
 	if len(f.hosts) == 0 && !f.all {
 		return nil
 	}
-	// The kernel walks its whole table for either family, which takes longer
-	// than everything else of a press: both at a time.
-	var errs [2]error
-	var walks sync.WaitGroup
-	for i, family := range []netlink.InetFamily{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		walks.Go(func() { _, errs[i] = e.flows[i].ConntrackDeleteFilters(netlink.ConntrackTable, family, f) })
-	}
-	walks.Wait()
-	return errors.Join(errs[:]...)
+	_, err := e.flows.delete(f.match)
+	return err
 }
 
-// forbidden matches connections that must end. It implements
-// netlink.CustomConntrackFilter.
+// forbidden matches connections that must end.
 type forbidden struct {
 	hosts map[netip.Addr]netcontain.Level
 	allow []netip.Prefix
@@ -59,10 +46,7 @@ type forbidden struct {
 	all   bool // lockdown: every connection that is not the gateway's own
 }
 
-func (f forbidden) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
-	// Forward is as the initiator sees it, Reverse as the responder does: under
-	// NAT only both together name both real ends.
-	ends := [4]netip.Addr{addr(c.Forward.SrcIP), addr(c.Forward.DstIP), addr(c.Reverse.SrcIP), addr(c.Reverse.DstIP)}
+func (f forbidden) match(ends flowEnds) bool {
 	level := netcontain.Watch
 	for _, a := range ends {
 		level = max(level, f.hosts[a])
@@ -82,9 +66,4 @@ func (f forbidden) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
 	}
 	initiator, responder := ends[0], ends[2] // the real ends
 	return f.all && f.never[initiator] == "" && f.never[responder] == ""
-}
-
-func addr(ip net.IP) netip.Addr {
-	a, _ := netip.AddrFromSlice(ip)
-	return a.Unmap()
 }

@@ -30,7 +30,7 @@ type Enforcer struct {
 	mu    sync.Mutex
 	nft   *nftables.Conn
 	links *netlink.Handle
-	flows [2]*netlink.Handle // IPv4 and IPv6
+	flows *flowTable
 	written
 	last netcontain.Policy // what Apply last wrote
 	own  bool              // last is known
@@ -57,11 +57,9 @@ func New(cfg Config) (*Enforcer, error) {
 		ns.Close()
 		return nil, fmt.Errorf("nft enforcer: open nfnetlink (is CONFIG_NETFILTER_NETLINK in the kernel?): %w", err)
 	}
-	var errs [3]error
+	var errs [2]error
 	e.links, errs[0] = netlink.NewHandle(unix.NETLINK_ROUTE)
-	for i := range e.flows {
-		e.flows[i], errs[1+i] = netlink.NewHandle(unix.NETLINK_NETFILTER)
-	}
+	e.flows, errs[1] = openFlows()
 	if err := errors.Join(errs[:]...); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("nft enforcer: open netlink: %w", err)
@@ -73,10 +71,11 @@ func New(cfg Config) (*Enforcer, error) {
 // and the tables are still the ones that this Enforcer wrote, they go too.
 func (e *Enforcer) Close() error {
 	err := errors.Join(e.tidy(), e.nft.CloseLasting(), e.ns.Close())
-	for _, h := range append(e.flows[:], e.links) {
-		if h != nil {
-			h.Close()
-		}
+	if e.links != nil {
+		e.links.Close()
+	}
+	if e.flows != nil {
+		e.flows.Close()
 	}
 	return err
 }
