@@ -8,6 +8,7 @@ package nft
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 
 	"sekisho/netcontain"
@@ -29,7 +30,9 @@ type Refuge struct {
 
 // Config says where and what the Enforcer guards.
 type Config struct {
-	Bridge string // the LAN bridge, required; must exist when Apply is called
+	// Bridge is the LAN bridge, required. While it is gone the sets hold on
+	// whatever other bridge there is; until it was there once, Apply says so.
+	Bridge string
 	WAN    string // the uplink device, required; it need not exist yet
 
 	// Never adds to what may never be held. The addresses of this machine's
@@ -38,6 +41,12 @@ type Config struct {
 	Never func() ([]netcontain.MAC, []netip.Addr)
 
 	Refuge Refuge
+
+	// Quarantine is the gateway's address with its network in the quarantine
+	// VLAN, IPv4; zero when there is none. An isolated host may speak from any
+	// other address of it to DHCP, DNS and the help page; nothing is ever routed
+	// to it or from it.
+	Quarantine netip.Prefix
 }
 
 func (c Config) validate() error {
@@ -50,6 +59,9 @@ func (c Config) validate() error {
 	}
 	if (c.Refuge.DNS == 0) != (c.Refuge.HTTP == 0) {
 		errs = append(errs, errors.New("refuge: name both ports or none"))
+	}
+	if q := c.Quarantine; q != (netip.Prefix{}) && (!q.IsValid() || !q.Addr().Is4() || q.Bits() == 0 || q.Addr() == q.Masked().Addr()) {
+		errs = append(errs, fmt.Errorf("quarantine: %s is not an IPv4 address with its network", q))
 	}
 	return errors.Join(errs...)
 }

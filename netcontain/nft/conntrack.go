@@ -11,7 +11,7 @@ import (
 // accepted or translated before goes on: neither by another table's
 // "established" rule nor by a flowtable.
 func (e *Enforcer) cut(p, before netcontain.Policy, known bool, net surroundings) error {
-	f := forbidden{hosts: map[netip.Addr]netcontain.Level{}, allow: p.Allow, never: net.neverAddrs}
+	f := forbidden{hosts: map[netip.Addr]netcontain.Level{}, allow: p.Allow, names: e.names.addrs(net.near), never: net.neverAddrs}
 	f.all = p.Lockdown && !(known && before.Lockdown)
 	was := map[string]netcontain.Host{}
 	for _, h := range before.Hosts {
@@ -42,6 +42,7 @@ func (e *Enforcer) cut(p, before netcontain.Policy, known bool, net surroundings
 type forbidden struct {
 	hosts map[netip.Addr]netcontain.Level
 	allow []netip.Prefix
+	names map[netip.Addr]bool // what the allow list by name led to
 	never map[netip.Addr]string
 	all   bool // lockdown: every connection that is not the gateway's own
 }
@@ -56,6 +57,9 @@ func (f forbidden) match(ends flowEnds) bool {
 		return true
 	case level == netcontain.Limit:
 		for _, a := range ends {
+			if f.names[a] {
+				return false
+			}
 			for _, p := range f.allow {
 				if p.Contains(a) {
 					return false

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -32,8 +33,10 @@ type Enforcer struct {
 	links *netlink.Handle
 	flows *flowTable
 	written
-	last netcontain.Policy // what Apply last wrote
-	own  bool              // last is known
+	last    netcontain.Policy // what Apply last wrote
+	own     bool              // last is known
+	names   named
+	bridged bridged
 }
 
 var _ netcontain.Enforcer = (*Enforcer)(nil)
@@ -49,7 +52,7 @@ func New(cfg Config) (*Enforcer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nft enforcer: network namespace: %w", err)
 	}
-	e := &Enforcer{cfg: cfg, ns: ns}
+	e := &Enforcer{cfg: cfg, ns: ns, names: named{}}
 	e.nft, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *mdnetlink.Conn) error {
 		return errors.Join(c.SetReadBuffer(netlinkBuffer), c.SetWriteBuffer(netlinkBuffer))
 	}))
@@ -86,7 +89,8 @@ func (e *Enforcer) Close() error {
 // that. Connections that p newly forbids are deleted from conntrack after the
 // rules stand, and what stands is read back last. It returns a
 // *netcontain.NeverError, and changes nothing, when p names the gateway or its
-// uplink.
+// uplink. Without the bridge it holds by the sets all the same; when there never
+// was one, it says so afterwards.
 func (e *Enforcer) Apply(ctx context.Context, p netcontain.Policy) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("apply containment: %w", err)
@@ -120,6 +124,9 @@ func (e *Enforcer) Apply(ctx context.Context, p netcontain.Policy) error {
 	}
 	if cutErr != nil {
 		return fmt.Errorf("apply containment: rules are in force, but connections were not deleted (CONFIG_NF_CT_NETLINK?): %w", cutErr)
+	}
+	if net.trouble != nil {
+		return fmt.Errorf("apply containment: rules are in force, but %w", net.trouble)
 	}
 	return nil
 }
@@ -200,10 +207,13 @@ func (e *Enforcer) stands(p netcontain.Policy, net surroundings) bool {
 	return err == nil && netcontain.Diff(p, got).Empty()
 }
 
-// rebuild replaces both tables whole, in one batch.
+// rebuild replaces both tables whole, in one batch. What dnsmasq had put into
+// them is put back.
 func (e *Enforcer) rebuild(p netcontain.Policy, net surroundings) error {
 	e.written = written{}
-	for _, t := range tablesOf(e.cfg) {
+	tables := tablesOf(e.cfg)
+	e.lookNames(tables)
+	for _, t := range tables {
 		e.nft.AddTable(t.nft) // so that deleting it cannot fail
 		e.nft.DelTable(t.nft)
 		if err := e.writeTable(t, p, net); err != nil {
@@ -232,7 +242,11 @@ func (e *Enforcer) writeTable(t *table, p netcontain.Policy, net surroundings) e
 		if err := e.nft.AddSet(s, nil); err != nil {
 			return fmt.Errorf("set %s: %w", s.Name, err)
 		}
-		if err := e.addElements(s, elementsOf(s.Name, p, net)); err != nil {
+		elements := elementsOf(s.Name, p, net)
+		if s.HasTimeout {
+			elements = e.names.elements(s, time.Now())
+		}
+		if err := e.addElements(s, elements); err != nil {
 			return err
 		}
 	}
