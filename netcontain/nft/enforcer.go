@@ -71,7 +71,9 @@ func New(cfg Config) (*Enforcer, error) {
 }
 
 // Close gives the sockets back. The policy stays in force; when it holds nobody
-// and the tables are still the ones that this Enforcer wrote, they go too.
+// and the tables are still the ones that this Enforcer wrote, they go too, but
+// for those with addresses of names in them: dnsmasq would not say them again
+// until its cache is old.
 func (e *Enforcer) Close() error {
 	err := errors.Join(e.tidy(), e.nft.CloseLasting(), e.ns.Close())
 	if e.links != nil {
@@ -275,6 +277,9 @@ func (e *Enforcer) tidy() error {
 		return nil
 	}
 	if got, err := e.observed(e.net); err != nil || !got.IsZero() {
+		return nil
+	}
+	if e.lookNames(tablesOf(e.cfg)); len(e.names.addrs(nil)) > 0 {
 		return nil
 	}
 	for _, t := range tablesOf(e.cfg) {

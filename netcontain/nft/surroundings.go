@@ -74,6 +74,9 @@ func (e *Enforcer) lookAround() (surroundings, error) {
 	}
 	s.bridge(e.cfg.Bridge, bridge, addrs, &e.bridged)
 	s.addresses(e.cfg.Quarantine, addrs, names)
+	if s.quarantine == e.cfg.Bridge || s.quarantine == e.cfg.WAN {
+		s.quarantine = "" // a wrong setting must not cut the office off
+	}
 	if err := e.uplink(&s); err != nil {
 		return s, err
 	}
