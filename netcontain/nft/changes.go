@@ -10,6 +10,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 )
 
 // Changes tells at once when something may have changed what holds: somebody
@@ -20,17 +21,19 @@ type Changes struct {
 	c     chan struct{}
 	rules *netlink.Conn // nftables notifications
 	links *netlink.Conn // rtnetlink notifications
-	quiet time.Duration
 }
 
-// changesQuiet is the shortest time between two tokens of one kind: whoever makes
-// addresses or rules come and go all the time costs at most 100 looks a second,
-// of 2 ms each, and not a whole processor.
-const changesQuiet = 20 * time.Millisecond
+// Some changes are looked at without delay: a rebuilt bridge makes several in a
+// row. Whoever makes addresses or rules come and go all the time costs at most
+// 50 looks a second of either kind, of 2 ms each, and not a whole processor.
+const (
+	changesPace  = 20 * time.Millisecond
+	changesBurst = 10
+)
 
 // NewChanges listens in the network namespace of the caller, from now on.
 func NewChanges() (*Changes, error) {
-	c := &Changes{c: make(chan struct{}, 1), quiet: changesQuiet}
+	c := &Changes{c: make(chan struct{}, 1)}
 	for _, from := range []struct {
 		conn   **netlink.Conn
 		family int
@@ -85,6 +88,7 @@ func (c *Changes) Run(ctx context.Context) error {
 }
 
 func (c *Changes) listen(ctx context.Context, conn *netlink.Conn, matters func(netlink.Message) bool) error {
+	pace := rate.NewLimiter(rate.Every(changesPace), changesBurst)
 	for {
 		messages, err := conn.Receive()
 		if ctx.Err() != nil {
@@ -104,22 +108,9 @@ func (c *Changes) listen(ctx context.Context, conn *netlink.Conn, matters func(n
 		case c.c <- struct{}{}:
 		default: // the token that waits will do
 		}
-		if c.pause(ctx) {
-			return ctx.Err()
+		if err := pace.Wait(ctx); err != nil { // events gather meanwhile, and the next token stands for all
+			return err
 		}
-	}
-}
-
-// pause lets events gather, so that the next token stands for all of them. The
-// first one after a quiet time has gone out at once.
-func (c *Changes) pause(ctx context.Context) (ended bool) {
-	t := time.NewTimer(c.quiet)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return true
-	case <-t.C:
-		return false
 	}
 }
 
