@@ -172,7 +172,7 @@ func (e *Enforcer) Observed(ctx context.Context) (netcontain.Policy, error) {
 	if err != nil {
 		return netcontain.Policy{}, fmt.Errorf("observe containment: %w", err)
 	}
-	p, err := e.observed(net)
+	p, err := e.look(net)
 	if err == nil && net.trouble != nil {
 		err = &netcontain.AlteredError{What: net.trouble.Error()}
 	}
@@ -317,14 +317,15 @@ func (e *Enforcer) agree(p netcontain.Policy, net surroundings, tables []*table,
 
 var familyName = map[nftables.TableFamily]string{nftables.TableFamilyBridge: "bridge", nftables.TableFamilyINet: "inet"}
 
-// text is a set's content without its order.
+// text is a set's content without its order. The kernel may name an element
+// twice while its table grows.
 func text(elements []nftables.SetElement) string {
 	lines := make([]string, 0, len(elements))
 	for _, el := range elements {
 		lines = append(lines, elementText(el))
 	}
 	slices.Sort(lines)
-	return strings.Join(lines, "\n")
+	return strings.Join(slices.Compact(lines), "\n")
 }
 
 func elementText(el nftables.SetElement) string {

@@ -31,6 +31,7 @@ type Enforcer struct {
 	mu    sync.Mutex
 	nft   *nftables.Conn
 	links *netlink.Handle
+	gens  *mdnetlink.Conn
 	flows *flowTable
 	written
 	last    netcontain.Policy // what Apply last wrote
@@ -60,9 +61,10 @@ func New(cfg Config) (*Enforcer, error) {
 		ns.Close()
 		return nil, fmt.Errorf("nft enforcer: open nfnetlink (is CONFIG_NETFILTER_NETLINK in the kernel?): %w", err)
 	}
-	var errs [2]error
+	var errs [3]error
 	e.links, errs[0] = netlink.NewHandle(unix.NETLINK_ROUTE)
 	e.flows, errs[1] = openFlows()
+	e.gens, errs[2] = mdnetlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err := errors.Join(errs[:]...); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("nft enforcer: open netlink: %w", err)
@@ -82,6 +84,9 @@ func (e *Enforcer) Close() error {
 	if e.flows != nil {
 		e.flows.Close()
 	}
+	if e.gens != nil {
+		err = errors.Join(err, e.gens.Close())
+	}
 	return err
 }
 
@@ -89,7 +94,8 @@ func (e *Enforcer) Close() error {
 // Policy leaves our tables standing without an element in them, so that holding
 // the first host is a matter of elements too; applied at boot, it prepares
 // that. Connections that p newly forbids are deleted from conntrack after the
-// rules stand, and what stands is read back last. It returns a
+// rules stand, and what stands is read back last, unless nobody else changed
+// anything. It returns a
 // *netcontain.NeverError, and changes nothing, when p names the gateway or its
 // uplink. Without the bridge it holds by the sets all the same; when there never
 // was one, it says so afterwards.
@@ -110,7 +116,7 @@ func (e *Enforcer) Apply(ctx context.Context, p netcontain.Policy) error {
 	if err := net.refuse(p); err != nil {
 		return fmt.Errorf("apply containment: %w", err)
 	}
-	updated := e.update(p, net)
+	updated, sole := e.update(p, net)
 	if !updated {
 		if err := e.rebuild(p, net); err != nil {
 			return fmt.Errorf("apply containment: %w", e.diagnose(err))
@@ -119,7 +125,7 @@ func (e *Enforcer) Apply(ctx context.Context, p netcontain.Policy) error {
 	before, known := e.last, e.own
 	e.last, e.own = p, true
 	cutErr := e.cut(p, before, known, net)
-	if updated && !e.stands(p, net) {
+	if updated && !sole && !e.stands(net) {
 		if err := e.rebuild(p, net); err != nil {
 			return fmt.Errorf("apply containment: %w", e.diagnose(err))
 		}
@@ -135,17 +141,18 @@ func (e *Enforcer) Apply(ctx context.Context, p netcontain.Policy) error {
 
 // update changes the elements that differ from what was last written, in one
 // batch, without a look at the kernel first: isolation must not wait for dumps.
-// An entry that stays is not touched. It returns false, and nothing is changed,
-// when the kernel does not hold what it builds on.
-func (e *Enforcer) update(p netcontain.Policy, net surroundings) bool {
+// An entry that stays is not touched. It returns not done, and nothing is changed,
+// when the kernel does not hold what it builds on; sole is that of commit.
+func (e *Enforcer) update(p netcontain.Policy, net surroundings) (done, sole bool) {
 	if !e.known {
-		return false
+		return false, false
 	}
 	for _, t := range tablesOf(e.cfg) {
 		for _, s := range t.sets {
 			s.ID = 0 // an existing set is named, not numbered
 			if err := e.change(s, elementsOf(s.Name, e.last, e.net), elementsOf(s.Name, p, net)); err != nil {
-				return e.giveUp()
+				e.giveUp()
+				return false, false
 			}
 		}
 		if p.Lockdown != e.last.Lockdown {
@@ -153,19 +160,18 @@ func (e *Enforcer) update(p netcontain.Policy, net surroundings) bool {
 			e.addLockdown(t, p)
 		}
 	}
-	if err := e.nft.Flush(); err != nil {
-		return e.giveUp()
+	sole, err := e.commit()
+	if err != nil {
+		e.giveUp()
+		return false, false
 	}
 	e.net = net
-	return true
+	return true, sole
 }
 
 // giveUp forgets what was believed of the kernel. What Flush has sent is gone
 // from its buffer, also after an error.
-func (e *Enforcer) giveUp() bool {
-	e.written = written{}
-	return false
-}
+func (e *Enforcer) giveUp() { e.written = written{} }
 
 // change queues what makes a set go from one content to another. Intervals hang
 // together, so their sets are replaced whole: they only ever allow.
@@ -203,10 +209,10 @@ func (e *Enforcer) addElements(s *nftables.Set, elements []nftables.SetElement) 
 	return nil
 }
 
-// stands reads back whether the kernel holds exactly p.
-func (e *Enforcer) stands(p netcontain.Policy, net surroundings) bool {
-	got, err := e.observed(net)
-	return err == nil && netcontain.Diff(p, got).Empty()
+// stands reads back whether the kernel holds exactly what was last written.
+func (e *Enforcer) stands(net surroundings) bool {
+	got, err := e.look(net)
+	return err == nil && netcontain.Diff(e.last, got).Empty()
 }
 
 // rebuild replaces both tables whole, in one batch. What dnsmasq had put into
@@ -222,6 +228,7 @@ func (e *Enforcer) rebuild(p netcontain.Policy, net surroundings) error {
 			return err
 		}
 	}
+	before := e.now()
 	if err := e.nft.Flush(); err != nil {
 		return err
 	}
@@ -230,6 +237,9 @@ func (e *Enforcer) rebuild(p netcontain.Policy, net surroundings) error {
 		return fmt.Errorf("read rules back: %w", err)
 	}
 	e.written = written{known: true, rules: print, net: net}
+	if after := e.now(); before != 0 && after == before+1 {
+		e.at = after // nobody else wrote, also not between the rules and the look at them
+	}
 	return nil
 }
 
@@ -343,6 +353,7 @@ type written struct {
 	known bool // the tables stand, as far as we know
 	rules string
 	net   surroundings
+	at    generation // at which the kernel was seen to hold it; zero: at none
 }
 
 func addrSet(addrs []netip.Addr) map[netip.Addr]bool {
