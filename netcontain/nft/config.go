@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"sekisho/netcontain"
 )
@@ -43,10 +44,10 @@ type Config struct {
 	Refuge Refuge
 
 	// Quarantine is the gateway's address with its network in the quarantine
-	// VLAN, IPv4; zero when there is none. An isolated host may speak from any
-	// other address of it to DHCP, DNS and the help page; nothing is ever routed
-	// to it or from it.
-	Quarantine netip.Prefix
+	// VLAN, IPv4, and Quarantine6 the same for IPv6; zero when there is none. An
+	// isolated host may speak from any other address of it to DHCP, DNS and the
+	// help page; nothing is ever routed to it or from it.
+	Quarantine, Quarantine6 netip.Prefix
 }
 
 func (c Config) validate() error {
@@ -60,8 +61,16 @@ func (c Config) validate() error {
 	if (c.Refuge.DNS == 0) != (c.Refuge.HTTP == 0) {
 		errs = append(errs, errors.New("refuge: name both ports or none"))
 	}
-	if q := c.Quarantine; q != (netip.Prefix{}) && (!q.IsValid() || !q.Addr().Is4() || q.Bits() == 0 || q.Addr() == q.Masked().Addr()) {
-		errs = append(errs, fmt.Errorf("quarantine: %s is not an IPv4 address with its network", q))
+	for name, q := range map[string]netip.Prefix{"quarantine": c.Quarantine, "quarantine6": c.Quarantine6} {
+		four := name == "quarantine"
+		if q != (netip.Prefix{}) && (!q.IsValid() || q.Addr().Unmap().Is4() != four || q.Bits() == 0 || q.Addr() == q.Masked().Addr()) {
+			errs = append(errs, fmt.Errorf("%s: %s is not an address of that family with its network", name, q))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// quarantines are those that there are.
+func (c Config) quarantines() []netip.Prefix {
+	return slices.DeleteFunc([]netip.Prefix{c.Quarantine, c.Quarantine6}, func(q netip.Prefix) bool { return !q.IsValid() })
 }

@@ -30,7 +30,7 @@ const (
 
 // Messages and attributes of ctnetlink.
 const (
-	ctNew       = unix.NFNL_SUBSYS_CTNETLINK<<8 | 0
+	ctNew       = unix.NFNL_SUBSYS_CTNETLINK << 8
 	ctGet       = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
 	ctDelete    = unix.NFNL_SUBSYS_CTNETLINK<<8 | 2
 	ctaOrig     = 1

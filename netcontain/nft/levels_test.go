@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -322,6 +323,21 @@ func TestIsolatedHostsWebAndDNSLandInTheRefuge(t *testing.T) {
 	res.Body.Close()
 	if res.Request.URL.String() != "http://192.0.2.1/" || !strings.Contains(string(body), "isolated") {
 		t.Errorf("landed at %s", res.Request.URL)
+	}
+	// HTTPS is refused at once, by everybody; the gateway's own panel is silent.
+	for _, panel := range []string{"192.0.2.1:443", "[2001:db8:1::1]:443"} {
+		serve(t, o.gw, panel)
+		if c := dial(t, o.hosts[1], panel); c != nil {
+			t.Errorf("isolated host reaches %s", panel)
+		}
+	}
+	for _, to := range []string{"203.0.113.9:443", "[2001:db8:2::1]:443"} {
+		serve(t, o.inet, to)
+		var err error
+		o.hosts[1].Do(t, func() { _, err = net.DialTimeout("tcp", to, 10*time.Second) })
+		if !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("HTTPS to %s: %v", to, err)
+		}
 	}
 	cancel()
 	if err := <-done; err != nil {

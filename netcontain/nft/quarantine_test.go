@@ -104,6 +104,39 @@ func TestAQuarantinedHostCannotTakeTheGatewaysAddressThere(t *testing.T) {
 	}
 }
 
+func TestAnAddressOfTheIPv6QuarantineReachesTheHelpPageAndNothingElse(t *testing.T) {
+	o := newOffice(t)
+	q := netip.MustParsePrefix("fd00:66::1/64")
+	o.gw.Run(t, "ip addr add fd00:66::1/64 dev br0 nodad")
+	page := serve(t, o.gw, "[fd00:66::1]:80")
+	panel := serve(t, o.gw, "[fd00:66::1]:443")
+	world := serve(t, o.inet, "[2001:db8:2::1]:7000")
+	o.inet.Run(t, "ip route add fd00:66::/64 via 2001:db8:2::2")
+	o.hosts[1].Run(t, "ip addr flush dev eth0")
+	o.hosts[1].Run(t, "ip addr add fd00:66::9/64 dev eth0 nodad")
+	o.hosts[1].Run(t, "ip route replace default via fd00:66::1")
+	o.apply(t, policyOf(held(1, netcontain.Isolate)))
+	if dial(t, o.hosts[1], page.addr) != nil {
+		t.Error("without a quarantine, an address that is not its own reaches the gateway")
+	}
+	o.reopen(t, func(c *Config) { c.Quarantine6 = q })
+	o.apply(t, policyOf(held(1, netcontain.Isolate)))
+	o.hosts[1].Run(t, "ip neigh flush dev eth0")
+	if !alive(dial(t, o.hosts[1], page.addr)) {
+		t.Error("no help page")
+	}
+	for _, to := range []string{panel.addr, world.addr} {
+		if dial(t, o.hosts[1], to) != nil {
+			t.Errorf("reaches %s", to)
+		}
+	}
+	o.hosts[3].Run(t, "ip addr add fd00:66::33/64 dev eth0 nodad")
+	o.hosts[3].Run(t, "ip route replace default via fd00:66::1 src fd00:66::33")
+	if dial(t, o.hosts[3], world.addr) != nil {
+		t.Error("an address of the quarantine is routed")
+	}
+}
+
 // TestNothingIsRoutedFromTheQuarantinesDevice covers what has no address of the
 // quarantine: IPv6, and sources made up.
 func TestNothingIsRoutedFromTheQuarantinesDevice(t *testing.T) {
@@ -137,6 +170,9 @@ func TestAWrongQuarantineIsRefused(t *testing.T) {
 		if err := (Config{Bridge: "br0", WAN: "wan0", Quarantine: netip.MustParsePrefix(q)}).validate(); err == nil {
 			t.Errorf("%s was taken", q)
 		}
+	}
+	if err := (Config{Bridge: "br0", WAN: "wan0", Quarantine6: netip.MustParsePrefix("172.30.66.1/24")}).validate(); err == nil {
+		t.Error("an IPv4 network was taken for the IPv6 quarantine")
 	}
 }
 

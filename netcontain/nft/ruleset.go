@@ -126,7 +126,7 @@ func bridgeTable(cfg Config, nextID *uint32) *table {
 	anyAddr := add("address_unknown", nftables.TypeEtherAddr, false)
 	levelSetsOf(add, netcontain.Watch) // nothing blocked: only remembered
 	limit, isolate := levelSetsOf(add, netcontain.Limit), levelSetsOf(add, netcontain.Isolate)
-	s := services{gw4: gw4, gw6: gw6, own4: own4, own6: own6, allow: allow, anyAddr: anyAddr, refuge: cfg.Refuge.DNS != 0, quarantine: cfg.Quarantine}
+	s := services{gw4: gw4, gw6: gw6, own4: own4, own6: own6, allow: allow, anyAddr: anyAddr, refuge: cfg.Refuge.DNS != 0, quarantines: cfg.quarantines()}
 
 	t.chains = append(t.chains, chain{name: lockdownChain})
 	for _, l := range []struct {
@@ -155,8 +155,8 @@ func bridgeTable(cfg Config, nextID *uint32) *table {
 	} {
 		out = append(out, line(f.what, f.m, goTo("isolate_to")))
 	}
-	if q := cfg.Quarantine; q.IsValid() {
-		out = append(out, line("gateway to the quarantine", prefixed(ip4Dst, q.Masked()), goTo("isolate_to")))
+	for _, q := range cfg.quarantines() {
+		out = append(out, line("gateway to the quarantine", prefixed(dstOf(q), q.Masked()), goTo("isolate_to")))
 	}
 	for _, c := range []struct {
 		name  string
@@ -205,7 +205,7 @@ type services struct {
 	gw4, gw6, own4, own6, anyAddr *nftables.Set
 	allow                         allowSets
 	refuge                        bool
-	quarantine                    netip.Prefix // zero: none
+	quarantines                   []netip.Prefix
 }
 
 var (
@@ -238,7 +238,7 @@ func (s services) from(l netcontain.Level, own levelSets) []chain {
 		line("IPv6, address unknown", wire(etherIP6), in(etherSrc, s.anyAddr), svc6),
 	}
 	if l == netcontain.Isolate {
-		from = append(from, s.quarantined(svc4)...)
+		from = append(from, s.quarantined(svc4, svc6)...)
 	}
 	from = append(from, line("nothing else", drop))
 	v4 := []rule{
@@ -255,7 +255,8 @@ func (s services) from(l netcontain.Level, own levelSets) []chain {
 		line("advertisement, unknown", icmp6, equal(icmpType, []byte{136}), in(etherSrc, s.anyAddr), in(ip6Dst, s.gw6), accept),
 	}
 	if l == netcontain.Isolate {
-		v4, v6 = append(v4, s.help(ip4Dst, s.gw4)...), append(v6, s.help(ip6Dst, s.gw6)...)
+		v6 = append(v6, s.quarantineNDP()...)
+		v4, v6 = append(v4, s.help(ip4Dst, s.gw4, s.own4)...), append(v6, s.help(ip6Dst, s.gw6, s.own6)...)
 	} else {
 		v4, v6 = append(v4, s.limited4()...), append(v6, s.limited6()...)
 	}
@@ -266,16 +267,49 @@ func (s services) from(l netcontain.Level, own levelSets) []chain {
 // quarantined lets a host that was just moved to the quarantine VLAN speak from
 // its new lease, which nobody knows as its own yet. These rules see the frame
 // before the bridge gives it a VLAN, so it comes without a tag.
-func (s services) quarantined(svc4 []expr.Any) []rule {
-	if !s.quarantine.IsValid() {
-		return nil
+func (s services) quarantined(svc4, svc6 []expr.Any) []rule {
+	var out []rule
+	for _, q := range s.quarantines {
+		if q.Addr().Is4() {
+			out = append(out,
+				line("gateway's address is not its own", wire(etherIP), in(ip4Src, s.gw4), verdict(expr.VerdictDrop)),
+				line("ARP, lease of the quarantine", wire(etherARP), prefixed(arpSrcIP, q.Masked()), in(arpDstIP, s.gw4), verdict(expr.VerdictAccept)),
+				line("IPv4, lease of the quarantine", wire(etherIP), prefixed(ip4Src, q.Masked()), svc4))
+			continue
+		}
+		out = append(out,
+			line("gateway's address is not its own", wire(etherIP6), in(ip6Src, s.gw6), verdict(expr.VerdictDrop)),
+			line("IPv6, address in the quarantine", wire(etherIP6), prefixed(ip6Src, q.Masked()), svc6))
 	}
-	q := s.quarantine.Masked()
-	return []rule{
-		line("gateway's address is not its own", wire(etherIP), in(ip4Src, s.gw4), verdict(expr.VerdictDrop)),
-		line("ARP, lease of the quarantine", wire(etherARP), prefixed(arpSrcIP, q), in(arpDstIP, s.gw4), verdict(expr.VerdictAccept)),
-		line("IPv4, lease of the quarantine", wire(etherIP), prefixed(ip4Src, q), svc4),
+	return out
+}
+
+// quarantineNDP lets it advertise its address there, and not the gateway's.
+func (s services) quarantineNDP() []rule {
+	var out []rule
+	advertisement := slices.Concat(l4(unix.IPPROTO_ICMPV6), equal(icmpType, []byte{136}))
+	for _, q := range s.quarantines {
+		if q.Addr().Is6() {
+			out = append(out,
+				line("gateway's address is not its own", advertisement, in(ndTarget, s.gw6), verdict(expr.VerdictDrop)),
+				line("advertisement in the quarantine", advertisement, prefixed(ndTarget, q.Masked()), in(ip6Dst, s.gw6), verdict(expr.VerdictAccept)))
+		}
 	}
+	return out
+}
+
+func srcOf(q netip.Prefix) field {
+	if q.Addr().Is4() {
+		return ip4Src
+	}
+	return ip6Src
+}
+
+func dstOf(q netip.Prefix) field {
+	if q.Addr().Is4() {
+		return ip4Dst
+	}
+	return ip6Dst
 }
 
 var helpPorts = []struct {
@@ -284,10 +318,22 @@ var helpPorts = []struct {
 	port  uint16
 }{{"DNS", unix.IPPROTO_UDP, 53}, {"DNS", unix.IPPROTO_TCP, 53}, {"help page", unix.IPPROTO_TCP, 80}}
 
+// closedPort is where HTTPS of an isolated host is redirected to: nothing
+// listens there (tcpmux), so that the kernel refuses the connection at once. A
+// browser would otherwise wait for minutes before it shows anything.
+const closedPort = 1
+
 // help lets an isolated host's DNS and HTTP reach the gateway. With a refuge
-// every destination will do: the mark makes the inet table redirect it.
-func (s services) help(dst field, gw *nftables.Set) []rule {
+// every destination will do: the mark makes the inet table redirect it. HTTPS
+// is for being refused, and never to the gateway, where the panel listens.
+func (s services) help(dst field, gw, own *nftables.Set) []rule {
 	var out []rule
+	if s.refuge {
+		https := slices.Concat(l4(unix.IPPROTO_TCP), equal(dstPort, be16(443)))
+		out = append(out,
+			line("the gateway's own HTTPS", https, in(dst, own), verdict(expr.VerdictDrop)),
+			line("HTTPS, to be refused", https, setMark(Mark), verdict(expr.VerdictAccept)))
+	}
 	for _, h := range helpPorts {
 		if s.refuge {
 			out = append(out, line(h.name, l4(h.proto), equal(dstPort, be16(h.port)), setMark(Mark), verdict(expr.VerdictAccept)))
@@ -335,7 +381,10 @@ func (s services) limited(dst field, gw, own *nftables.Set, icmp, echo byte, lis
 // on behalf of others: only answers of the services above.
 func toIsolated() chain {
 	accept := verdict(expr.VerdictAccept)
-	rules := []rule{line("ARP", wire(etherARP), accept)}
+	rules := []rule{
+		line("ARP", wire(etherARP), accept),
+		line("refusal of HTTPS", l4(unix.IPPROTO_TCP), equal(srcPort, be16(443)), has(tcpFlags, tcpReset), accept),
+	}
 	for _, p := range []struct {
 		name  string
 		proto byte
@@ -369,13 +418,16 @@ func inetTable(cfg Config, nextID *uint32) *table {
 		listed("limit_from", expr.MetaKeyOIFNAME, ip4Dst, ip6Dst),
 		listed("limit_to", expr.MetaKeyIIFNAME, ip4Src, ip6Src))
 	forward := []rule{line("office-wide lockdown", jump(lockdownChain))}
-	if q := cfg.Quarantine; q.IsValid() {
+	if len(cfg.quarantines()) > 0 {
 		device := add("quarantine_device", nftables.TypeIFName, false)
 		forward = append(forward,
-			line("from the quarantine", prefixed(ip4Src, q.Masked()), drop),
-			line("to the quarantine", prefixed(ip4Dst, q.Masked()), drop),
 			line("from the quarantine's device", metaIn(expr.MetaKeyIIFNAME, device), drop),
 			line("to the quarantine's device", metaIn(expr.MetaKeyOIFNAME, device), drop))
+	}
+	for _, q := range cfg.quarantines() {
+		forward = append(forward,
+			line("from the quarantine", prefixed(srcOf(q), q.Masked()), drop),
+			line("to the quarantine", prefixed(dstOf(q), q.Masked()), drop))
 	}
 	forward = append(forward, routed(isolate, drop, drop)...)
 	forward = append(forward, routed(limit, goTo("limit_from"), goTo("limit_to"))...)
@@ -407,5 +459,6 @@ func redirects(r Refuge) chain {
 		}
 		c.rules = append(c.rules, line(h.name, marked, l4(h.proto), equal(dstPort, be16(h.port)), redirectTo(to)))
 	}
+	c.rules = append(c.rules, line("HTTPS, to be refused", marked, l4(unix.IPPROTO_TCP), equal(dstPort, be16(443)), redirectTo(closedPort)))
 	return c
 }

@@ -73,10 +73,7 @@ func (e *Enforcer) lookAround() (surroundings, error) {
 		return s, fmt.Errorf("list addresses: %w", err)
 	}
 	s.bridge(e.cfg.Bridge, bridge, addrs, &e.bridged)
-	s.addresses(e.cfg.Quarantine, addrs, names)
-	if s.quarantine == e.cfg.Bridge || s.quarantine == e.cfg.WAN {
-		s.quarantine = "" // a wrong setting must not cut the office off
-	}
+	s.addresses(e.cfg, addrs, names)
 	if err := e.uplink(&s); err != nil {
 		return s, err
 	}
@@ -117,25 +114,39 @@ func (s *surroundings) bridge(name string, link netlink.Link, addrs []netlink.Ad
 	}
 }
 
-// addresses adds the gateway's own addresses and networks.
-func (s *surroundings) addresses(quarantine netip.Prefix, addrs []netlink.Addr, names map[int]string) {
+// addresses adds the gateway's own addresses and networks. The quarantine's
+// device is the one that has the gateway's address there; a wrong setting must
+// not cut the office off.
+func (s *surroundings) addresses(cfg Config, addrs []netlink.Addr, names map[int]string) {
+	quarantines := cfg.quarantines()
 	for _, a := range addrs {
 		p, ok := prefixOf(a)
 		if !ok {
 			continue
 		}
-		if quarantine.IsValid() && p.Addr() == quarantine.Addr() {
-			s.quarantine = names[a.LinkIndex]
-		}
 		s.self(p)
-	}
-	if quarantine.IsValid() {
-		s.self(quarantine)
-		if !slices.Contains(s.gateway, quarantine.Addr()) {
-			s.gateway = append(s.gateway, quarantine.Addr())
+		name := names[a.LinkIndex]
+		if name != cfg.Bridge && name != cfg.WAN && slices.ContainsFunc(quarantines, func(q netip.Prefix) bool { return q.Addr() == p.Addr() }) {
+			s.quarantine = name
 		}
+	}
+	for _, a := range addrs { // its link-local address, too
+		if p, ok := prefixOf(a); ok && s.quarantine != "" && names[a.LinkIndex] == s.quarantine {
+			s.reachable(p.Addr())
+		}
+	}
+	for _, q := range quarantines {
+		s.self(q)
+		s.reachable(q.Addr())
 	}
 	s.near = near(s.near)
+}
+
+// reachable adds an address at which held hosts find the gateway's services.
+func (s *surroundings) reachable(a netip.Addr) {
+	if !slices.Contains(s.gateway, a) {
+		s.gateway = append(s.gateway, a)
+	}
 }
 
 func (s *surroundings) self(p netip.Prefix) {
