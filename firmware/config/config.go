@@ -216,7 +216,17 @@ type Eve struct {
 
 // Panel chooses the front panel.
 type Panel struct {
-	Kind string `toml:"kind"` // "virtual": terminal and web page; "headless": web page alone
+	// Kind is "virtual" (terminal and web page), "headless" (web page alone) or
+	// "gpio" (button and lamp on lines of a chip, and the web page).
+	Kind string `toml:"kind"`
+	// Chip and the lines, by the kernel's name ("GPIO17", see gpioinfo) or number;
+	// an empty chip is the first one, an empty light is not there.
+	Chip      string `toml:"chip"`
+	Button    string `toml:"button"`
+	ActiveLow bool   `toml:"active_low"` // the button is a switch to ground
+	Red       string `toml:"red"`
+	Green     string `toml:"green"`
+	Blue      string `toml:"blue"`
 }
 
 // Web is where the page is served. Listen is ignored when the service manager

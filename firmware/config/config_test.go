@@ -121,6 +121,7 @@ func TestProblemsNameTheirKey(t *testing.T) {
 		"name with a space": {`wan = "wan0"`, "wan = \"wan0\"\nallow_names = [\"update example\"]", "network.allow_names[0]:"},
 		"radio elsewhere":   {`wan = "wan0"`, "wan = \"wan0\"\nwifi = [\"wlan0\"]", "network.wifi[0]:"},
 		"no probation":      {`[policy]`, "[policy]\nprobation = \"1m\"", "policy.probation: must be at least 1h"},
+		"button nowhere":    {`[policy]`, "[panel]\nkind = \"gpio\"\n[policy]", "panel.button: is empty"},
 		"relative path":     {`"/srv/evidence"`, `"evidence"`, "storage.evidence:"},
 		"bad protected MAC": {`02:00:5e:00:53:01`, `02:00`, "policy.protected[0]:"},
 		"bad hours":         {`09:00-18:00`, `18:00-09:00`, "policy.business_hours:"},

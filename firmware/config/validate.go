@@ -23,7 +23,8 @@ func (c Config) Validate() []error {
 	c.validateDetection(&p)
 	c.validateRemote(&p)
 	c.validateCopy(&p)
-	p.oneOf("panel.kind", c.Panel.Kind, "virtual", "headless")
+	p.oneOf("panel.kind", c.Panel.Kind, "virtual", "headless", "gpio")
+	p.check(c.Panel.Kind != "gpio" || c.Panel.Button != "", "panel.button", "is empty; name the button's line, for example \"GPIO17\"")
 	if _, _, err := net.SplitHostPort(c.Web.Listen); err != nil {
 		p.add("web.listen", "%q is not host:port; write for example \"127.0.0.1:8080\"", c.Web.Listen)
 	}

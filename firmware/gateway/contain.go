@@ -58,25 +58,48 @@ func (g *Gateway) heal(ctx context.Context, h netcontain.Host) {
 	})
 }
 
-// watch begins to watch the wire for the incident's host, if it is not yet. It
+// hostWatch is a watch, and what it knows of the host that it is about.
+type hostWatch struct {
+	Watch
+	host  netcontain.Policy // it alone, in canonical form
+	began time.Time
+}
+
+// stale says that the watch is about less than the host is by now. A host that
+// invents addresses must not keep it from ever proving anything.
+func (w hostWatch) stale(now time.Time, host netcontain.Policy) bool {
+	return now.Sub(w.began) >= refreshEvery && (w.Blind() || !netcontain.Diff(host, w.host).Empty())
+}
+
+// watch begins to watch the wire for the incident's host, if it is not yet, and
+// begins anew when the host has other addresses by now, or a port went away. It
 // has to begin before the policy is applied, so that the window in which frames
 // still leaked is measured, not guessed; it takes milliseconds, and is therefore
 // begun while the question is still on the screen. Without it nothing is proven.
 func (g *Gateway) watch(ctx context.Context, i incident.Incident) {
-	if g.watches[i.ID] != nil {
-		return
+	h := g.known(host(i))
+	alone := netcontain.Policy{Hosts: []netcontain.Host{h}}.Canonical()
+	if old, ok := g.watches[i.ID]; ok {
+		if g.proving[i.ID] || !old.stale(g.now(), alone) {
+			return
+		}
+		old.Close()
+		delete(g.watches, i.ID)
+		if at := g.proveAt[i.ID]; !at.IsZero() {
+			g.proveAt[i.ID] = g.now() // what was proven was about less
+		}
 	}
-	w, err := g.parts.Prover.Watch(ctx, host(i))
+	w, err := g.parts.Prover.Watch(ctx, h)
 	if err != nil {
 		g.log.Error("watch the wire", "incident", i.ID, "err", err)
 		g.faults.set("probe", err)
 		return
 	}
-	g.watches[i.ID] = w
+	g.watches[i.ID] = hostWatch{w, alone, g.now()}
 }
 
 func (g *Gateway) unwatch(id string) {
-	if w := g.watches[id]; w != nil && !g.proving[id] {
+	if w, ok := g.watches[id]; ok && !g.proving[id] {
 		w.Close()
 		delete(g.watches, id)
 	}
@@ -154,7 +177,7 @@ func level(l incident.Level) netcontain.Level {
 
 // prove asks the wire, in the background.
 func (g *Gateway) prove(ctx context.Context, id string) {
-	w := g.watches[id]
+	w := g.watches[id].Watch
 	if g.proving[id] {
 		return
 	}
@@ -230,8 +253,11 @@ func (g *Gateway) reprove(ctx context.Context) {
 			if !asked || i.ID != suspect.ID {
 				g.unwatch(i.ID)
 			}
-		case i.Level == incident.Isolate && i.Applied && !g.proving[i.ID] && now.After(g.proveAt[i.ID]) && !g.proveAt[i.ID].IsZero():
-			g.prove(ctx, i.ID)
+		case i.Level == incident.Isolate:
+			g.watch(ctx, i)
+			if due := g.proveAt[i.ID]; i.Applied && !g.proving[i.ID] && !due.IsZero() && !now.Before(due) {
+				g.prove(ctx, i.ID)
+			}
 		}
 	}
 }

@@ -47,6 +47,8 @@ type Prover interface {
 // Watch is one watch of one host.
 type Watch interface {
 	Prove(ctx context.Context, since time.Time) (probe.Result, error)
+	// Blind says that it no longer sees every port.
+	Blind() bool
 	Close() error
 }
 
@@ -155,7 +157,7 @@ type Gateway struct {
 
 	began     time.Time        // first start ever; zero: not known
 	lockdown  bool             // owned by the core goroutine
-	watches   map[string]Watch // by incident, owned by the core goroutine
+	watches   map[string]hostWatch // by incident, owned by the core goroutine
 	proving   map[string]bool
 	proveAt   map[string]time.Time
 	refreshAt time.Time
@@ -190,7 +192,7 @@ func New(c Config, p Parts) (*Gateway, error) {
 		cfg: c, parts: p, log: p.Log, now: p.Now, desk: incident.NewDesk(c.Policy),
 		sightings: make(chan sighting, 256), results: make(chan result, 64), requests: make(chan func()), entries: make(chan ledger.Entry, 256), flushes: make(chan chan struct{}),
 		recorded: map[string]int{}, unsaved: map[asset.ID]bool{},
-		watches: map[string]Watch{}, proving: map[string]bool{}, proveAt: map[string]time.Time{},
+		watches: map[string]hostWatch{}, proving: map[string]bool{}, proveAt: map[string]time.Time{},
 		faults: p.faults,
 	}
 	if g.faults == nil {

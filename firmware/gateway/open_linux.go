@@ -19,6 +19,7 @@ import (
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ioc"
 	"sekisho/firmware/store"
+	"sekisho/hal/rpi"
 	"sekisho/hal/virtual"
 	"sekisho/netcontain"
 	"sekisho/netcontain/neigh"
@@ -286,7 +287,21 @@ type broken struct{ err error }
 
 func (b broken) Run(context.Context) error { return b.err }
 
+// panel opens the front panel. One that cannot be had is a fault to show on the
+// page; isolation does not wait for a lamp.
 func (o *opening) panel(p *Parts) error {
+	if c := o.config.Panel; c.Kind == "gpio" {
+		lines, err := rpi.Open(rpi.Config{
+			Chip: c.Chip, Button: c.Button, ActiveLow: c.ActiveLow, Red: c.Red, Green: c.Green, Blue: c.Blue,
+			Logger: o.log.With("component", "panel"), Now: time.Now,
+		})
+		if err == nil {
+			p.Panel = lines
+			return nil
+		}
+		o.log.Error("no front panel", "err", err)
+		o.faults.set("panel", err)
+	}
 	c := virtual.Config{Logger: o.log.With("component", "panel"), Now: time.Now}
 	if o.config.Panel.Kind == "virtual" {
 		c.In, c.Out, c.Quit = o.around.In, o.around.Out, o.around.Quit

@@ -50,7 +50,7 @@ func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 	p := plan.Make(netcontain.Policy{Hosts: []netcontain.Host{h}}, seen, plan.Plan{})
 	c := probe.Config{
 		Ports: append(append([]string{}, w.net.Ports...), w.net.WAN), Bridge: w.net.Bridge, Host: h,
-		GatewayMAC: netcontain.MAC(w.net.BridgeMAC), GatewayAddrs: w.net.Addrs,
+		Voices: []probe.Voice{{Device: w.net.Bridge, MAC: netcontain.MAC(w.net.BridgeMAC), Addrs: w.net.Addrs}},
 	}
 	if len(p.Holds) == 1 {
 		c.Shared = p.Holds[0].BestEffort

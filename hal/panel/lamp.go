@@ -97,6 +97,27 @@ func (p Pattern) Cycle() time.Duration {
 	return time.Duration(total) * time.Millisecond
 }
 
+// Left is how long the light stays as it is at a time since the pattern began;
+// positive.
+func (p Pattern) Left(t time.Duration) time.Duration {
+	cycle := p.Cycle()
+	if cycle <= 0 {
+		return time.Second // dark for ever
+	}
+	t %= cycle
+	if t < 0 {
+		t += cycle
+	}
+	for _, s := range p {
+		d := time.Duration(s.Ms) * time.Millisecond
+		if t < d {
+			return d - t
+		}
+		t -= d
+	}
+	return time.Second
+}
+
 // LampAt is the light at a time since the pattern began.
 func LampAt(p Pattern, t time.Duration) Color {
 	cycle := p.Cycle()

@@ -150,8 +150,8 @@ func TestKeysMakeTheGesturesOfTheRealButton(t *testing.T) {
 					time.Sleep(redraw / 2)
 				}
 				got := []string{}
-				for len(p.presses) > 0 {
-					pr := <-p.presses
+				for len(p.Presses()) > 0 {
+					pr := <-p.Presses()
 					got = append(got, fmt.Sprint(pr.Gesture, " ", pr.Target))
 				}
 				if fmt.Sprint(got) != c.want {

@@ -20,6 +20,7 @@ const (
 	modeFolder = 0o040755
 	modeFile   = 0o100644
 	modeRun    = 0o100755
+	modeLink   = 0o120777 // its data is where it points
 )
 
 func (c *cpioWriter) add(name string, mode uint32, data []byte) {

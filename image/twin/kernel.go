@@ -23,6 +23,12 @@ import (
 	"strings"
 )
 
+// The twin is a Debian 13 on the architecture of the appliance.
+const (
+	suite = "trixie"
+	arch  = "arm64"
+)
+
 // kernelPackage depends on the newest kernel of its suite.
 const kernelPackage = "linux-image-arm64"
 
@@ -83,7 +89,7 @@ func downloadKernel(ctx context.Context, cache string) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	a, err := newApt(ctx, filepath.Join(work, "apt"), "trixie", "arm64")
+	a, err := newApt(ctx, filepath.Join(work, "apt"), suite, arch)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -25,40 +27,74 @@ type Config struct {
 	CommandLine string   // for the kernel, beside the console
 	MemoryMiB   int      // default 512
 	Args        []string // further arguments of QEMU: LoggedDrive and the like
+
+	NICs    []NIC
+	Disk    string // file of MakeDisk, /dev/vda of the guest; Save keeps the machine there
+	GPIO    bool   // Machine.GPIO will be called
+	Control bool   // Machine.Call will be called
+}
+
+// NIC is a network interface of the guest, wired to a tap device of a host's
+// namespace.
+type NIC struct {
+	MAC string   // by which the guest finds it: the kernel's order is none
+	Tap *os.File // OpenTap; Start takes it over and closes it
 }
 
 // Machine is a running QEMU.
 type Machine struct {
-	cmd    *exec.Cmd
-	read   chan struct{} // closed when the console has ended
-	exited error         // valid from then on
+	cmd     *exec.Cmd
+	read    chan struct{} // closed when the console has ended
+	exited  error         // valid from then on
+	qmp     *qmp
+	qtest   net.Conn // nil without GPIO
+	control *control // nil without Control
 
 	mu    sync.Mutex
 	lines []string
 	more  chan struct{} // closed, and replaced, when a line came
 }
 
-// Start starts the machine. Stop it, or end ctx, which kills it.
+// Start starts the machine. Stop or Cut it, or end ctx, which kills it.
 func Start(ctx context.Context, c Config) (*Machine, error) {
-	if c.MemoryMiB == 0 {
-		c.MemoryMiB = 512
+	p, err := c.plug()
+	defer p.close()
+	if err != nil {
+		return nil, fmt.Errorf("start machine: %w", err)
 	}
-	args := append([]string{"-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", strconv.Itoa(c.MemoryMiB),
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
-		"-kernel", c.Kernel.Image, "-initrd", c.Initramfs,
-		"-append", "console=ttyAMA0 quiet panic=-1 " + c.CommandLine}, c.Args...)
-	m := &Machine{cmd: exec.CommandContext(ctx, "qemu-system-aarch64", args...), read: make(chan struct{}), more: make(chan struct{})}
+	m := &Machine{cmd: exec.CommandContext(ctx, "qemu-system-aarch64", append(c.args(), p.args...)...), read: make(chan struct{}), more: make(chan struct{})}
+	m.cmd.ExtraFiles = p.files
 	console, write := io.Pipe()
 	m.cmd.Stdout, m.cmd.Stderr = write, write
 	if err := m.cmd.Start(); err != nil {
+		p.hangUp()
 		return nil, fmt.Errorf("start machine: %w", err)
+	}
+	m.qmp, m.qtest = newQMP(p.conns["qmp"]), p.conns["qtest"]
+	if c.Control {
+		m.control = newControl(p.conns["control"])
 	}
 	go func() {
 		m.exited = m.cmd.Wait()
+		p.hangUp()
 		_ = write.Close()
 	}()
 	go m.listen(console)
 	return m, nil
+}
+
+func (c Config) args() []string {
+	if c.MemoryMiB == 0 {
+		c.MemoryMiB = 512
+	}
+	args := []string{"-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", strconv.Itoa(c.MemoryMiB),
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
+		"-kernel", c.Kernel.Image, "-initrd", c.Initramfs,
+		"-append", "console=ttyAMA0 quiet panic=-1 " + c.CommandLine}
+	if c.Disk != "" {
+		args = append(args, "-blockdev", "driver=qcow2,node-name=disk,file.driver=file,file.filename="+c.Disk, "-device", "virtio-blk-device,drive=disk")
+	}
+	return append(args, c.Args...)
 }
 
 func (m *Machine) listen(console io.Reader) {
@@ -126,14 +162,23 @@ func (m *Machine) unheard(prefixes, lines []string, err error) error {
 
 // Stop ends the machine wherever the guest is, without a word to it, and
 // returns when QEMU has closed its files.
-func (m *Machine) Stop() error {
-	err := m.cmd.Process.Signal(syscall.SIGTERM)
+func (m *Machine) Stop() error { return m.end(syscall.SIGTERM, "stop") }
+
+// Cut takes the power away: what QEMU itself still had to write is lost too.
+func (m *Machine) Cut() error { return m.end(syscall.SIGKILL, "cut") }
+
+func (m *Machine) end(by syscall.Signal, what string) error {
+	err := m.cmd.Process.Signal(by)
 	<-m.read
 	if err != nil { // it had ended
-		return fmt.Errorf("stop machine: %w: %w", err, m.exited)
+		return fmt.Errorf("%s machine: %w: %w", what, err, m.exited)
+	}
+	var exit *exec.ExitError
+	if by == syscall.SIGKILL && errors.As(m.exited, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == by {
+		return nil
 	}
 	if m.exited != nil {
-		return fmt.Errorf("stop machine: %w", m.exited)
+		return fmt.Errorf("%s machine: %w", what, m.exited)
 	}
 	return nil
 }

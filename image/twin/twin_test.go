@@ -93,6 +93,37 @@ func TestTheInitramfsHoldsProgramFoldersAndModules(t *testing.T) {
 	}
 }
 
+func TestFilesTreesAndLinksComeAlongAndTheFirstWins(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	for name, text := range map[string]string{"init": "ELF", "one": "mine", "tree/etc/conf": "theirs", "tree/etc/more": "more", "tree/usr/bin/tool": "TOOL", "data/a": "A"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path(name)), 0o755), os.WriteFile(path(name), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Chmod(path("tree/usr/bin/tool"), 0o755), os.Symlink("usr/bin", path("tree/bin")), os.Symlink("/nowhere", path("tree/usr/gone"))); err != nil {
+		t.Fatal(err)
+	}
+	i := Initramfs{Init: path("init"), Files: map[string]string{"/etc/conf": path("one"), "test/data": path("data")}, Trees: []string{path("tree")}}
+	if err := i.Write(path("out"), fakeKernel(t)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path("out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := readCPIO(t, b)
+	want := []string{"etc 40755 ", "etc/conf 100644 mine", "test 40755 ", "test/data 40755 ", "test/data/a 100644 A",
+		"bin 120777 usr/bin", "etc/more 100644 more", "usr 40755 ", "usr/bin 40755 ", "usr/bin/tool 100755 TOOL", "usr/gone 120777 /nowhere"}
+	if got = got[len(got)-len(want):]; !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	i.Files["x"] = path("nonesuch")
+	if err := i.Write(path("out"), fakeKernel(t)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
 // fullAfter takes so many bytes.
 type fullAfter struct {
 	bytes.Buffer

@@ -26,11 +26,12 @@ import (
 type Config struct {
 	Ports    []string // every bridge port and the WAN device; HostPort may be among them
 	HostPort string   // where the host is; empty when not known
-	Bridge   string   // the device that the stimuli are sent from
+	Bridge   string   // the LAN bridge
 	Host     netcontain.Host
 
-	GatewayMAC   netcontain.MAC
-	GatewayAddrs []netip.Addr // on Bridge; IPv4 for ARP, link-local IPv6 for NDP
+	// Voices are what the host is asked from: the bridge, and the device of the
+	// quarantine VLAN, which need not be there yet.
+	Voices []Voice
 
 	// Shared says that others are behind HostPort, or that it is not known
 	// (plan.Hold.BestEffort): then the best verdict is BestEffort.
@@ -38,6 +39,13 @@ type Config struct {
 
 	Settle time.Duration // how long nothing may leak; 300 ms when zero
 	Limit  time.Duration // when Prove gives up; 3 s when zero
+}
+
+// Voice is a device of the gateway and what it is called there.
+type Voice struct {
+	Device string
+	MAC    netcontain.MAC
+	Addrs  []netip.Addr // IPv4 for ARP, link-local IPv6 for NDP
 }
 
 // Verdict is what the wire says.

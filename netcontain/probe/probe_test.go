@@ -27,8 +27,8 @@ var (
 
 func config() Config {
 	return Config{
-		Ports: []string{"p1", "p2"}, HostPort: "p1", Bridge: "br0", GatewayMAC: gwMAC,
-		GatewayAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
+		Ports: []string{"p1", "p2"}, HostPort: "p1", Bridge: "br0",
+		Voices: []Voice{{Device: "br0", MAC: gwMAC, Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}}},
 		Host: netcontain.Host{
 			ID: "h", MACs: []netcontain.MAC{hostMAC},
 			Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8::11")},
@@ -375,4 +375,60 @@ func FuzzSentBy(f *testing.F) {
 			t.Error("the kernel would keep back what the host sent")
 		}
 	})
+}
+
+func TestAPortWhoseLinkFlapsIsWatchedOnAndOneThatGoesAwayIsTold(t *testing.T) {
+	gw, host, _ := lan(t)
+	isolate(t, gw)
+	w := start(t, gw, config())
+	gw.Run(t, "ip link set p1 down")
+	gw.Run(t, "ip link set p1 up")
+	host.Run(t, "ip addr replace 192.0.2.11/24 dev eth0")
+	if r := prove(t, w, time.Now()); r.Verdict != Proven || w.Blind() {
+		t.Errorf("after a flap: %+v", r)
+	}
+	gw.Run(t, "ip link del p2")
+	for deadline := time.Now().Add(10 * time.Second); !w.Blind(); {
+		if time.Now().After(deadline) {
+			t.Fatal("the port is gone, and nobody says so")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if r := prove(t, w, time.Now()); r.Verdict != BestEffort || r.Drops == 0 {
+		t.Errorf("without a port: %+v", r)
+	}
+}
+
+func TestAHostInAnotherNetworkIsAskedFromThereAsSoonAsItExists(t *testing.T) {
+	gw, host, _ := lan(t)
+	isolate(t, gw)
+	host.Run(t, "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1") // it says nothing by itself
+	cfg := config()
+	quarantine := netip.MustParseAddr("198.51.100.1")
+	cfg.Host.Addrs = append(cfg.Host.Addrs, netip.MustParseAddr("198.51.100.9"))
+	cfg.Voices = []Voice{{Device: "q0", MAC: netcontain.MAC{2, 0, 0, 0, 0, 0xfd}, Addrs: []netip.Addr{quarantine}}}
+	w := start(t, gw, cfg)
+	if r := prove(t, w, time.Now()); r.Verdict != BestEffort {
+		t.Errorf("nobody could ask it, and it was quiet: %+v", r)
+	}
+	gw.Run(t, "ip link add link br0 name q0 address 02:00:00:00:00:fd type macvlan mode private")
+	gw.Run(t, "ip addr add 198.51.100.1/24 dev q0")
+	gw.Run(t, "ip link set q0 up")
+	host.Run(t, "ip addr add 198.51.100.9/24 dev eth0")
+	gw.Do(t, func() { // the device is looked for where the ports are
+		if r := prove(t, w, time.Now()); r.Verdict != Proven {
+			t.Errorf("asked from q0: %+v", r)
+		}
+	})
+}
+
+func TestTheCableToPullIsNamed(t *testing.T) {
+	cfg := config()
+	for shared, want := range map[bool]string{false: "the cable at port p1", true: "the device's network cable"} {
+		cfg.Shared = shared
+		r := (&Watch{cfg: cfg}).judge(Result{FramesLeaked: 3, LeakPorts: []string{"p2"}})
+		if r.Verdict != NotIsolated || !strings.Contains(r.Text.EN, want) || !strings.Contains(r.Text.EN, "left by p2") {
+			t.Errorf("%s", r.Text.EN)
+		}
+	}
 }

@@ -101,8 +101,8 @@ func (w *Watch) judge(r Result) Result {
 	case r.FramesLeaked > 0:
 		r.Verdict = NotIsolated
 		r.Text = Text{
-			EN: fmt.Sprintf("NOT isolated: %d frame(s) of the device still left by %v. Pull its cable.", r.FramesLeaked, r.LeakPorts),
-			JA: fmt.Sprintf("遮断できていません。この端末の通信が %d 件、%v から出ています。LAN ケーブルを抜いてください。", r.FramesLeaked, r.LeakPorts),
+			EN: fmt.Sprintf("NOT isolated: %d frame(s) of the device still left by %s. Pull %s.", r.FramesLeaked, strings.Join(r.LeakPorts, ", "), w.cable("the cable at port %s", "the device's network cable")),
+			JA: fmt.Sprintf("遮断できていません。この端末の通信が %d 件、%s から出ています。%sを抜いてください。", r.FramesLeaked, strings.Join(r.LeakPorts, "、"), w.cable("ポート %s の LAN ケーブル", "この端末の LAN ケーブル")),
 		}
 	case r.Drops > 0:
 		r.Verdict = BestEffort
@@ -134,6 +134,14 @@ func (w *Watch) judge(r Result) Result {
 		r.Text.JA += fmt.Sprintf("%s 側への通信は遮断の設定で止めています（アドレス変換後の IPv4 通信は、回線上では端末を見分けられません）。", strings.Join(r.Routed, "、"))
 	}
 	return r
+}
+
+// cable names what to pull: where nobody else is behind the port, the port.
+func (w *Watch) cable(port, device string) string {
+	if w.cfg.HostPort == "" || w.cfg.Shared {
+		return device
+	}
+	return fmt.Sprintf(port, w.cfg.HostPort)
 }
 
 // others is the number of LAN ports at which the host must not appear.

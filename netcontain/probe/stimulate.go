@@ -12,13 +12,34 @@ import (
 	"sekisho/netcontain"
 )
 
-func (w *Watch) openStimulus() error {
-	dev, err := net.InterfaceByName(w.cfg.Bridge)
-	if err != nil {
-		return err
+// speaker is a Voice with its socket, nil while the device is not there.
+type speaker struct {
+	frames [][]byte
+	device string
+	index  int
+	*socket
+}
+
+func newSpeakers(c Config) []*speaker {
+	var out []*speaker
+	for _, v := range c.Voices {
+		out = append(out, &speaker{device: v.Device, frames: stimuli(v, c.Host)})
 	}
-	w.bridge = dev.Index
-	w.stimulus, err = newSocket(w.cfg.Bridge)
+	return out
+}
+
+// open looks for the device. That it is not there is no error: the quarantine
+// VLAN comes and goes with those who are in it.
+func (s *speaker) open() error {
+	if s.socket != nil {
+		return nil
+	}
+	dev, err := net.InterfaceByName(s.device)
+	if err != nil {
+		return nil
+	}
+	s.index = dev.Index
+	s.socket, err = newSocket(s.device)
 	return err
 }
 
@@ -26,15 +47,15 @@ func (w *Watch) openStimulus() error {
 // so that a host that is up must answer: ARP for IPv4, and neighbour
 // solicitation for IPv6 including its link-local addresses.
 func (w *Watch) stimulate() error {
+	w.speaking.Lock()
+	defer w.speaking.Unlock()
 	var errs []error
-	for _, frame := range stimuli(w.cfg) {
-		errs = append(errs, w.stimulus.control(func(fd int) error {
-			err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: w.bridge, Halen: 6})
-			if errors.Is(err, unix.EAGAIN) {
-				return nil // the queue is full; Prove asks again
-			}
-			return err
-		}))
+	for _, s := range w.speakers {
+		if err := s.open(); err != nil || s.socket == nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, s.speak())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("stimulate: %w", err)
@@ -42,10 +63,28 @@ func (w *Watch) stimulate() error {
 	return nil
 }
 
+func (s *speaker) speak() error {
+	for _, frame := range s.frames {
+		err := s.control(func(fd int) error {
+			return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: s.index, Halen: 6})
+		})
+		switch {
+		case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENETDOWN):
+			err = s.Close() // gone, or down; Prove asks again
+			s.socket = nil
+			return err
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOBUFS): // the queue is full; Prove asks again
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
 // stimuli is pure.
-func stimuli(cfg Config) [][]byte {
+func stimuli(v Voice, h netcontain.Host) [][]byte {
 	var gw4, gw6 netip.Addr
-	for _, a := range cfg.GatewayAddrs {
+	for _, a := range v.Addrs {
 		switch {
 		case a.Unmap().Is4():
 			gw4 = a.Unmap()
@@ -53,22 +92,22 @@ func stimuli(cfg Config) [][]byte {
 			gw6 = a.WithZone("")
 		}
 	}
-	addrs := append([]netip.Addr{}, cfg.Host.Addrs...)
-	for _, m := range cfg.Host.MACs {
+	addrs := append([]netip.Addr{}, h.Addrs...)
+	for _, m := range h.MACs {
 		addrs = append(addrs, linkLocal(m))
 	}
 	var out [][]byte
 	for _, a := range addrs {
 		a = a.Unmap().WithZone("")
-		dsts := cfg.Host.MACs // unicast: nobody else is disturbed
+		dsts := h.MACs // unicast: nobody else is disturbed
 		if len(dsts) == 0 {
 			dsts = []netcontain.MAC{{255, 255, 255, 255, 255, 255}}
 		}
 		for _, dst := range dsts {
 			if a.Is4() && gw4.IsValid() {
-				out = append(out, arpRequest(cfg.GatewayMAC, dst, gw4, a))
+				out = append(out, arpRequest(v.MAC, dst, gw4, a))
 			} else if a.Is6() && gw6.IsValid() {
-				out = append(out, solicitation(cfg.GatewayMAC, dst, gw6, a))
+				out = append(out, solicitation(v.MAC, dst, gw6, a))
 			}
 		}
 	}

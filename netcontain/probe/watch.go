@@ -24,19 +24,25 @@ func Start(ctx context.Context, cfg Config) (*Watch, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("probe: %w", err)
 	}
-	w := &Watch{cfg: cfg, match: newMatcher(cfg.Host), done: make(chan struct{})}
+	w := &Watch{cfg: cfg, match: newMatcher(cfg.Host), speakers: newSpeakers(cfg), done: make(chan struct{})}
 	prog := filter(cfg.Host)
 	names := append(slices.Clone(cfg.Ports), cfg.HostPort)
 	slices.Sort(names)
-	if err := w.openStimulus(); err != nil {
-		w.end()
-		return nil, fmt.Errorf("probe: speak on %s: %w", cfg.Bridge, err)
+	bridge, err := netlink.LinkByName(cfg.Bridge)
+	if err != nil {
+		return nil, fmt.Errorf("probe: bridge %s: %w", cfg.Bridge, err)
+	}
+	for _, s := range w.speakers {
+		if err := s.open(); err != nil {
+			w.end()
+			return nil, fmt.Errorf("probe: speak on %s: %w", s.device, err)
+		}
 	}
 	for _, name := range slices.Compact(names) {
 		if name == "" {
 			continue
 		}
-		t, err := listen(name, w.bridge, prog)
+		t, err := listen(name, bridge.Attrs().Index, prog)
 		if err != nil {
 			w.end()
 			return nil, fmt.Errorf("probe: watch %s: %w", name, err)
@@ -67,15 +73,16 @@ func (c Config) validate() error {
 
 // Watch counts frames of one host until it is closed or its context ends.
 type Watch struct {
-	cfg      Config
-	match    *matcher
-	taps     []*tap
-	stimulus *socket     // on the bridge
-	bridge   int         // its ifindex
-	forget   func() bool // takes the Watch out of the context that it was started with
-	readers  sync.WaitGroup
-	once     sync.Once
-	done     chan struct{} // closed when all sockets are
+	cfg     Config
+	match   *matcher
+	taps    []*tap
+	forget  func() bool // takes the Watch out of the context that it was started with
+	readers sync.WaitGroup
+	once    sync.Once
+	done    chan struct{} // closed when all sockets are
+
+	speaking sync.Mutex
+	speakers []*speaker
 
 	mu     sync.Mutex
 	ended  bool
@@ -112,6 +119,7 @@ type socket struct {
 
 type tap struct {
 	name   string
+	index  int
 	routed bool // not a port of the bridge: frames come here by routing, and through NAT
 	*socket
 	passed uint64 // frames that came through the filter; Watch.mu guards it
@@ -161,7 +169,7 @@ func listen(name string, bridge int, prog []bpf.Instruction) (*tap, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	return &tap{name: name, routed: dev.MasterIndex != bridge, socket: s}, nil
+	return &tap{name: name, index: dev.Index, routed: dev.MasterIndex != bridge, socket: s}, nil
 }
 
 func htons(v uint16) uint16 { return v<<8 | v>>8 }
@@ -187,9 +195,12 @@ func (w *Watch) read(t *tap) {
 		if errors.Is(failed, unix.EINTR) {
 			continue
 		}
+		if errors.Is(failed, unix.ENETDOWN) {
+			continue // as when its link flaps: it comes back to this socket, or is gone
+		}
 		if failed != nil {
 			w.mu.Lock()
-			w.blind++ // the device is gone or down: blind here from now on
+			w.blind++ // blind here from now on
 			w.mu.Unlock()
 			return
 		}
@@ -199,6 +210,38 @@ func (w *Watch) read(t *tap) {
 		}
 		w.record(t.name, ll.Pkttype == unix.PACKET_OUTGOING, stamp(oob[:oobn]))
 	}
+}
+
+// gone says that the device went away: the kernel then unbinds the socket, and
+// wakes nobody for it (net/packet/af_packet.c, packet_notifier).
+func (t *tap) gone() bool {
+	bound := true
+	err := t.control(func(fd int) error {
+		addr, err := unix.Getsockname(fd)
+		ll, ok := addr.(*unix.SockaddrLinklayer)
+		bound = err == nil && ok && ll.Ifindex == t.index
+		return err
+	})
+	return err == nil && !bound
+}
+
+// Blind says that a port went away, so that nothing more is proven until a new
+// Watch begins.
+func (w *Watch) Blind() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.blinded() > 0
+}
+
+// blinded counts ports of which nothing is seen any more. It wants mu held.
+func (w *Watch) blinded() uint64 {
+	n := w.blind
+	for _, t := range w.taps {
+		if t.gone() {
+			n++
+		}
+	}
+	return n
 }
 
 func (w *Watch) sample(t *tap, fd int) {
@@ -232,7 +275,7 @@ func (w *Watch) lose(l loss) {
 
 // lost wants mu held.
 func (w *Watch) lost(since time.Time) uint64 {
-	n := w.blind
+	n := w.blinded()
 	for _, l := range w.losses {
 		if l.at.After(since) {
 			n += l.frames
@@ -284,9 +327,13 @@ func (w *Watch) end() {
 		for _, t := range w.taps {
 			_ = t.Close()
 		}
-		if w.stimulus != nil {
-			_ = w.stimulus.Close()
+		w.speaking.Lock()
+		for _, s := range w.speakers {
+			if s.socket != nil {
+				_ = s.Close()
+			}
 		}
+		w.speaking.Unlock()
 		w.readers.Wait()
 		close(w.done)
 	})

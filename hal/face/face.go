@@ -1,0 +1,204 @@
+// Package face is what every front panel does between a Status and a gesture:
+// it knows which page is shown, since when the lamp's rhythm runs, and what a
+// press in progress acts on.
+//
+// Panels are built on it: hal/virtual adds a terminal, hal/rpi lines of GPIO. It
+// never touches a device and never decides what a gesture leads to.
+package face
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"sekisho/hal"
+	"sekisho/hal/panel"
+)
+
+// Config of a Face. The zero Config will do.
+type Config struct {
+	Logger *slog.Logger     // nil: discard
+	Now    func() time.Time // nil: time.Now
+}
+
+// Face implements hal.Panel but for Run. All its methods may be called from
+// any goroutine.
+type Face struct {
+	log     *slog.Logger
+	now     func() time.Time
+	presses chan hal.Press
+
+	mu      sync.Mutex
+	closed  bool // presses is closed
+	status  hal.Status
+	shownAt time.Time // when status was given
+	since   time.Time // the lamp's rhythm began
+	page    int
+	seq     uint64
+	button  panel.Button
+	hold    panel.Hold
+	subs    map[chan struct{}]struct{}
+}
+
+// New returns a Face that shows nothing yet.
+func New(cfg Config) *Face {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Face{
+		log: cfg.Logger, now: cfg.Now, presses: make(chan hal.Press, 16),
+		subs: map[chan struct{}]struct{}{}, since: cfg.Now(),
+	}
+}
+
+// Show implements hal.Panel. It never blocks.
+func (f *Face) Show(s hal.Status) {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s.State != f.status.State || s.Target != f.status.Target || s.ApprovalID != f.status.ApprovalID || s.Lockdown != f.status.Lockdown {
+		f.page = 0
+	}
+	if s.State != f.status.State || s.Drill != f.status.Drill || s.Lockdown != f.status.Lockdown {
+		f.since = now
+	}
+	f.status, f.shownAt = s, now
+	f.button.Show(now, panel.Shows(s))
+	f.changed()
+}
+
+// changed wakes the subscribers. The lock is held.
+func (f *Face) changed() {
+	f.seq++
+	for c := range f.subs {
+		select {
+		case c <- struct{}{}:
+		default: // it has a token already
+		}
+	}
+}
+
+// Presses implements hal.Panel.
+func (f *Face) Presses() <-chan hal.Press { return f.presses }
+
+// Frame returns what is shown now.
+func (f *Face) Frame() panel.Frame {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rhythm := panel.Lamp(f.status)
+	s := f.status
+	if !s.Now.IsZero() { // the clock goes on between two calls of Show
+		s.Now = s.Now.Add(now.Sub(f.shownAt))
+	}
+	return panel.Frame{
+		Seq: f.seq, Image: *panel.RenderHold(s, f.page, f.hold),
+		Lamp: panel.LampAt(rhythm, now.Sub(f.since)), Rhythm: rhythm,
+		Lines: panel.Lines(s, f.page, f.hold), Status: s, Hold: f.hold, Page: f.page,
+	}
+}
+
+// Lamp returns the light at this moment, and how long it stays so.
+func (f *Face) Lamp() (panel.Color, time.Duration) {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rhythm, t := panel.Lamp(f.status), now.Sub(f.since)
+	return panel.LampAt(rhythm, t), rhythm.Left(t)
+}
+
+// Subscribe returns a channel that holds a token after every change of what
+// is shown (not of the lamp's blinking), and a function that ends it.
+func (f *Face) Subscribe() (<-chan struct{}, func()) {
+	c := make(chan struct{}, 1)
+	f.mu.Lock()
+	f.subs[c] = struct{}{}
+	f.mu.Unlock()
+	return c, func() {
+		f.mu.Lock()
+		delete(f.subs, c)
+		f.mu.Unlock()
+	}
+}
+
+// Press is a gesture from the web page or the command line, with the target
+// that the person saw. It returns panel.ErrTargetChanged when the screen names
+// something else by now, so nothing is ever done to a device that appeared
+// while the press was on its way.
+func (f *Face) Press(g hal.Gesture, target string) error {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	shown := panel.Shows(f.status)
+	switch {
+	case g == hal.Hold8: // a lockdown concerns the whole office, whatever the screen names
+	case g == hal.Hold3 && shown.Approve == "":
+		return panel.ErrNotAsked
+	case g == hal.Hold3 && shown.Approve != target, g == hal.Short && shown.Target != target:
+		return panel.ErrTargetChanged
+	}
+	return f.emit(hal.Press{Gesture: g, Target: target, At: now})
+}
+
+// emit hands a press on, or turns the page. The lock is held.
+func (f *Face) emit(pr hal.Press) error {
+	if f.closed {
+		return panel.ErrBusy
+	}
+	select {
+	case f.presses <- pr:
+	default:
+		f.log.Error("press not taken", "gesture", int(pr.Gesture), "target", pr.Target)
+		return panel.ErrBusy
+	}
+	if pr.Gesture == hal.Short && pr.Target == "" && f.status.Target == "" {
+		f.page = (f.page + 1) % panel.Pages(f.status)
+		f.changed()
+	}
+	return nil
+}
+
+// Close ends Presses. Later gestures are refused as panel.ErrBusy.
+func (f *Face) Close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.closed {
+		f.closed = true
+		close(f.presses)
+	}
+}
+
+// Edge takes a raw level of the button, true when pressed. The first one only
+// says how it stands.
+func (f *Face) Edge(down bool) {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.take(f.button.Edge(now, down))
+}
+
+// Tick lets the button's time pass. It is to be called at least every 50 ms
+// while the button is down, for the countdown and the debounce.
+func (f *Face) Tick() {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.take(f.button.Advance(now))
+	h := f.button.Hold(now)
+	if h.Phase != f.hold.Phase || h.Left/time.Second != f.hold.Left/time.Second {
+		f.changed()
+	}
+	f.hold = h
+}
+
+func (f *Face) take(pr hal.Press, ok bool) {
+	if !ok {
+		return
+	}
+	if err := f.emit(pr); err != nil {
+		f.log.Error("press lost", "err", err)
+	}
+}
