@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -323,6 +324,21 @@ func TestIsolatedHostsWebAndDNSLandInTheRefuge(t *testing.T) {
 	if res.Request.URL.String() != "http://192.0.2.1/" || !strings.Contains(string(body), "isolated") {
 		t.Errorf("landed at %s", res.Request.URL)
 	}
+	// HTTPS is refused at once, by everybody; the gateway's own panel is silent.
+	for _, panel := range []string{"192.0.2.1:443", "[2001:db8:1::1]:443"} {
+		serve(t, o.gw, panel)
+		if c := dial(t, o.hosts[1], panel); c != nil {
+			t.Errorf("isolated host reaches %s", panel)
+		}
+	}
+	for _, to := range []string{"203.0.113.9:443", "[2001:db8:2::1]:443"} {
+		serve(t, o.inet, to)
+		var err error
+		o.hosts[1].Do(t, func() { _, err = net.DialTimeout("tcp", to, 10*time.Second) })
+		if !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("HTTPS to %s: %v", to, err)
+		}
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -340,51 +356,4 @@ func TestEnforcerKnowsThePortOfAHost(t *testing.T) {
 	if err != nil || len(macs) == 0 || len(addrs) == 0 {
 		t.Errorf("never: %v, %v, %v", macs, addrs, err)
 	}
-}
-
-func many(n, isolated int) netcontain.Policy {
-	var p netcontain.Policy
-	for i := range n {
-		h := netcontain.Host{ID: netcontain.MAC{2, 1, 0, 0, byte(i >> 8), byte(i)}.String(), Level: netcontain.Watch,
-			MACs:  []netcontain.MAC{{2, 1, 0, 0, byte(i >> 8), byte(i)}},
-			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), netip.AddrFrom16([16]byte{0x20, 1, 13: 1, 14: byte(i >> 8), 15: byte(i)})}}
-		if i < isolated {
-			h.Level = netcontain.Isolate
-		}
-		p.Hosts = append(p.Hosts, h)
-	}
-	return p
-}
-
-func TestTwoHundredAndFiftyHostsInOneBatch(t *testing.T) {
-	o := newOffice(t)
-	o.apply(t, many(250, 50))
-	o.apply(t, many(250, 51))
-}
-
-func TestMissingBridgeIsNamed(t *testing.T) {
-	o := newOffice(t)
-	o.gw.Run(t, "ip link del br0")
-	err := o.enforcer.Apply(t.Context(), policyOf(held(1, netcontain.Isolate)))
-	if err == nil || !strings.Contains(err.Error(), "bridge br0") {
-		t.Errorf("error %v", err)
-	}
-}
-
-func BenchmarkApply(b *testing.B) {
-	o := newOffice(b)
-	for name, p := range map[string]netcontain.Policy{"1of1": many(1, 1), "50of250": many(250, 50)} {
-		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
-				if err := o.enforcer.Apply(b.Context(), p); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-	b.Run("exec_nft_1", func(b *testing.B) {
-		for b.Loop() {
-			o.gw.Run(b, "nft flush set bridge sekisho isolate_mac ; add element bridge sekisho isolate_mac { 02:00:00:00:00:01 }")
-		}
-	})
 }
