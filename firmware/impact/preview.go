@@ -278,7 +278,7 @@ func (p Preview) Brief() text {
 	}
 	b, n := briefs[p.Stops[0].Service], min(p.Clients, 999)
 	if len(p.Stops) > 1 {
-		return text{EN: fmt.Sprintf("Stops %s+: %d", b.en, n), JA: fmt.Sprintf("%d台で%sほか停止", n, b.more)}
+		return text{EN: fmt.Sprintf("Stops %s+: %d", b.en, n), JA: fmt.Sprintf("影響:%sほか%d台", b.more, n)}
 	}
-	return text{EN: fmt.Sprintf("Stops %s: %d", b.en, n), JA: fmt.Sprintf("%d台で%s停止", n, b.ja)}
+	return text{EN: fmt.Sprintf("Stops %s: %d", b.en, n), JA: fmt.Sprintf("影響:%s%d台", b.ja, n)}
 }

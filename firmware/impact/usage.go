@@ -358,6 +358,23 @@ func (u *Usage) remove(r *relation) {
 	u.count--
 }
 
+// Forget drops everything that names a device, as client and as server.
+func (u *Usage) Forget(m flow.MAC) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, of := range u.servers {
+		for _, r := range of { // deleting during a range is allowed
+			if r.server == m || r.client == m && !m.IsZero() {
+				u.remove(r)
+			}
+		}
+	}
+	if w := u.users[m]; w != nil {
+		u.order.Remove(w.elem)
+		delete(u.users, m)
+	}
+}
+
 // seen remembers that there was traffic at all.
 func (u *Usage) seen(ns int64) {
 	if u.since == 0 || ns < u.since {

@@ -429,6 +429,22 @@ func TestInventedClientsDoNotPushOutRealOnesAndTheLossIsSaid(t *testing.T) {
 	}
 }
 
+func TestAForgottenDeviceIsInNoRelation(t *testing.T) {
+	o := newOffice(t, nil)
+	o.uses(10, 1, 445)
+	o.uses(11, 1, 445)
+	o.uses(1, 2, 80)
+	o.use.Forget(mac(10))
+	o.want(1, "files 1")
+	o.use.Forget(mac(1))
+	o.want(1, "")
+	o.want(2, "")
+	data, err := o.use.Snapshot()
+	if err != nil || strings.Contains(string(data), mac(1).String()) || strings.Contains(string(data), mac(10).String()) {
+		t.Errorf("%s %v", data, err)
+	}
+}
+
 func TestTheSmallScreensLineFits(t *testing.T) {
 	for s := range briefs {
 		for _, n := range []int{1, 12, 250} {
@@ -443,7 +459,7 @@ func TestTheSmallScreensLineFits(t *testing.T) {
 			}
 		}
 	}
-	if b := (Preview{Clients: 4, Stops: []Stop{{Service: Files, Clients: 4}}}).Brief(); b.EN != "Stops files: 4" || b.JA != "4台で共有ファイル停止" {
+	if b := (Preview{Clients: 4, Stops: []Stop{{Service: Files, Clients: 4}}}).Brief(); b.EN != "Stops files: 4" || b.JA != "影響:共有ファイル4台" {
 		t.Errorf("%+v", b)
 	}
 	if b := (Preview{}).Brief(); b.EN != "" || b.JA != "" {
