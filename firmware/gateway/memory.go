@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -145,7 +146,17 @@ func (g *Gateway) saveMemory(data learnt) {
 // suspects is the set of devices from which nothing is learnt, as the core last
 // published it. Any goroutine reads it; Learning must not follow an attacker.
 type suspects struct {
-	set atomic.Pointer[map[flow.MAC]bool]
+	set  atomic.Pointer[map[flow.MAC]bool]
+	held atomic.Pointer[map[netip.Addr]time.Time]
+}
+
+// since is when the device of an address was isolated, for the help page; zero
+// when it is not, or is only limited.
+func (s *suspects) since(a netip.Addr) time.Time {
+	if held := s.held.Load(); held != nil {
+		return (*held)[a]
+	}
+	return time.Time{}
 }
 
 func (s *suspects) has(m flow.MAC) bool {
@@ -156,12 +167,18 @@ func (s *suspects) has(m flow.MAC) bool {
 // publish takes every device that waits for a decision, is held, or came back
 // lately.
 func (s *suspects) publish(all []incident.Incident) {
-	set := map[flow.MAC]bool{}
+	set, held := map[flow.MAC]bool{}, map[netip.Addr]time.Time{}
 	for _, i := range all {
+		if i.State.Held() && i.Level == incident.Isolate {
+			for _, a := range i.Asset.Addrs {
+				held[a] = i.Contained
+			}
+		}
 		if i.Waiting() || i.State.Held() || i.State == incident.Probation {
 			set[i.Asset.MAC] = true
 		}
 	}
+	s.held.Store(&held)
 	if old := s.set.Load(); old != nil && len(*old) == 0 && len(set) == 0 {
 		return
 	}

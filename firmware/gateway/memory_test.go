@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -117,5 +118,30 @@ func TestNothingIsLearntFromTheSuspect(t *testing.T) {
 	s.publish(nil)
 	if s.has(at(1).MAC) {
 		t.Error("suspect for ever")
+	}
+}
+
+func TestTheHelpPageIsToldSinceWhenADeviceIsIsolated(t *testing.T) {
+	var s suspects
+	a := netip.MustParseAddr("192.168.10.23")
+	if !s.since(a).IsZero() {
+		t.Error("before anything was published")
+	}
+	i := incident.Incident{Asset: asset.Asset{Addrs: []netip.Addr{a}}, State: incident.Contained, Level: incident.Isolate, Contained: start}
+	for _, c := range []struct {
+		name   string
+		change func(*incident.Incident)
+		want   time.Time
+	}{
+		{"isolated", func(*incident.Incident) {}, start},
+		{"only limited", func(i *incident.Incident) { i.Level = incident.Limit }, time.Time{}},
+		{"released", func(i *incident.Incident) { i.State = incident.Probation }, time.Time{}},
+	} {
+		now := i
+		c.change(&now)
+		s.publish([]incident.Incident{now})
+		if got := s.since(a); !got.Equal(c.want) {
+			t.Errorf("%s: %v", c.name, got)
+		}
 	}
 }
