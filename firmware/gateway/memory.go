@@ -171,7 +171,7 @@ func (s *suspects) publish(all []incident.Incident) {
 	for _, i := range all {
 		if i.State.Held() && i.Level == incident.Isolate {
 			for _, a := range i.Asset.Addrs {
-				held[a] = i.Contained
+				held[a] = i.HeldFrom()
 			}
 		}
 		if i.Waiting() || i.State.Held() || i.State == incident.Probation {
