@@ -96,6 +96,7 @@ type Config struct {
 	Fingerprint string
 	Vendors     Vendors          // nil: the vendor's access is off
 	Evidence    Evidence         // nil: not shown
+	Impacts     Impacts          // nil: not shown
 	Hosts       []string         // names under which the page may be asked for, besides localhost and addresses
 	Guard       Guard            // nil: Loopback
 	Now         func() time.Time // nil: time.Now

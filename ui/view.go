@@ -53,6 +53,7 @@ type incidentView struct {
 	ID, Name, Place, State, Tone, Since, Bundle, Why, Proof string
 	Addrs                                                   string
 	Drill, Held, CanDismiss, CanIsolate, Twice              bool
+	Impact                                                  *impactView // before a decision; nil: nothing to decide, or not known
 	Findings                                                []findingView
 	History                                                 []line
 }
@@ -67,6 +68,7 @@ type line struct{ Time, Text string }
 type deviceView struct {
 	ID, Name, Given, Vendor, Kind, Addrs, MAC, Port, Seen string
 	Protected, Fixed, Held                                bool
+	Impact                                                *impactView // nil: not known
 }
 
 type warningView struct{ Title, Text, Help string }
@@ -276,6 +278,9 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 	if i.Guard == incident.GuardNever {
 		v.CanIsolate = false
 	}
+	if v.CanIsolate {
+		v.Impact = s.impact(i.Asset.ID, l)
+	}
 	for _, o := range i.Findings {
 		v.Findings = append(v.Findings, findingView{o.Title.In(l), o.Explain.In(l), o.Technique, s.when(o.First, l) + " – " + o.Last.In(s.cfg.Now().Location()).Format("15:04:05")})
 	}
@@ -411,6 +416,9 @@ func (s *site) device(a asset.Asset, l string, held bool) deviceView {
 	}
 	if !a.MAC.IsZero() {
 		v.MAC = a.MAC.String()
+	}
+	if !a.Gateway && !held {
+		v.Impact = s.impact(a.ID, l)
 	}
 	return v
 }

@@ -161,6 +161,7 @@ type Gateway struct {
 	proving   map[string]bool
 	proveAt   map[string]time.Time
 	refreshAt time.Time
+	brief     brief // owned by the core goroutine
 	work      sync.WaitGroup
 
 	view     atomic.Pointer[View]

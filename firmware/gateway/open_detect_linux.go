@@ -51,6 +51,7 @@ func (o *opening) decoys(p *Parts) error {
 		Indicators:  indicators(o.known),
 		Learn:       time.Duration(o.config.Detect.Learn),
 		Suspect:     p.Suspects.has,
+		Zone:        time.Local,
 	}
 	if lan, ok := firstIPv4(n.LAN); ok && o.config.Decoy.Count > 0 {
 		exclude := []decoy.Range{}

@@ -258,6 +258,12 @@ func (o *opening) refuge(p *Parts) error {
 	c := refuge.Config{
 		Interface: o.network.Bridge, HTTPPort: refugeHTTP, DNSPort: refugeDNS,
 		Vendor: o.config.Office.Vendor, VendorPhone: o.config.Office.VendorPhone, Log: o.log.With("component", "refuge"),
+		Since: p.Suspects.since,
+	}
+	if n := o.config.Network; n.QuarantineVLAN != 0 {
+		c.Quarantine = refuge.Quarantine{
+			Interface: fmt.Sprintf("%s.%d", n.Bridge, n.QuarantineVLAN), Prefix: n.Quarantine, Prefix6: refuge.UniqueLocal(o.network.BridgeMAC[:]),
+		}
 	}
 	for _, a := range o.network.Addrs {
 		switch {

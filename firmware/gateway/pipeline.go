@@ -8,6 +8,7 @@ import (
 	"sekisho/firmware/capture"
 	"sekisho/firmware/detect"
 	"sekisho/firmware/flow"
+	"sekisho/firmware/impact"
 )
 
 // Pipeline is the pure part of the gateway, frames in and findings out. It is
@@ -17,6 +18,7 @@ type Pipeline struct {
 	tracker   *flow.Tracker
 	inventory *asset.Inventory
 	engine    *detect.Engine
+	uses      *impact.Usage
 	emit      func(flow.Event) // bound once: a method value allocates
 	found     []detect.Finding
 }
@@ -36,6 +38,8 @@ type PipelineConfig struct {
 	// Suspect says that nothing is to be learnt from a device; nil: nobody is.
 	Suspect func(flow.MAC) bool
 	Learn   time.Duration // 0: the default of detect
+	// Zone is where a day begins and ends; nil: UTC.
+	Zone *time.Location
 	// Seen is told every address that a device says it uses; it must not
 	// block. May be nil.
 	Seen func(netip.Addr, [6]byte)
@@ -51,11 +55,13 @@ func NewPipeline(c PipelineConfig) *Pipeline {
 		Assets: p.inventory, LAN: c.LAN, Gateway: c.SelfAddrs, DHCPServers: c.DHCPServers, Decoys: c.Decoys,
 		DecoyNames: c.DecoyNames, Indicators: c.Indicators, Suspect: c.Suspect, Learn: c.Learn,
 	})
+	p.uses = impact.New(impact.Config{Assets: p.inventory, LAN: c.LAN, Suspect: c.Suspect, Zone: c.Zone, Name: p.whose})
 	p.emit = func(ev flow.Event) {
 		if c.Seen != nil {
 			tellSeen(ev, c.Seen)
 		}
 		p.inventory.Observe(ev)
+		p.uses.Observe(ev)
 		p.found = append(p.found, p.engine.Observe(ev)...)
 	}
 	return p

@@ -68,6 +68,7 @@ func (g *Gateway) status(all []incident.Incident) hal.Status {
 		g.name(&s, i)
 		s.State, s.Waiting, s.Target = hal.Attention, len(waiting)-1, i.ID
 		s.What, s.AskedUntil = doing(i).In(g.cfg.Lang), ui.AskedUntil(i, now)
+		s.Impact = g.impactOf(i.Asset, now)
 	}
 	if i, ok := newest(all, func(i incident.Incident) bool { return i.State == incident.Containing }); ok {
 		g.name(&s, i)

@@ -30,7 +30,7 @@ func (g *Gateway) page(ctx context.Context, log *slog.Logger) (http.Handler, err
 	}
 	site, err := ui.New(ui.Config{
 		Gateway: web{g, ctx}, Panel: screen, Logger: log.With("component", "web"), Lang: g.cfg.Lang, Now: g.now,
-		Fingerprint: g.parts.Ledger.Key().Fingerprint(), Evidence: web{g, ctx}, Vendors: g.vendors(),
+		Fingerprint: g.parts.Ledger.Key().Fingerprint(), Evidence: web{g, ctx}, Impacts: web{g, ctx}, Vendors: g.vendors(),
 	})
 	if err != nil {
 		return nil, err
