@@ -68,6 +68,7 @@ const (
 	EvPort     = "port"      // on a port that nobody else has used
 	EvTurns    = "turns"     // take turns
 	EvHost     = "host_name" // the same name by whatever protocol
+	EvBefore   = "before"    // was held with it before
 	EvAfter    = "after"     // appeared where the other fell silent
 )
 
@@ -578,4 +579,13 @@ func (w *weight) text(fresh bool) Text {
 		en, ja = append(en, "It is treated as the same device."), append(ja, "同じ端末として扱います。")
 	}
 	return Text{EN: strings.Join(en, " "), JA: strings.Join(ja, "")}
+}
+
+// Together makes kin of a device that was held together with another one before.
+func Together(a Asset) Kin {
+	return Kin{
+		ID: a.ID, MAC: a.MAC, Name: a.Name, Addrs: slices.Clone(a.Addrs), Port: a.Port, Follows: true, Confidence: "medium", Evidence: []string{EvBefore},
+		Why:       Text{"It was held as the same device before.", "以前にも同じ端末として遮断しています。"},
+		FirstSeen: a.FirstSeen, LastSeen: a.LastSeen,
+	}
 }
