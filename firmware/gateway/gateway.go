@@ -159,6 +159,7 @@ type Gateway struct {
 	proving   map[string]bool
 	proveAt   map[string]time.Time
 	refreshAt time.Time
+	chase     chase // of what the inventory learns of held devices
 	work      sync.WaitGroup
 
 	view     atomic.Pointer[View]

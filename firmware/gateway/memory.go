@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sekisho/firmware/asset"
 	"sekisho/firmware/durable"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
@@ -136,6 +137,9 @@ func (s *suspects) publish(all []incident.Incident) {
 	for _, i := range all {
 		if i.Waiting() || i.State.Held() || i.State == incident.Probation {
 			set[i.Asset.MAC] = true
+			for _, mac := range asset.Following(i.Asset.Kin) {
+				set[mac] = true
+			}
 		}
 	}
 	if old := s.set.Load(); old != nil && len(*old) == 0 && len(set) == 0 {
