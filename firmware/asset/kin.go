@@ -536,22 +536,22 @@ const (
 )
 
 var doubtText = map[doubt]Text{
-	doubtWeak:       {"Several devices may look like that.", "ほかの端末でも同じように見えることがあります。"},
-	doubtContested:  {"Another device of the office says the same of itself.", "社内の別の端末も同じ情報を名乗っています。"},
+	doubtWeak:       {"Several devices may look like that.", "ほかの機器でも同じように見えることがあります。"},
+	doubtContested:  {"Another device of the office says the same of itself.", "社内の別の機器も同じ情報を名乗っています。"},
 	doubtVaried:     {"One of the two has gone by several names, as a docking station does.", "一方は複数の名前で使われてきました（ドッキングステーションなど）。"},
 	doubtContradict: {"In other respects the two contradict each other.", "ほかの情報は一致していません。"},
-	doubtHistory:    {"It was used before the incident, and is not known to be the same device.", "この事案の前から使われており、同じ端末だという確証はありません。"},
+	doubtHistory:    {"It was used before the incident, and is not known to be the same device.", "この事案の前から使われており、同じ機器だという確証はありません。"},
 	doubtYoung:      {"The gateway has known this office for less than a day.", "ゲートウェイがこの事務所を見始めてから、まだ1日たっていません。"},
-	doubtNever:      {"It is protected, or forwards for others.", "保護対象の端末、または通信を中継する機器です。"},
+	doubtNever:      {"It is protected, or forwards for others.", "保護対象の機器、または通信を中継する機器です。"},
 }
 
 var evidenceText = map[string]Text{
-	EvPerson:   {"A person said that it is the same device.", "担当者が同じ端末だと判断しました。"},
+	EvPerson:   {"A person said that it is the same device.", "担当者が同じ機器だと判断しました。"},
 	EvClientID: {"It uses the same DHCP identifier.", "同じ DHCP 識別子を使っています。"},
-	EvName:     {"It has the same host name (%s) and is the same kind of system.", "端末名（%s）とシステムの種類が同じです。"},
+	EvName:     {"It has the same host name (%s) and is the same kind of system.", "機器の名前（%s）とシステムの種類が同じです。"},
 	EvBuilt:    {"Its address is made from the other's MAC address.", "アドレスが、もう一方の MAC アドレスから作られています。"},
 	EvAddress:  {"It took over the address %s without a lease.", "アドレス %s を、割り当てを受けずに引き継ぎました。"},
-	EvPort:     {"It is on port %s, which only this device has used.", "この端末だけが使ってきたポート %s につながっています。"},
+	EvPort:     {"It is on port %s, which only this device has used.", "この機器だけが使ってきたポート %s につながっています。"},
 	EvTurns:    {"The two have long been used in turns.", "以前から交互に使われています。"},
 	EvHost:     {"It calls itself by the same name (%s).", "同じ名前（%s）を名乗っています。"},
 	EvAfter:    {"It appeared at the same place when the other fell silent.", "もう一方の通信が止まった直後に、同じ場所に現れました。"},
@@ -571,12 +571,12 @@ func (w *weight) text(fresh bool) Text {
 	case !w.follows:
 		d := doubtText[cmp.Or(w.doubt, doubtWeak)]
 		en = append(en, d.EN, "It looks like the same device; a person has to decide.")
-		ja = append(ja, d.JA, "同じ端末の可能性があります。担当者が判断してください。")
+		ja = append(ja, d.JA, "同じ機器の可能性があります。担当者が判断してください。")
 	case fresh:
 		en = append(en, "It was not seen before the incident, and is treated as the same device.")
-		ja = append(ja, "この事案の前には見られなかったため、同じ端末として扱います。")
+		ja = append(ja, "この事案の前には見られなかったため、同じ機器として扱います。")
 	default:
-		en, ja = append(en, "It is treated as the same device."), append(ja, "同じ端末として扱います。")
+		en, ja = append(en, "It is treated as the same device."), append(ja, "同じ機器として扱います。")
 	}
 	return Text{EN: strings.Join(en, " "), JA: strings.Join(ja, "")}
 }
@@ -585,7 +585,7 @@ func (w *weight) text(fresh bool) Text {
 func Together(a Asset) Kin {
 	return Kin{
 		ID: a.ID, MAC: a.MAC, Name: a.Name, Addrs: slices.Clone(a.Addrs), Port: a.Port, Follows: true, Confidence: "medium", Evidence: []string{EvBefore},
-		Why:       Text{"It was held as the same device before.", "以前にも同じ端末として遮断しています。"},
+		Why:       Text{"It was held as the same device before.", "以前にも同じ機器として遮断しています。"},
 		FirstSeen: a.FirstSeen, LastSeen: a.LastSeen,
 	}
 }
