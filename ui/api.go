@@ -211,7 +211,7 @@ func (s *site) apiDevice(w http.ResponseWriter, r *http.Request) {
 	if !s.read(w, r, &in) {
 		return
 	}
-	if in.Name == nil && in.Protected == nil {
+	if in.Name == nil && in.Protected == nil && in.Kin == nil {
 		s.fail(w, r, http.StatusUnprocessableEntity, "body")
 		return
 	}

@@ -52,6 +52,15 @@ type Gateway interface {
 type DeviceChange struct {
 	Name      *string `json:"name,omitempty"`
 	Protected *bool   `json:"protected,omitempty"`
+	// Kin says whether another Ethernet address is the same device.
+	Kin *KinChange `json:"kin,omitempty"`
+}
+
+// KinChange is a person's word on two Ethernet addresses; without Same it is
+// taken back.
+type KinChange struct {
+	With asset.ID `json:"with"`
+	Same *bool    `json:"same"`
 }
 
 // Panel is the panel that the page shows; *virtual.Panel is one.

@@ -189,6 +189,10 @@ func (o *office) SetDevice(_ context.Context, id asset.ID, c DeviceChange, by st
 			if c.Name != nil {
 				a.Name = *c.Name
 			}
+			if c.Kin != nil {
+				o.calls = append(o.calls, fmt.Sprintf("kin %s %s %v by %s", id, c.Kin.With, *c.Kin.Same, by))
+				return *a, nil
+			}
 			o.calls = append(o.calls, fmt.Sprintf("device %s %s %v by %s", id, a.Name, a.Protected, by))
 			o.tell()
 			return *a, nil

@@ -54,6 +54,7 @@ type incidentView struct {
 	Addrs                                                   string
 	Drill, Held, CanDismiss, CanIsolate, Twice              bool
 	Impact                                                  *impactView // before a decision; nil: nothing to decide, or not known
+	Kin                                                     *kinPart
 	Findings                                                []findingView
 	History                                                 []line
 }
@@ -86,6 +87,9 @@ func (s *site) data(r *http.Request) view {
 	for _, i := range all {
 		if i.State.Held() {
 			held[i.Asset.ID] = true
+			for _, k := range i.Asset.Kin {
+				held[k.ID] = held[k.ID] || k.Follows
+			}
 		}
 	}
 	for _, i := range newestFirst(all, maxIncidents) {
@@ -272,6 +276,7 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 		CanIsolate: i.State == incident.Open || i.State == incident.Probation || i.State == incident.ContainFailed || (i.State.Held() && i.Level == incident.Limit),
 		Twice:      i.Guard == incident.GuardTwice && !i.State.Held(),
 	}
+	v.Kin = kin(i, l)
 	if i.State == incident.Contained && i.Level == incident.Limit {
 		v.State = w["state_limited"]
 	}

@@ -35,6 +35,10 @@ type Asset struct {
 	Gateway   bool         `json:"gateway,omitempty"`   // this appliance itself
 	Router    bool         `json:"router,omitempty"`    // forwards for others
 	Protected bool         `json:"protected,omitempty"` // marked by the owner
+	Identity  Identity     `json:"identity,omitzero"`
+	// Kin are other Ethernet addresses of the device, as of a moment: only what an
+	// incident is about has them.
+	Kin []Kin `json:"kin,omitempty"`
 }
 
 // Kind is a guess at what a device is.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"sekisho/firmware/detect"
@@ -19,6 +20,10 @@ const applyWithin = 5 * time.Second
 
 // contain puts the present policy in force; the incident is what changed.
 func (g *Gateway) contain(ctx context.Context, i incident.Incident, level incident.Level) {
+	kin, changed := g.kinOf(i) // whoever is held is held with all its addresses, from the first moment on
+	if changed {
+		i = kin.Incident
+	}
 	if level == incident.Isolate {
 		g.watch(ctx, i)
 	}
@@ -32,6 +37,9 @@ func (g *Gateway) contain(ctx context.Context, i incident.Incident, level incide
 		g.unwatch(i.ID)
 	} else if err == nil {
 		g.heal(ctx, host(i))
+	}
+	if changed {
+		g.noteKin(ctx, kin)
 	}
 	g.apply(ctx, i.ID, in)
 }
@@ -135,29 +143,38 @@ func (g *Gateway) policy() netcontain.Policy {
 	return p
 }
 
-// host is the incident's device as netcontain takes it.
+// host is the incident's device as netcontain takes it: its own Ethernet address
+// first, then those of its kin that follow.
 func host(i incident.Incident) netcontain.Host {
 	h := netcontain.Host{ID: i.ID, Addrs: i.Asset.Addrs, Level: level(i.Level)}
-	if !i.Asset.MAC.IsZero() {
-		h.MACs = []netcontain.MAC{netcontain.MAC(i.Asset.MAC)}
+	if i.Asset.MAC.IsZero() {
+		return h
+	}
+	h.Addrs = slices.Clone(h.Addrs)
+	h.MACs = []netcontain.MAC{netcontain.MAC(i.Asset.MAC)}
+	for _, k := range i.Asset.Kin {
+		if k.Follows && !k.MAC.IsZero() {
+			h.MACs = append(h.MACs, netcontain.MAC(k.MAC))
+			h.Addrs = append(h.Addrs, k.Addrs...)
+		}
 	}
 	return h
 }
 
-// known adds the addresses that the device has taken since, and leaves out
-// those that belong to somebody else by now: whoever spoofed them must not take
-// their owner along.
+// known adds the addresses that the device has taken since, under whichever of
+// its Ethernet addresses, and leaves out those that belong to somebody else by
+// now: whoever spoofed them must not take their owner along.
 func (g *Gateway) known(h netcontain.Host) netcontain.Host {
 	inventory := g.parts.Pipeline.inventory
 	kept := h.Addrs[:0:0]
-	if len(h.MACs) > 0 {
-		if a, ok := inventory.ByMAC(flow.MAC(h.MACs[0])); ok {
+	for _, mac := range h.MACs {
+		if a, ok := inventory.ByMAC(flow.MAC(mac)); ok {
 			h.Addrs = append(h.Addrs[:len(h.Addrs):len(h.Addrs)], a.Addrs...)
 		}
 	}
 	for _, addr := range h.Addrs {
 		owner, ok := inventory.ByAddr(addr)
-		if !ok || len(h.MACs) == 0 || netcontain.MAC(owner.MAC) == h.MACs[0] {
+		if !ok || len(h.MACs) == 0 || slices.Contains(h.MACs, netcontain.MAC(owner.MAC)) {
 			kept = append(kept, addr)
 		}
 	}

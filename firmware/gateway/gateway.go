@@ -155,13 +155,14 @@ type Gateway struct {
 	remote    *remote.Server // nil: the vendor's access is off
 	archive   *archive
 
-	began     time.Time        // first start ever; zero: not known
-	lockdown  bool             // owned by the core goroutine
+	began     time.Time            // first start ever; zero: not known
+	lockdown  bool                 // owned by the core goroutine
 	watches   map[string]hostWatch // by incident, owned by the core goroutine
 	proving   map[string]bool
 	proveAt   map[string]time.Time
 	refreshAt time.Time
 	brief     brief // owned by the core goroutine
+	chase     chase // of what the inventory learns of held devices
 	work      sync.WaitGroup
 
 	view     atomic.Pointer[View]

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sekisho/firmware/asset"
 	"sekisho/firmware/durable"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
@@ -176,6 +177,9 @@ func (s *suspects) publish(all []incident.Incident) {
 		}
 		if i.Waiting() || i.State.Held() || i.State == incident.Probation {
 			set[i.Asset.MAC] = true
+			for _, mac := range asset.Following(i.Asset.Kin) {
+				set[mac] = true
+			}
 		}
 	}
 	s.held.Store(&held)

@@ -47,6 +47,7 @@ func (o *opening) decoys(p *Parts) error {
 		LAN: n.LAN, Self: o.network.Self, SelfAddrs: o.network.Addrs,
 		DHCPServers: append(o.network.Addrs[:len(o.network.Addrs):len(o.network.Addrs)], n.DHCPServers...),
 		PortName:    o.network.PortName,
+		SharedPort:  func(port string) bool { return slices.Contains(n.WiFi, port) },
 		DecoyNames:  func() []string { return o.config.Detect.DecoyNames },
 		Indicators:  indicators(o.known),
 		Learn:       time.Duration(o.config.Detect.Learn),

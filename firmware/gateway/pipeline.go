@@ -31,6 +31,7 @@ type PipelineConfig struct {
 	SelfAddrs   []netip.Addr
 	DHCPServers []netip.Addr              // known good; empty: the first one seen
 	PortName    func(iface uint32) string // nil: ports are unknown
+	SharedPort  func(port string) bool    // many devices use it by design: an access point; nil: none
 	Decoys      func() []netip.Addr       // nil: none
 	DecoyNames  func() []string           // names that nobody has; nil: none
 	// Indicators are the lists in force; nil: none.
@@ -49,7 +50,7 @@ type PipelineConfig struct {
 func NewPipeline(c PipelineConfig) *Pipeline {
 	p := &Pipeline{
 		tracker:   flow.New(flow.Config{LAN: c.LAN}),
-		inventory: asset.New(asset.Config{LAN: c.LAN, Self: c.Self, SelfAddrs: c.SelfAddrs, PortName: c.PortName}),
+		inventory: asset.New(asset.Config{LAN: c.LAN, Self: c.Self, SelfAddrs: c.SelfAddrs, PortName: c.PortName, Shared: c.SharedPort}),
 	}
 	p.engine = detect.New(detect.Config{
 		Assets: p.inventory, LAN: c.LAN, Gateway: c.SelfAddrs, DHCPServers: c.DHCPServers, Decoys: c.Decoys,

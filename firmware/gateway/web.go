@@ -133,6 +133,11 @@ func (w web) SetDevice(ctx context.Context, id asset.ID, change ui.DeviceChange,
 	if !known {
 		return asset.Asset{}, fmt.Errorf("%w: device %s", ui.ErrUnknown, id)
 	}
+	if change.Kin != nil {
+		if err := w.judge(ctx, id, *change.Kin, by); err != nil {
+			return asset.Asset{}, err
+		}
+	}
 	a, _ := inventory.Get(id)
 	err := w.do(ctx, func() {
 		w.record(ledger.Entry{Actor: by, Action: "device.change", Subject: string(id), Detail: map[string]any{"name": a.Name, "protected": a.Protected}})

@@ -150,16 +150,18 @@ func (d *Desk) Restore(now time.Time, kept []Incident) []Change {
 func (d *Desk) Observe(now time.Time, f detect.Finding, a asset.Asset, active int) []Change {
 	a = named(a, f)
 	var out []Change
-	cur := d.current(a.ID)
-	if cur == nil {
+	cur := d.about(a.ID)
+	switch {
+	case cur == nil:
 		cur = d.open(now, a)
-	} else {
+	case cur.Asset.ID == a.ID:
+		a.Kin = cur.Asset.Kin
 		cur.Asset = a
 	}
 	c := d.judge(now, f, *cur, active)
 	out = append(out, c)
 	if c.Incident.State == Closed { // a relapse
-		next := d.open(now, a)
+		next := d.open(now, relapsed(a, c.Incident.Asset))
 		next.Previous = c.Incident.ID
 		out = append(out, d.judge(now, f, *next, active))
 	}
@@ -196,12 +198,14 @@ func distinct(in []Command) []Command {
 
 // Request holds a device that a person names, with or without an incident.
 func (d *Desk) Request(now time.Time, a asset.Asset, level Level, by string) Change {
-	cur := d.current(a.ID)
+	cur := d.about(a.ID)
 	if cur == nil {
 		cur = d.open(now, a)
 		cur.Why = detect.Text{EN: "A person asked for it.", JA: "担当者の操作によるものです。"}
 	}
-	cur.Guard = d.policy.guard(a) // Apply steps from here
+	if cur.Asset.ID == a.ID {
+		cur.Guard = d.policy.guard(a) // Apply steps from here
+	}
 	c, _ := d.Apply(cur.ID, Input{Kind: InRequest, At: now, By: by, Level: level})
 	return c
 }
@@ -290,7 +294,7 @@ func (d *Desk) current(id asset.ID) *Incident { return d.all[d.live[id]] }
 
 func (d *Desk) open(now time.Time, a asset.Asset) *Incident {
 	i := Incident{
-		ID: d.newID(now, a), State: Open, Asset: a, Guard: d.policy.guard(a), Drill: d.policy.Drill, Level: Watch,
+		ID: d.newID(now, a), State: Open, Asset: plain(a), Guard: d.policy.guard(a), Drill: d.policy.Drill, Level: Watch,
 		Action: None, Confidence: detect.Low, Opened: now.UTC(), Updated: now.UTC(), Since: now.UTC(),
 		Findings: []Observation{}, History: []Transition{},
 	}
@@ -377,6 +381,7 @@ func (d *Desk) newID(now time.Time, a asset.Asset) string {
 
 // named gives an unknown device the identity that the detector saw.
 func named(a asset.Asset, f detect.Finding) asset.Asset {
+	a = plain(a)
 	if a.MAC.IsZero() {
 		a.MAC = f.Host.MAC
 	}

@@ -158,6 +158,7 @@
     const body = {};
     for (const [key, value] of new FormData(form)) body[key] = key === 'minutes' ? Number(value) : value;
     if (button.dataset.on) body.on = button.dataset.on === 'true';
+    if (button.dataset.with) body.kin = {with: button.dataset.with, same: button.dataset.same === 'true'};
     const said = form.querySelector('.said'), shown = form.querySelector('.once');
     button.disabled = true;
     const waiting = setTimeout(() => { said.textContent = words.wait; }, 700);
