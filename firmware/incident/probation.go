@@ -1,0 +1,117 @@
+package incident
+
+import (
+	"fmt"
+	"time"
+
+	"sekisho/firmware/detect"
+)
+
+// Probation is the time after a release. Nothing is blocked, and the evidence
+// model (score.go) starts from a higher prior, because the device was infected a
+// moment ago and cleaning by hand misses things:
+//
+//   - what it was held for (the same family of detectors): relapseOdds more, so
+//     that the 4 to 1 of a medium finding do what else takes 100 to 1, and a low
+//     one asks a person;
+//   - anything else: probationOdds more, as if one more low detector agreed. It
+//     tips over only what was at the edge.
+//
+// A relapse is held at once: by policy, on an ordinary device. It needs no free
+// place with the circuit breaker, which is there to keep a false alarm from
+// spreading over devices that nobody suspected; how many devices are in probation
+// is a person's doing, each release is one. It counts there all the same. In
+// business hours it is held at the level that it had before and not lower: the
+// office has lived with that already. A protected device, a router, and a device
+// whose address was seen on two ports still wait for a person.
+const (
+	relapseOdds   = highOdds - mediumOdds
+	probationOdds = confirmedOdds
+)
+
+// trial is the incident whose probation the device is in, or was in until what i
+// is about ended it.
+func (d *Desk) trial(i Incident, now time.Time) (Incident, bool) {
+	if i.State == Probation {
+		return i, true
+	}
+	prev := d.all[i.Previous]
+	if i.State != Open || prev == nil || prev.Until.IsZero() || now.After(prev.Until) {
+		return Incident{}, false
+	}
+	return *prev, true
+}
+
+// released is when the device was let go: the beginning of its latest probation.
+func (i Incident) released() time.Time {
+	if i.State == Probation {
+		return i.Since
+	}
+	for n := len(i.History) - 1; n >= 0; n-- {
+		if t := i.History[n]; t.To == Probation && t.From != Probation {
+			return t.At
+		}
+	}
+	return time.Time{}
+}
+
+// since is the evidence that began after the release, without the detector's own
+// if it spoke before: what was known then has been dealt with.
+func (i Incident) since(detector string) (out []Observation) {
+	for _, o := range i.Findings {
+		if o.First.After(i.released()) && o.Detector != detector {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// relapse says that f is what the device had been held for, begun anew. A finding
+// that rests on packets from before the release is judged like any other's.
+func (i Incident) relapse(f detect.Finding) bool {
+	if !begun(f).After(i.released()) {
+		return false
+	}
+	for _, o := range i.Findings {
+		if family(o.Detector) == family(f.Detector) && o.First.Before(i.released()) {
+			return true
+		}
+	}
+	return false
+}
+
+func begun(f detect.Finding) time.Time {
+	if f.First.IsZero() {
+		return f.Time
+	}
+	return f.First
+}
+
+// tried is how the probation that the device is in weighs.
+type tried struct {
+	on      bool
+	relapse bool
+	level   Level // that it had before
+}
+
+// weigh adds what probation adds.
+func (d *Desk) weigh(now time.Time, i Incident, f detect.Finding, sum float64, a *Assessment) (float64, tried) {
+	trial, on := d.trial(i, now)
+	if !on {
+		return sum, tried{}
+	}
+	t := tried{on: true, relapse: trial.relapse(f), level: trial.Decision.Level}
+	until := trial.Until.Format(time.DateOnly)
+	if t.relapse {
+		a.because(
+			fmt.Sprintf("It began again: the device was let back on the network and is watched closely until %s.", until),
+			fmt.Sprintf("ネットワークに戻して見守っている機器で（%sまで）、同じ動きがふたたび始まりました。", until),
+		)
+		return sum + relapseOdds, t
+	}
+	a.because(
+		fmt.Sprintf("The device is watched closely until %s.", until),
+		fmt.Sprintf("この機器は%sまで見守っています。", until),
+	)
+	return sum + probationOdds, t
+}
