@@ -67,10 +67,10 @@ type returnView struct {
 	Next                                *itemView // nil: all that is required is done
 	Items                               []itemView
 	Held, Ready, CanLower, CanRaise     bool
-	Until                               string // of probation; empty: not in it
+	Until, Hint                         string // of probation; empty: not in it
 }
 
-type autoView struct{ Title, Why, Allowed, Hint, Undo string }
+type autoView struct{ Title, Why, Allowed, Ask, Hint, Undo string }
 
 type itemView struct {
 	Key, Text, By, Note string
@@ -83,11 +83,12 @@ const maxReturns = 8
 // returns are the devices that are held, in probation, or as policy left them,
 // first the one that the page is about.
 func (s *site) returns(all []incident.Incident, focus, l string) (out []returnView) {
+	auto := s.cfg.Gateway.Limits().AutoIsolate
 	for _, i := range newestFirst(all, len(all)) {
 		if !i.State.Held() && i.State != incident.Probation || len(out) == maxReturns && i.ID != focus {
 			continue
 		}
-		v := s.back(i, l)
+		v := s.back(i, auto, l)
 		if i.ID == focus {
 			out = append([]returnView{v}, out...)
 		} else {
@@ -97,7 +98,8 @@ func (s *site) returns(all []incident.Incident, focus, l string) (out []returnVi
 	return out
 }
 
-func (s *site) back(i incident.Incident, l string) returnView {
+// back is one device's; auto says that policy may hold an ordinary one.
+func (s *site) back(i incident.Incident, mayAuto bool, l string) returnView {
 	w := wordsIn(l)
 	v := returnView{
 		ID: i.ID, Name: deviceName(i.Asset, w), Place: place(i.Asset, w), Tone: tone(i.State), Held: i.State.Held(),
@@ -106,6 +108,9 @@ func (s *site) back(i incident.Incident, l string) returnView {
 	v.Title = strings.ReplaceAll(w["back_title"], "{name}", v.Name)
 	if i.State == incident.Probation {
 		v.Title = strings.ReplaceAll(w["probation_title"], "{name}", v.Name)
+		if v.Hint = w["probation_hint"]; !mayAuto || i.Guard != incident.GuardNone {
+			v.Hint = w["probation_hint_person"]
+		}
 		if !i.Until.IsZero() {
 			v.Until = strings.ReplaceAll(w["probation_until"], "{until}", s.when(i.Until, l))
 		}
@@ -137,10 +142,10 @@ func (s *site) back(i incident.Incident, l string) returnView {
 // auto tells what was done automatically, why, and what an undo would do.
 func auto(i incident.Incident, w map[string]string, l string) *autoView {
 	a := i.Automatic
-	v := &autoView{Title: w["auto_isolated"], Why: a.Why.In(l), Allowed: a.Allowed.In(l), Hint: w["undo_hint"], Undo: w["undo"]}
+	v := &autoView{Title: w["auto_isolated"], Why: a.Why.In(l), Allowed: a.Allowed.In(l), Ask: w["undo_ask"], Hint: w["undo_hint"], Undo: w["undo"]}
 	switch {
 	case a.Kind == incident.InDeadline:
-		v.Title, v.Hint, v.Undo = w["auto_released"], w["undo_release_hint"], w["undo_release"]
+		v.Title, v.Ask, v.Hint, v.Undo = w["auto_released"], w["undo_release_ask"], w["undo_release_hint"], w["undo_release"]
 	case a.Level == incident.Limit:
 		v.Title = w["auto_limited"]
 	}

@@ -146,10 +146,14 @@ func TestProbationShowsItsEndAndAnAutomaticReleaseItsUndo(t *testing.T) {
 		}
 		body := page(t, o.office, lang)
 		until := strings.ReplaceAll(w["probation_until"], "{until}", map[string]string{"ja": "4月27日 14:05", "en": "27 Apr 14:05"}[lang])
-		for _, has := range []string{until, w["auto_released"], w["undo_release"]} {
+		for _, has := range []string{until, w["auto_released"], w["undo_release"], w["probation_hint"]} {
 			if !strings.Contains(body, has) {
 				t.Errorf("lacks %q", has)
 			}
+		}
+		o.all[0].Guard = incident.GuardTwice // a protected one is not promised what policy may not do
+		if body := page(t, o.office, lang); !strings.Contains(body, w["probation_hint_person"]) {
+			t.Error("a protected device is promised to be stopped by itself")
 		}
 	}
 }
@@ -196,7 +200,7 @@ func TestTheHistorySaysWhatWasTicked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := Told(i.History[len(i.History)-1]).JA; !strings.HasPrefix(got, "確認が済みました（佐藤）：原因が分かりました") || note != "" && !strings.HasSuffix(got, "（USBメモリ）") {
+		if got := Told(i.History[len(i.History)-1]).JA; !strings.HasPrefix(got, "確認が済みました（佐藤）：原因を突き止める") || note != "" && !strings.HasSuffix(got, "（USBメモリ）") {
 			t.Error(got)
 		}
 		o.Tick(t.Context(), inID, "cause", false, "web:佐藤", "") //nolint:errcheck // for the next turn
@@ -263,7 +267,8 @@ func TestAPersonUndoesWhatTheGatewayDidByItselfInABrowser(t *testing.T) {
 	srv := httptest.NewServer(handler(t, o.office, func(c *Config) { on(o)(c); c.Lang = "ja" }))
 	t.Cleanup(srv.CloseClientConnections)
 	ctx := browser(t, "ja")
-	act(t, ctx, chromedp.EmulateViewport(1280, 1800), chromedp.Navigate(srv.URL+"/"), chromedp.WaitVisible(".back .undo"), script(`window.confirm = () => true`))
+	act(t, ctx, chromedp.EmulateViewport(1280, 1800), chromedp.Navigate(srv.URL+"/"), chromedp.WaitVisible(".back .auto"), script(`window.confirm = () => true`))
+	act(t, ctx, chromedp.Click(".back .mistake summary"), chromedp.WaitVisible(".back .undo"))
 	shot(t, ctx, "desktop_auto_ja")
 	act(t, ctx, script(`document.querySelector('.whoami').value = '青葉'; document.querySelector('.back .undo').requestSubmit()`),
 		chromedp.WaitNotPresent(".back"))

@@ -451,6 +451,14 @@ func probeFrame(mac [6]byte, src netip.Addr, n int) []byte {
 	return flowtest.Ether{Src: mac, Dst: [6]byte{2, 0, 0, 0, 2, byte(n % 100)}}.Frame(ip.EtherType(), ip.Packet(syn.Bytes(nil)))
 }
 
+// loginFrame is the same for another service.
+func loginFrame(mac [6]byte, src netip.Addr, n int) []byte {
+	dst := netip.AddrFrom4([4]byte{192, 168, 77, byte(100 + n%100)})
+	ip := flowtest.IP{Src: src, Dst: dst, Proto: 6}
+	syn := flowtest.Segment{SrcPort: uint16(20000 + n%40000), DstPort: 22, Seq: uint32(n), Flags: flow.FlagSYN}
+	return flowtest.Ether{Src: mac, Dst: [6]byte{2, 0, 0, 0, 2, byte(n % 100)}}.Frame(ip.EtherType(), ip.Packet(syn.Bytes(nil)))
+}
+
 // outFrame goes to the internet, through the gateway.
 func outFrame(host int) []byte {
 	ip := flowtest.IP{Src: hostIP(host), Dst: outside, Proto: 17}

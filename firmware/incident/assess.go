@@ -50,6 +50,9 @@ func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) A
 	case !d.local(i.Asset):
 		a.because("The device is not on the office network.", "社内ネットワークの機器ではありません。")
 		return a
+	case trial.old:
+		a.because("It is from before the device was let back on the network.", "ネットワークに戻す前の動きです。")
+		return a
 	case a.Confidence == detect.Low:
 		a.because("This alone is no reason to act.", "これだけでは対処の必要はありません。")
 		return a
@@ -86,6 +89,8 @@ func (d *Desk) auto(now, at time.Time, i Incident, trial tried, active int, a *A
 			fmt.Sprintf("The device was seen on two ports, %s and %s, within the last minutes: another one may pose as it. A person has to decide.", host.MovedFrom, host.Port),
 			fmt.Sprintf("この機器は直近の数分間に2つのポート（%sと%s）で見つかりました。別の機器がなりすましている可能性があるため、担当者の判断が必要です。", host.MovedFrom, host.Port),
 		)
+	case trial.open:
+		a.because("It may rest on what the device sent before it was let back on the network: a person has to decide.", "ネットワークに戻す前の通信が含まれている可能性があるため、担当者の判断が必要です。")
 	case !d.policy.AutoIsolate:
 		a.because("Automatic isolation is switched off.", "自動隔離は無効に設定されています。")
 	case i.Automatic.Undone() && band(odds(i.news(), at)) != detect.High:

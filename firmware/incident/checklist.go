@@ -14,7 +14,7 @@ import (
 // back to the network.
 type Item struct {
 	Key      string      `json:"key"`
-	Text     detect.Text `json:"text"`
+	Text     detect.Text `json:"text"` // the task
 	Required bool        `json:"required"`
 	At       time.Time   `json:"at,omitzero"` // ticked; zero: not yet
 	By       string      `json:"by,omitempty"`
@@ -29,15 +29,15 @@ func (it Item) Done() bool { return !it.At.IsZero() }
 // accounts, scan before recovery so that nothing is re-infected), its backups
 // (28-2-2), and the agreement of whoever answers for it (27-3-2).
 var items = []Item{
-	{Key: "cause", Required: true, Text: detect.Text{EN: "We know how it happened", JA: "原因が分かりました（メール・USBメモリ・弱いパスワードなど）"}},
-	{Key: "cleaned", Required: true, Text: detect.Text{EN: "The malicious software is removed, or the device was set up anew", JA: "不正なプログラムを取り除きました（または初期化して入れ直しました）"}},
-	{Key: "settings", Required: true, Text: detect.Text{EN: "The wrong setting or connection is corrected", JA: "誤った設定や接続を直しました"}},
-	{Key: "updated", Required: true, Text: detect.Text{EN: "All updates are installed", JA: "更新プログラムをすべて適用しました"}},
-	{Key: "passwords", Required: true, Text: detect.Text{EN: "The passwords used on this device are changed, from another device", JA: "この機器で使っていたパスワードを、別の機器から変更しました"}},
-	{Key: "backup", Required: true, Text: detect.Text{EN: "The backup is checked: it is intact and can be restored", JA: "バックアップが無事で、復元できることを確かめました"}},
-	{Key: "scanned", Required: true, Text: detect.Text{EN: "A virus scan of this device found nothing more", JA: "ウイルス検査をして、何も見つからなくなりました"}},
-	{Key: "others", Text: detect.Text{EN: "The other devices are scanned too", JA: "ほかの機器も検査しました"}},
-	{Key: "agreed", Required: true, Text: detect.Text{EN: "Your manager or the IT vendor agrees that it goes back", JA: "責任者または業者が、ネットワークに戻すことに同意しました"}},
+	{Key: "cause", Required: true, Text: detect.Text{EN: "Find out how it happened (mail, USB stick, weak password …)", JA: "原因を突き止める（メール・USBメモリ・弱いパスワードなど）"}},
+	{Key: "cleaned", Required: true, Text: detect.Text{EN: "Remove the malicious software, or set the device up anew", JA: "不正なプログラムを取り除く（または初期化して入れ直す）"}},
+	{Key: "settings", Required: true, Text: detect.Text{EN: "Correct the wrong setting or connection", JA: "誤った設定や接続を直す"}},
+	{Key: "updated", Required: true, Text: detect.Text{EN: "Install all updates", JA: "更新プログラムをすべて適用する"}},
+	{Key: "passwords", Required: true, Text: detect.Text{EN: "Change the passwords used on this device, from another device", JA: "この機器で使っていたパスワードを、別の機器から変更する"}},
+	{Key: "backup", Required: true, Text: detect.Text{EN: "Check the backup: it is intact and can be restored", JA: "バックアップが無事で、復元できることを確かめる"}},
+	{Key: "scanned", Required: true, Text: detect.Text{EN: "Scan this device for viruses until nothing is found", JA: "ウイルス検査をして、何も見つからないことを確かめる"}},
+	{Key: "others", Text: detect.Text{EN: "Scan the other devices too", JA: "ほかの機器も検査する"}},
+	{Key: "agreed", Required: true, Text: detect.Text{EN: "Ask your manager or the IT vendor whether it may go back", JA: "戻してよいか、責任者または業者に確かめる"}},
 }
 
 // Items by what was seen. Every list has cause and agreed; a person's isolation

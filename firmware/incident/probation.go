@@ -24,9 +24,16 @@ import (
 // business hours it is held at the level that it had before and not lower: the
 // office has lived with that already. A protected device, a router, and a device
 // whose address was seen on two ports still wait for a person.
+//
+// Frames that were blocked are seen all the same, and a call that nobody answers
+// is judged when its time is over. What was decided by the release is therefore no
+// news, and until settle has passed policy does not act on what began before it: a
+// person is asked. settle is how long a TCP client goes on trying (75 s in BSD,
+// and what flow waits for): all that was in the air has been judged by then.
 const (
 	relapseOdds   = highOdds - mediumOdds
 	probationOdds = confirmedOdds
+	settle        = 75 * time.Second
 )
 
 // trial is the incident whose probation the device is in, or was in until what i
@@ -66,12 +73,8 @@ func (i Incident) since(detector string) (out []Observation) {
 	return out
 }
 
-// relapse says that f is what the device had been held for, begun anew. A finding
-// that rests on packets from before the release is judged like any other's.
+// relapse says that f is what the device had been held for.
 func (i Incident) relapse(f detect.Finding) bool {
-	if !begun(f).After(i.released()) {
-		return false
-	}
 	for _, o := range i.Findings {
 		if family(o.Detector) == family(f.Detector) && o.First.Before(i.released()) {
 			return true
@@ -80,17 +83,16 @@ func (i Incident) relapse(f detect.Finding) bool {
 	return false
 }
 
-func begun(f detect.Finding) time.Time {
-	if f.First.IsZero() {
-		return f.Time
-	}
-	return f.First
+// settled says that f is about the time after the release.
+func (i Incident) settled(f detect.Finding) bool {
+	return f.First.After(i.released()) || f.Time.Sub(i.released()) >= settle
 }
 
 // tried is how the probation that the device is in weighs.
 type tried struct {
-	on      bool
 	relapse bool
+	old     bool  // decided before the release
+	open    bool  // not settled
 	level   Level // that it had before
 }
 
@@ -100,7 +102,13 @@ func (d *Desk) weigh(now time.Time, i Incident, f detect.Finding, sum float64, a
 	if !on {
 		return sum, tried{}
 	}
-	t := tried{on: true, relapse: trial.relapse(f), level: trial.Decision.Level}
+	t := tried{
+		relapse: trial.relapse(f), level: trial.Decision.Level,
+		old: !f.Time.After(trial.released()), open: !trial.settled(f),
+	}
+	if t.old {
+		return sum, t
+	}
 	until := trial.Until.Format(time.DateOnly)
 	if t.relapse {
 		a.because(

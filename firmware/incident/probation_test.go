@@ -100,11 +100,21 @@ func TestARelapseNeedsNoPlaceWithTheBreakerButTakesOne(t *testing.T) {
 
 func TestWhatIsLeftOverFromBeforeTheReleaseIsNoRelapse(t *testing.T) {
 	d, _ := returned(t, DefaultPolicy(), device(1), Isolate)
-	at := backAt.Add(time.Second)
-	old := found(at, "worm", detect.Medium)
+	late := found(backAt, "worm", detect.High) // it waited in a queue
+	if got := d.Observe(backAt.Add(time.Second), late, device(1), 50); len(got) != 1 || got[0].Incident.State != Probation {
+		t.Errorf("what was decided before the release ended the probation: %s", got[0].Incident.Why.EN)
+	}
+	at := backAt.Add(settle - time.Second)
+	old := found(at, "worm", detect.High)
 	old.First = noon
-	if i := last(d.Observe(at, old, device(1), 50)); i.State.Held() {
-		t.Errorf("packets from before the release isolated it: %s", i.Why.EN)
+	if i := last(d.Observe(at, old, device(1), 50)); !i.Waiting() || !strings.Contains(i.Why.EN, "before it was let back") {
+		t.Errorf("packets from before the release: %s (%s)", i.State, i.Why.EN)
+	}
+	// A detector's memory is long: what it decides on later is about the present.
+	at = backAt.Add(settle)
+	old.Time = at
+	if i := last(d.Observe(at, old, device(1), 50)); i.State != Containing {
+		t.Errorf("when it had settled: %s (%s)", i.State, i.Why.EN)
 	}
 }
 
