@@ -47,6 +47,7 @@ func (s *site) routes() http.Handler {
 	mux.HandleFunc("GET /api/incidents", s.apiIncidents)
 	mux.HandleFunc("GET /api/incidents/{id}", s.apiIncident)
 	mux.HandleFunc("POST /api/incidents/{id}/{deed}", s.deed)
+	mux.HandleFunc("GET /api/limits", s.apiLimits)
 	mux.HandleFunc("POST /api/lockdown", s.apiLockdown)
 	mux.HandleFunc("GET /api/devices", s.apiDevices)
 	mux.HandleFunc("POST /api/devices/{id}", s.apiDevice)
@@ -58,6 +59,7 @@ func (s *site) routes() http.Handler {
 	mux.HandleFunc("GET /openapi.json", s.asset("openapi.json", "application/json"))
 	mux.HandleFunc("GET /app.css", s.asset("app.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /app.js", s.asset("app.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /return.js", s.asset("return.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /icon.svg", s.asset("icon.svg", "image/svg+xml"))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, http.StatusNotFound, "no_page") })
 	return mux

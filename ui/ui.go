@@ -38,6 +38,7 @@ type Gateway interface {
 	Dismiss(ctx context.Context, id, by, note string) (incident.Incident, error)
 	// Unteach takes back what the end of an incident taught.
 	Unteach(ctx context.Context, id, by, note string) (incident.Incident, error)
+	Steps
 	// Lockdown says whether the whole office is cut off; SetLockdown begins or
 	// ends that. Its error means that the kernel did not take it.
 	Lockdown() bool

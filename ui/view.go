@@ -32,6 +32,8 @@ type view struct {
 	Lockdown  bool
 	Incidents []incidentView
 	Older     int
+	Returns   []returnView
+	Limits    limitsView
 	Lessons   []lessonView
 	Quiet     string // what Lessons are, for people
 	Devices   []deviceView
@@ -52,7 +54,7 @@ type stage struct {
 type incidentView struct {
 	ID, Name, Place, State, Tone, Since, Bundle, Why, Proof string
 	Addrs                                                   string
-	Drill, Held, CanDismiss, CanIsolate, Twice              bool
+	Drill, Held, CanDismiss, CanIsolate, CanLimit, Twice    bool
 	Impact                                                  *impactView // before a decision; nil: nothing to decide, or not known
 	Kin                                                     *kinPart
 	Findings                                                []findingView
@@ -107,6 +109,11 @@ func (s *site) data(r *http.Request) view {
 		now = quiet(f.Status.State, v.Lockdown)
 		v.Steps = splitSteps(w["steps_"+now])
 	}
+	on := ""
+	if v.Focus != nil {
+		on = v.Focus.ID
+	}
+	v.Returns, v.Limits = s.returns(all, on, l), s.limits(l)
 	v.Headline = w["head_"+now]
 	v.Stages = stages(w, now)
 	v.Deed, v.Idle = deed(w, f.Status)
@@ -176,6 +183,8 @@ func phase(i incident.Incident, now time.Time) string {
 		return "guarded"
 	case i.State == incident.Open && i.Guard == incident.GuardNever:
 		return "untouchable"
+	case i.State == incident.Open && i.Automatic.Undone():
+		return "undone"
 	}
 	return string(i.State)
 }
@@ -251,7 +260,7 @@ func AskedUntil(i incident.Incident, now time.Time) time.Time {
 // stages places an incident on the handbook's way.
 func stages(w map[string]string, now string) []stage {
 	names := strings.Split(w["stages"], "|")
-	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "again": 0, "guarded": 0, "untouchable": 0, "limited": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4}[now]
+	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "again": 0, "undone": 0, "guarded": 0, "untouchable": 0, "limited": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4}[now]
 	var out []stage
 	for i, n := range names {
 		mark := "later"
@@ -274,6 +283,7 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 		Since: s.when(i.Since, l), Bundle: i.Bundle, Why: i.Why.In(l), Proof: i.Proof.Text.In(l), Addrs: addrs(i.Asset),
 		Drill: i.Drill, Held: i.State.Held(), CanDismiss: i.State.Live(),
 		CanIsolate: i.State == incident.Open || i.State == incident.Probation || i.State == incident.ContainFailed || (i.State.Held() && i.Level == incident.Limit),
+		CanLimit:   i.State == incident.Open || i.State == incident.Probation,
 		Twice:      i.Guard == incident.GuardTwice && !i.State.Held(),
 	}
 	v.Kin = kin(i, l)
@@ -281,7 +291,7 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 		v.State = w["state_limited"]
 	}
 	if i.Guard == incident.GuardNever {
-		v.CanIsolate = false
+		v.CanIsolate, v.CanLimit = false, false
 	}
 	if v.CanIsolate {
 		v.Impact = s.impact(i.Asset.ID, l)
@@ -319,10 +329,30 @@ func told(t incident.Transition, w map[string]string) string {
 	if who := who(t.By, w); who != "" {
 		text += w["("] + who + w[")"]
 	}
-	if t.Note != "" && !t.Refused && (t.Input == incident.InRelease || t.Input == incident.InDismiss || t.Input == incident.InUnteach || t.Input == incident.InEradicated) {
-		text += w[":"] + t.Note
+	if note := written(t, w); note != "" && !t.Refused {
+		text += w[":"] + note
 	}
 	return text
+}
+
+// written is what a person wrote, and for the checklist what it is about.
+func written(t incident.Transition, w map[string]string) string {
+	switch t.Input {
+	case incident.InRelease, incident.InDismiss, incident.InUnteach, incident.InLower, incident.InUndo, "eradicated":
+		return t.Note
+	case incident.InTick, incident.InUntick:
+		key, note, more := strings.Cut(t.Note, ": ")
+		text, ok := incident.ItemText(key)
+		if !ok {
+			return t.Note
+		}
+		out := text.In(w["lang"])
+		if more {
+			out += w["("] + note + w[")"]
+		}
+		return out
+	}
+	return ""
 }
 
 func who(by string, w map[string]string) string {

@@ -175,6 +175,7 @@ type View struct {
 	Incidents []incident.Incident // oldest first
 	Suspect   string              // id of the incident that a press means, or empty
 	Lockdown  bool
+	Limits    incident.Limits // how far it may go by itself
 	Status    hal.Status
 }
 

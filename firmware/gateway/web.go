@@ -109,8 +109,34 @@ func (w web) Isolate(ctx context.Context, id, by string) (incident.Incident, err
 	return w.step(ctx, id, incident.Input{Kind: incident.InRequest, By: by, Level: incident.Isolate})
 }
 
+func (w web) Limit(ctx context.Context, id, by string) (incident.Incident, error) {
+	return w.step(ctx, id, incident.Input{Kind: incident.InRequest, By: by, Level: incident.Limit})
+}
+
+func (w web) Lower(ctx context.Context, id, by, note string) (incident.Incident, error) {
+	return w.step(ctx, id, incident.Input{Kind: incident.InLower, By: by, Note: note, Level: incident.Limit})
+}
+
+func (w web) Undo(ctx context.Context, id, by, note string) (incident.Incident, error) {
+	return w.step(ctx, id, incident.Input{Kind: incident.InUndo, By: by, Note: note})
+}
+
+func (w web) Tick(ctx context.Context, id, item string, done bool, by, note string) (incident.Incident, error) {
+	kind := incident.InTick
+	if !done {
+		kind = incident.InUntick
+	}
+	return w.step(ctx, id, incident.Input{Kind: kind, By: by, Note: note, Item: item})
+}
+
+func (w web) Limits() incident.Limits { return w.View().Limits }
+
 func (w web) Release(ctx context.Context, id, by, note string) (incident.Incident, error) {
-	return w.step(ctx, id, incident.Input{Kind: incident.InRelease, By: by, Note: note})
+	i, err := w.step(ctx, id, incident.Input{Kind: incident.InRelease, By: by, Note: note})
+	if missing := i.Missing(); errors.Is(err, ui.ErrRefused) && i.State.Held() && len(missing) > 0 {
+		err = &ui.MissingError{Items: missing}
+	}
+	return i, err
 }
 
 func (w web) Dismiss(ctx context.Context, id, by, note string) (incident.Incident, error) {
