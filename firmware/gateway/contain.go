@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -121,12 +122,18 @@ func (g *Gateway) enforce(ctx context.Context) error {
 	defer cancel()
 	p := g.policy()
 	err := g.parts.Contain.Set(ctx, p)
-	if saveErr := savePolicy(g.cfg.StateDir, p); saveErr != nil {
-		g.faults.set("policy", saveErr)
-	} else {
-		g.faults.clear("policy")
-	}
+	g.keepPolicy(p)
 	return err
+}
+
+// keepPolicy writes down the policy, and where its hosts are.
+func (g *Gateway) keepPolicy(p netcontain.Policy) {
+	var holding Holding
+	if g.parts.Holds != nil {
+		holding = g.parts.Holds.Holding()
+	}
+	g.settle("policy", savePolicy(g.cfg.StateDir, p, holding))
+	g.kept = holding
 }
 
 // policy is the whole desired state: every held incident, at its level.
@@ -251,8 +258,10 @@ func (g *Gateway) refresh(ctx context.Context) {
 			delete(g.recorded, id)
 		}
 	}
-	if !netcontain.Diff(g.policy(), g.parts.Contain.Desired()).Empty() {
+	if p := g.policy(); !netcontain.Diff(p, g.parts.Contain.Desired()).Empty() {
 		g.settle("drift", g.enforce(ctx))
+	} else if g.parts.Holds != nil && !reflect.DeepEqual(g.parts.Holds.Holding(), g.kept) {
+		g.keepPolicy(p) // a held host was seen on another port
 	}
 }
 

@@ -44,7 +44,7 @@ func (o *opening) lists(p *Parts) error {
 func (o *opening) decoys(p *Parts) error {
 	n := o.config.Network
 	pc := PipelineConfig{
-		LAN: n.LAN, Self: o.network.Self, SelfAddrs: o.network.Addrs,
+		LAN: n.Inside(), Self: o.network.Self, SelfAddrs: o.network.Addrs,
 		DHCPServers: append(o.network.Addrs[:len(o.network.Addrs):len(o.network.Addrs)], n.DHCPServers...),
 		PortName:    o.network.PortName,
 		SharedPort:  func(port string) bool { return slices.Contains(n.WiFi, port) },
