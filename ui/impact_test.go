@@ -127,7 +127,11 @@ func TestWhatAnIsolationStopsStandsWhereItIsDecided(t *testing.T) {
 		if p := page(); !strings.Contains(card(p), wordsIn(lang)["head_again"]) || !strings.Contains(card(p), sentence) {
 			t.Errorf("%s: the second question does not say it", lang)
 		}
-		o.all[0].State = incident.Contained // decided
+		o.all[0].State, o.all[0].Level = incident.Contained, incident.Limit // it serves nobody any more
+		if p := page(); strings.Contains(card(p), sentence) {
+			t.Errorf("%s: said of a device that is limited already", lang)
+		}
+		o.all[0].Level = incident.Isolate // decided
 		if p := page(); strings.Contains(card(p), sentence) || strings.Contains(p, "data-impact") {
 			t.Errorf("%s: still said after the decision", lang)
 		}

@@ -293,7 +293,7 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 	if i.Guard == incident.GuardNever {
 		v.CanIsolate, v.CanLimit = false, false
 	}
-	if v.CanIsolate {
+	if v.CanIsolate && !i.State.Held() { // a limited device has stopped serving already
 		v.Impact = s.impact(i.Asset.ID, l)
 	}
 	for _, o := range i.Findings {

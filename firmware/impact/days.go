@@ -40,6 +40,9 @@ func (s *stamps) on(today int32, n int) bool {
 	return back >= 0 && back < days && s.mask&(1<<back) != 0
 }
 
+// oneDay says that it happened on a single day.
+func (s *stamps) oneDay() bool { return s.mask&(s.mask-1) == 0 }
+
 // within says whether it happened in the week up to now.
 func (s *stamps) within(now int64) bool {
 	return s.mask != 0 && now-s.last < int64(Week)

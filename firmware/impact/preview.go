@@ -49,7 +49,9 @@ func (u *Usage) Preview(d Device, now time.Time) Preview {
 func (u *Usage) collect(d Device, now int64) (found []relation) {
 	for _, mac := range d.MACs {
 		for _, r := range u.servers[mac] {
-			if r.counts && !r.doubt && r.when.within(now) {
+			// The day on which a device became a suspect is the day of its attack.
+			attack := r.when.oneDay() && u.suspect(r.client)
+			if r.counts && !r.doubt && !attack && r.when.within(now) {
 				found = append(found, *r)
 			}
 		}

@@ -199,3 +199,25 @@ func BenchmarkPreview(b *testing.B) {
 		of(use, nas, now)
 	}
 }
+
+// BenchmarkObserve is one connection that ends: between a client and a server
+// that are known, and of a stranger each time.
+func BenchmarkObserve(b *testing.B) {
+	use, inv, now := replay(morning())
+	e := flow.Conn{Meta: flow.Meta{Time: now}, State: flow.ConnClosed, Proto: 6, Sent: 900, Received: 900, RecvPackets: 9,
+		Client: netip.AddrPortFrom(desk(1).addr, 50000), Server: netip.AddrPortFrom(nas.addr, 445), ClientMAC: desk(1).mac, ServerMAC: nas.mac}
+	b.Run("known", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			use.Observe(&e)
+		}
+	})
+	b.Run("stranger", func(b *testing.B) {
+		use := impact.New(impact.Config{Assets: inv})
+		b.ReportAllocs()
+		for n := 0; b.Loop(); n++ {
+			e.ClientMAC = flow.MAC{2, 1, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+			use.Observe(&e)
+		}
+	})
+}

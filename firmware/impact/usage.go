@@ -176,7 +176,7 @@ func (u *Usage) learn(d use) {
 	if !ok {
 		return
 	}
-	suspect := u.suspect(client) || u.suspect(d.smac)
+	suspect := u.suspect(client)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.seen(d.ns)
@@ -197,7 +197,9 @@ func (u *Usage) learn(d use) {
 	case outside || !role.Holds:
 		return
 	}
-	u.relate(d, client, suspect)
+	if !suspect { // what a worm does to others is no use of them
+		u.relate(d, client, u.suspect(d.smac))
+	}
 }
 
 // clientOf is the device that asked; the zero MAC is somebody outside.
@@ -222,9 +224,9 @@ func (u *Usage) suspect(m flow.MAC) bool {
 	return !m.IsZero() && u.cfg.Suspect != nil && u.cfg.Suspect(m)
 }
 
-// relate writes down that client used server. Of a suspect only what was known
-// before is kept up to date: else a week of indecision would look like a server
-// that nobody uses.
+// relate writes down that client used server. Of a server under suspicion only
+// what was known before is kept up to date: whom it lures is not served, but a
+// week of indecision must not look like a server that nobody uses.
 func (u *Usage) relate(d use, client flow.MAC, suspect bool) {
 	e := edge{d.class, client}
 	r := u.servers[d.smac][e]

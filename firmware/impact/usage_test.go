@@ -236,9 +236,14 @@ func TestALongTransferCountsWhileItRuns(t *testing.T) {
 
 func TestASuspectTeachesNothingAndWhatWasKnownOfItStays(t *testing.T) {
 	o := newOffice(t, nil)
+	o.uses(66, 1, 445)
+	o.wait(24 * time.Hour)
 	o.uses(10, 1, 445)
 	o.uses(66, 1, 445)
+	o.talk(talk{from: 66, to: 3, port: 445, sent: 60000, received: 60000}) // an exploit, before anybody knew
+	o.want(3, "files 1")
 	o.suspects[mac(66)] = true
+	o.want(3, "") // the day of the attack
 	for victim := 1; victim < 5; victim++ {
 		o.uses(66, victim, 5900)
 	}
