@@ -133,3 +133,15 @@ func TestEnforcerConforms(t *testing.T) {
 	o := newOffice(t)
 	netcontaintest.Conform(t, o.enforcer, netip.MustParseAddr("192.0.2.1"))
 }
+
+func TestWhatTheKernelLacksIsLookedForAndNothingIsLeft(t *testing.T) {
+	o := newOffice(t)
+	before := o.gw.Run(t, "nft list ruleset")
+	cause := errors.New("some refusal")
+	if err := o.enforcer.diagnose(cause); err != cause { // this kernel has it all
+		t.Errorf("diagnosis: %v", err)
+	}
+	if after := o.gw.Run(t, "nft list ruleset"); after != before {
+		t.Errorf("left:\n%s", after)
+	}
+}
