@@ -157,11 +157,25 @@ func dial(t testing.TB, ns *nstest.NS, to string) net.Conn {
 	return c
 }
 
-func alive(c net.Conn) bool {
+// connected is a connection that must come about, however slow the machine is.
+func connected(t testing.TB, ns *nstest.NS, to string) (c net.Conn) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !alive(c); c = dial(t, ns, to) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no connection to %s within 20 s", to)
+		}
+	}
+	return c
+}
+
+func alive(c net.Conn) bool { return answers(c, patience) }
+
+// answers is for a connection that has to be alive, on a slow machine too.
+func answers(c net.Conn, within time.Duration) bool {
 	if c == nil {
 		return false
 	}
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(within))
 	if _, err := c.Write([]byte("ping")); err != nil {
 		return false
 	}

@@ -35,8 +35,7 @@ func TestVLANQuarantineReachesTheHelpPageWhateverTheHostTags(t *testing.T) {
 	o.hosts[1].Run(t, "ip route replace default via 172.30.66.1")
 	o.hosts[1].Run(t, "ip route replace default via fd00:66::1")
 	for _, to := range []string{"172.30.66.1:53", "172.30.66.1:80", "[fd00:66::1]:53", "[fd00:66::1]:80"} {
-		serve(t, o.gw, to)
-		until(t, "help from "+to, func() bool { return alive(dial(t, o.hosts[1], to)) })
+		connected(t, o.hosts[1], serve(t, o.gw, to).addr)
 	}
 	for _, to := range []string{"172.30.66.1:443", "[fd00:66::1]:443"} {
 		if dial(t, o.hosts[1], serve(t, o.gw, to).addr) != nil {
@@ -96,7 +95,5 @@ func TestVLANTagsDoNotHideAHeldHost(t *testing.T) {
 		t.Errorf("%d frames arrived, want the fence alone", n)
 	}
 	o.apply(t, netcontain.Policy{})
-	if !alive(dial(t, o.hosts[1], serve(t, o.hosts[2], "192.0.2.12:7000").addr)) {
-		t.Error("not released")
-	}
+	connected(t, o.hosts[1], serve(t, o.hosts[2], "192.0.2.12:7000").addr)
 }
