@@ -95,7 +95,7 @@ bench: build ## measure: ratios in one run, see firmware/README.md
 	$(call bench,pipeline without and with the spool: an op is one frame,./firmware/gateway,^BenchmarkPipeline$$,3000000x)
 	$(call bench,ring alone and ring + spool + pipeline on a veth pair,./firmware/capture ./firmware/gateway,^BenchmarkLive(Ring|Path)$$,2000000x)
 	$(call bench,the same traffic to our spool and to dumpcap and tcpdump in turns,./firmware/gateway,^BenchmarkPeers$$,1000000x)
-	$(call bench,1 - 50 and 250 hosts isolated and released at once in turns with nft -f,./netcontain/nft,^BenchmarkApply$$,200x)
+	$(call bench,hosts isolated and released at once and in turns with nft -f,./netcontain/nft,^BenchmarkApply$$,200x)
 	$(call bench,a saved transition and a logged action,./firmware/store ./firmware/ledger,^Benchmark(SaveIncident|Append)$$,200x)
 	$(call bench,look-up and freeze over the size of the spool,./firmware/evidence,^Benchmark(Find|Pin)$$,5x)
 	$(call bench,the spool alone,./firmware/evidence,^BenchmarkSpoolWrite$$,1000000x)

@@ -317,7 +317,7 @@ func TestOurOwnChangesMakeNoLoopOfLooks(t *testing.T) {
 	settled := func() int64 { // a look follows our own change; then no more
 		for {
 			n := g.checks.Load()
-			time.Sleep(10 * changesPace)
+			time.Sleep(25 * changesPace)
 			if g.checks.Load() == n {
 				return n
 			}

@@ -330,15 +330,21 @@ func (e *Enforcer) diagnose(cause error) error {
 		family  nftables.TableFamily
 		kind    nftables.ChainType
 		hook    *nftables.ChainHook
+		rule    []expr.Any
 		missing string
 	}{
-		{nftables.TableFamilyBridge, nftables.ChainTypeFilter, nftables.ChainHookForward, "CONFIG_NF_TABLES_BRIDGE (nftables on bridges)"},
-		{nftables.TableFamilyINet, nftables.ChainTypeFilter, nftables.ChainHookForward, "CONFIG_NF_TABLES_INET (nftables for IPv4 and IPv6)"},
-		{nftables.TableFamilyINet, nftables.ChainTypeNAT, nftables.ChainHookPrerouting, "CONFIG_NFT_NAT and CONFIG_NF_CONNTRACK (address translation)"},
+		{nftables.TableFamilyBridge, nftables.ChainTypeFilter, nftables.ChainHookForward, nil, "CONFIG_NF_TABLES_BRIDGE (nftables on bridges)"},
+		{nftables.TableFamilyBridge, nftables.ChainTypeFilter, nftables.ChainHookForward, protocol(etherIP), "CONFIG_NFT_BRIDGE_META (module nft_meta_bridge)"},
+		{nftables.TableFamilyINet, nftables.ChainTypeFilter, nftables.ChainHookForward, nil, "CONFIG_NF_TABLES_INET (nftables for IPv4 and IPv6)"},
+		{nftables.TableFamilyINet, nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nil, "CONFIG_NFT_NAT and CONFIG_NF_CONNTRACK (address translation)"},
+		{nftables.TableFamilyINet, nftables.ChainTypeNAT, nftables.ChainHookPrerouting, redirectTo(closedPort), "CONFIG_NFT_REDIR (module nft_redir)"},
 	} {
 		t := &nftables.Table{Family: f.family, Name: Table + "_check"}
 		e.nft.AddTable(t)
-		e.nft.AddChain(&nftables.Chain{Name: "check", Table: t, Hooknum: f.hook, Priority: nftables.ChainPriorityFilter, Type: f.kind})
+		c := e.nft.AddChain(&nftables.Chain{Name: "check", Table: t, Hooknum: f.hook, Priority: nftables.ChainPriorityFilter, Type: f.kind})
+		if f.rule != nil {
+			e.nft.AddRule(&nftables.Rule{Table: t, Chain: c, Exprs: f.rule})
+		}
 		e.nft.DelTable(t)
 		if err := e.nft.Flush(); err != nil {
 			return fmt.Errorf("the kernel lacks %s: %w", f.missing, errors.Join(err, cause))

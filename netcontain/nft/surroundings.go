@@ -139,6 +139,11 @@ func (s *surroundings) addresses(cfg Config, addrs []netlink.Addr, names map[int
 		s.self(q)
 		s.reachable(q.Addr())
 	}
+	for _, a := range s.gateway {
+		if !slices.Contains(s.own, a) {
+			s.own = append(s.own, a)
+		}
+	}
 	s.near = near(s.near)
 }
 
@@ -149,11 +154,16 @@ func (s *surroundings) reachable(a netip.Addr) {
 	}
 }
 
+// self adds one address of the gateway. The link-local ones of other devices
+// than the bridge answer on none but theirs, and come and go with every port.
 func (s *surroundings) self(p netip.Prefix) {
+	s.neverAddrs[p.Addr()] = "the gateway's own address"
+	if p.Addr().IsLinkLocalUnicast() && p.Addr().Is6() {
+		return // near anyway
+	}
 	s.near = append(s.near, p)
-	if s.neverAddrs[p.Addr()] == "" {
+	if !slices.Contains(s.own, p.Addr()) {
 		s.own = append(s.own, p.Addr())
-		s.neverAddrs[p.Addr()] = "the gateway's own address"
 	}
 }
 
