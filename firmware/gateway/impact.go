@@ -22,7 +22,7 @@ func (p *Pipeline) whose(m flow.MAC) (asset.ID, string) {
 func (p *Pipeline) Impact(a asset.Asset, now time.Time) impact.Preview {
 	d := impact.Device{ID: a.ID, FirstSeen: a.FirstSeen}
 	if !a.MAC.IsZero() {
-		d.MACs = []flow.MAC{a.MAC}
+		d.MACs = append([]flow.MAC{a.MAC}, asset.Following(a.Kin)...)
 	}
 	return p.uses.Preview(d, now)
 }
