@@ -20,6 +20,7 @@ import (
 type Network struct {
 	Bridge, WAN string
 	Ports       []string
+	WiFi        []string                          // those of Ports that hostapd raises, and takes into the bridge
 	names       atomic.Pointer[map[uint32]string] // ifindex -> port, of now and before
 	Self        []flow.MAC                        // the gateway's own
 	BridgeMAC   flow.MAC
@@ -29,7 +30,7 @@ type Network struct {
 
 // Inspect looks the interfaces up. Its errors say which setting to mend.
 func Inspect(c config.Network) (*Network, error) {
-	n := &Network{Bridge: c.Bridge, WAN: c.WAN, Ports: c.Ports}
+	n := &Network{Bridge: c.Bridge, WAN: c.WAN, Ports: c.Ports, WiFi: c.WiFi}
 	var problems []error
 	find := func(key, name string) netlink.Link {
 		link, err := netlink.LinkByName(name)
@@ -62,7 +63,7 @@ func Inspect(c config.Network) (*Network, error) {
 			continue
 		}
 		n.learn(uint32(port.Attrs().Index), name)
-		if bridge != nil && port.Attrs().MasterIndex != bridge.Attrs().Index {
+		if bridge != nil && !n.isWiFi(name) && port.Attrs().MasterIndex != bridge.Attrs().Index {
 			problems = append(problems, fmt.Errorf("network.ports[%d]: %q is not a port of bridge %q", i, name, c.Bridge))
 		}
 	}
@@ -118,10 +119,17 @@ func (n *Network) learn(ifindex uint32, name string) {
 	n.names.Store(&names)
 }
 
+// isWiFi says that hostapd has charge of the port: it may start later than this
+// program, and an interface that is taken down under it ends the access point.
+func (n *Network) isWiFi(port string) bool { return slices.Contains(n.WiFi, port) }
+
 // Raise brings the LAN ports up. It is called only after the containment
 // policy is in the kernel: until then no port forwards a frame.
 func (n *Network) Raise() error {
 	for _, name := range n.Ports {
+		if n.isWiFi(name) {
+			continue
+		}
 		link, err := netlink.LinkByName(name)
 		if err != nil {
 			return fmt.Errorf("raise port %s: %w", name, err)

@@ -156,7 +156,9 @@ func (p *ports) look(ctx context.Context) error {
 			missing = append(missing, name)
 			delete(p.placed, name)
 		case bridge == nil || a.MasterIndex != bridge.Index:
-			missing = append(missing, name)
+			if !p.net.isWiFi(name) { // there an access point is off
+				missing = append(missing, name)
+			}
 			errs = append(errs, p.outside(name, a))
 		case p.placed[name] != spot{a.Index, a.MasterIndex}:
 			back = append(back, name)
@@ -212,7 +214,7 @@ func (p *ports) capture(now map[string]*netlink.LinkAttrs) error {
 func (p *ports) outside(name string, a *netlink.LinkAttrs) error {
 	_, was := p.placed[name]
 	delete(p.placed, name)
-	if !p.hold || !was || a.MasterIndex != 0 || a.RawFlags&unix.IFF_UP == 0 {
+	if !p.holds(name) || !was || a.MasterIndex != 0 || a.RawFlags&unix.IFF_UP == 0 {
 		return nil
 	}
 	p.log.Warn("port left the bridge and is held down", "port", name)
@@ -221,6 +223,8 @@ func (p *ports) outside(name string, a *netlink.LinkAttrs) error {
 	}
 	return nil
 }
+
+func (p *ports) holds(name string) bool { return p.hold && !p.net.isWiFi(name) }
 
 // place puts the policy in force for ports that are new, and raises them.
 func (p *ports) place(ctx context.Context, now map[string]*netlink.LinkAttrs, back []string) error {
@@ -231,7 +235,7 @@ func (p *ports) place(ctx context.Context, now map[string]*netlink.LinkAttrs, ba
 	}
 	for _, name := range back {
 		a := now[name]
-		if p.hold {
+		if p.holds(name) {
 			if err := netlink.LinkSetUp(&netlink.Device{LinkAttrs: *a}); err != nil {
 				return fmt.Errorf("raise port %s: %w", name, err)
 			}

@@ -179,7 +179,7 @@ type portsBench struct {
 
 func newPort(name string) string { return "add " + name + " type veth peer name to-" + name }
 
-func newPortsBench(t *testing.T, hold bool) *portsBench {
+func newPortsBench(t *testing.T, hold bool, wifi ...string) *portsBench {
 	t.Helper()
 	b := &portsBench{ns: nstest.New(t)}
 	for _, c := range []string{"add br0 type bridge", newPort("lan1"), newPort("lan2"), newPort("wan0"), "add br1 type bridge",
@@ -190,7 +190,7 @@ func newPortsBench(t *testing.T, hold bool) *portsBench {
 	var err error
 	b.ns.Do(t, func() {
 		var n *Network
-		n, err = Inspect(config.Network{Bridge: "br0", WAN: "wan0", Ports: []string{"lan1", "lan2"}})
+		n, err = Inspect(config.Network{Bridge: "br0", WAN: "wan0", Ports: []string{"lan1", "lan2"}, WiFi: wifi})
 		b.p = &ports{
 			net: n, hold: hold, log: slog.New(slog.DiscardHandler),
 			retap: func() error { b.retaps.Add(1); return nil },
@@ -293,6 +293,36 @@ func TestAPortIsHeldDownOnlyWhileItIsInNoBridge(t *testing.T) {
 		if !b.up(t, "lan1") {
 			t.Error("taken down again and again, against somebody who wants it up")
 		}
+	}
+}
+
+// hostapd takes its interface into the bridge and raises it, later than this
+// program starts and again whenever it starts anew.
+func TestAPortOfHostapdIsLeftToIt(t *testing.T) {
+	b := newPortsBench(t, true, "lan2")
+	b.ns.Run(t, "ip link set lan2 nomaster")
+	b.look(t)
+	b.says(t, "<nil>")
+	if !b.up(t, "lan2") {
+		t.Error("an access point was taken down")
+	}
+	b.ns.Do(t, func() {
+		n, err := Inspect(config.Network{Bridge: "br0", WAN: "wan0", Ports: []string{"lan1", "lan2"}, WiFi: []string{"lan2"}})
+		if err != nil {
+			t.Fatalf("an access point that is still off: %v", err)
+		}
+		b.p.net = n
+	})
+	b.ns.Run(t, "ip link set lan2 down")
+	b.ns.Do(t, func() {
+		if err := b.p.net.Raise(); err != nil {
+			t.Error(err)
+		}
+	})
+	b.ns.Run(t, "ip link set lan2 master br0")
+	b.look(t)
+	if b.up(t, "lan2") || b.forced.Load() != 1 {
+		t.Errorf("raised in hostapd's place %t, policy put in force %d times", b.up(t, "lan2"), b.forced.Load())
 	}
 }
 
