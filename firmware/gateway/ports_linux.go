@@ -127,6 +127,9 @@ func drain(events <-chan netlink.LinkUpdate) {
 
 func (p *ports) interfaces() (map[string]*netlink.LinkAttrs, error) {
 	all, err := netlink.LinkList()
+	for i := 0; i < 5 && errors.Is(err, netlink.ErrDumpInterrupted); i++ { // something changed meanwhile
+		all, err = netlink.LinkList()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list the interfaces: %w", err)
 	}
