@@ -33,10 +33,39 @@ func (l Layers) Apply(ctx context.Context, p Policy) error {
 	errs := []error{err}
 	for _, m := range slices.Sorted(maps.Keys(l.More)) {
 		if err := l.More[m].Apply(ctx, p.only(m)); err != nil {
-			errs = append(errs, fmt.Errorf("hold by %s: %w", m, err))
+			errs = append(errs, &LayerError{By: m, Err: err})
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// LayerError is what Layers.Apply returns of a layer in More. The sets are in
+// force all the same.
+type LayerError struct {
+	By  Mechanism
+	Err error
+}
+
+func (e *LayerError) Error() string { return fmt.Sprintf("hold by %s: %v", e.By, e.Err) }
+
+// Unwrap returns the layer's own error.
+func (e *LayerError) Unwrap() error { return e.Err }
+
+// SetsInForce says whether the sets hold the whole policy, going by what Apply,
+// Reconciler.Set or Check returned: there was no error, or none but of other
+// layers. Whoever keeps the office waiting for containment asks this: an access
+// point that hangs must not keep every port down.
+func SetsInForce(err error) bool {
+	switch e := err.(type) {
+	case nil, *LayerError:
+		return true
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(e.Unwrap(), func(err error) bool { return !SetsInForce(err) })
+	case interface{ Unwrap() error }:
+		inner := e.Unwrap()
+		return inner != nil && SetsInForce(inner)
+	}
+	return false
 }
 
 // Observed joins what the layers hold. A layer of More that cannot tell is

@@ -154,8 +154,11 @@ func (o *opening) defend(ctx context.Context) (*netcontain.Reconciler, netcontai
 	o.wire.restore(holding)
 	ctx, cancel := context.WithTimeout(ctx, applyWithin)
 	defer cancel()
-	if err := contain.Set(ctx, policy); err != nil {
+	if err := contain.Set(ctx, policy); !netcontain.SetsInForce(err) {
 		return nil, policy, fmt.Errorf("restore the containment policy: %w", permission(err))
+	} else if err != nil { // the reconciler goes on trying
+		o.log.Error("restore the containment policy: the sets are in force, not every layer", "err", err)
+		o.faults.set("drift", err)
 	}
 	if err := savePolicy(o.config.Storage.State, policy, o.wire.Holding()); err != nil {
 		o.faults.set("policy", err)
@@ -231,6 +234,23 @@ func (o *opening) watch(p *Parts) error {
 	}
 	o.opened(live)
 	p.Source = live
+	p.Services["ports"] = &ports{
+		net: o.network, hold: o.config.Network.HoldPorts, log: o.log.With("component", "ports"),
+		retap: func() error { return live.Retap(taps) },
+		force: func(ctx context.Context) error {
+			if _, err := p.Contain.Check(ctx); !netcontain.SetsInForce(err) {
+				return err
+			}
+			return nil
+		},
+		report: func(err error) {
+			if err == nil {
+				o.faults.clear("ports")
+				return
+			}
+			o.faults.set("ports", err)
+		},
+	}
 	return nil
 }
 

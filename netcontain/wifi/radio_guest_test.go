@@ -20,6 +20,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"sekisho/netcontain"
@@ -202,11 +203,11 @@ func (o *air) station(device string) *station {
 	t := o.t
 	t.Helper()
 	s := &station{ns: nstest.New(t), device: device}
-	home, err := os.Open("/proc/self/ns/net")
+	home, err := netns.Get() // of this thread: that of the process may be in a namespace for good
 	must(t, err)
 	moveRadio(t, device, s.ns.FD())
 	t.Cleanup(func() { // for the next test; a namespace may outlive its test
-		s.ns.Do(t, func() { moveRadio(t, device, int(home.Fd())) })
+		s.ns.Do(t, func() { moveRadio(t, device, int(home)) })
 		home.Close()
 	})
 	s.ns.Do(t, func() { s.mac = netcontain.MAC(raise(t, device).HardwareAddr) })

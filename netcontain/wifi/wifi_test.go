@@ -146,7 +146,9 @@ func backends(t *testing.T, test func(*testing.T, *rig)) {
 	t.Run("fake", func(t *testing.T) {
 		r, aps := fakeHostapds(t)
 		for _, f := range aps {
-			f.accept, f.deny = map[string]string{mac(7).String(): "12", mac(8).String(): "0"}, map[string]string{mac(8).String(): "34", mac(9).String(): "0"}
+			f.set(func(f *fake) {
+				f.accept, f.deny = map[string]string{mac(7).String(): "12", mac(8).String(): "0"}, map[string]string{mac(8).String(): "34", mac(9).String(): "0"}
+			})
 		}
 		test(t, r)
 	})
@@ -312,27 +314,33 @@ func TestWhatWasNotShownIsNotBelievedOfARestartedHostapd(t *testing.T) {
 func TestAnAcceptListTooLongToBeShownDoesNotLetTheDeviceIn(t *testing.T) {
 	r, aps := fakeHostapds(t)
 	for _, f := range aps {
-		for i := range 200 {
-			f.accept[mac(i+1).String()] = "0"
-		}
+		f.set(func(f *fake) {
+			for i := range 200 {
+				f.accept[mac(i+1).String()] = "0"
+			}
+		})
 	}
 	e, p := r.enforcer(), policy(host("a", mac(200)))
 	apply(t, e, p)
-	if _, on := aps[0].accept[mac(200).String()]; on {
-		t.Error("still on the accept list, which beats the deny list")
-	}
+	aps[0].set(func(f *fake) {
+		if _, on := f.accept[mac(200).String()]; on {
+			t.Error("still on the accept list, which beats the deny list")
+		}
+	})
 	wantHeld(t, e, p)
 }
 
 func TestAnAssociatedStationIsTakenOffTheAirOnce(t *testing.T) {
 	r, aps := fakeHostapds(t)
-	aps[1].stations = []string{mac(1).String(), mac(5).String()}
+	aps[1].set(func(f *fake) { f.stations = []string{mac(1).String(), mac(5).String()} })
 	e, p := r.enforcer(), policy(host("a", mac(1), mac(2)))
 	apply(t, e, p)
 	apply(t, e, p)
-	if !slices.Equal(aps[1].stations, []string{mac(5).String()}) {
-		t.Errorf("stations %v", aps[1].stations)
-	}
+	aps[1].set(func(f *fake) {
+		if !slices.Equal(f.stations, []string{mac(5).String()}) {
+			t.Errorf("stations %v", f.stations)
+		}
+	})
 	if n := aps[0].asked("DEAUTHENTICATE") + aps[1].asked("DEAUTHENTICATE"); n != 1 {
 		t.Errorf("%d deauthentications", n)
 	}
@@ -458,9 +466,8 @@ func TestOneRefusedCommandDoesNotFreeTheOthers(t *testing.T) {
 
 func TestStationsAreListed(t *testing.T) {
 	r, aps := fakeHostapds(t)
-	aps[0].stations = []string{mac(1).String(), mac(2).String()}
-	aps[0].key = "desk"
-	aps[1].stations = []string{mac(3).String()}
+	aps[0].set(func(f *fake) { f.stations, f.key = []string{mac(1).String(), mac(2).String()}, "desk" })
+	aps[1].set(func(f *fake) { f.stations = []string{mac(3).String()} })
 	got, err := r.enforcer().Stations(t.Context())
 	want := []Station{{"wlan0", mac(1), "desk"}, {"wlan0", mac(2), "desk"}, {AP: "wlan1", MAC: mac(3)}}
 	if err != nil || !slices.Equal(got, want) {
