@@ -426,12 +426,11 @@ func TestNoDeathAndNoOrderLosesWhatAPortWas(t *testing.T) {
 		c := &clock{time.Unix(0, 0)}
 		e := newEnforcer(config(c), m)
 		apply := func(hosts ...netcontain.Host) error { return e.Apply(t.Context(), policy(hosts...)) }
-		held := map[string]bool{}
 		for range rapid.IntRange(1, 8).Draw(t, "steps") {
 			m.dies = rapid.IntRange(-1, 12).Draw(t, "dies after")
 			c.now = c.now.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "seconds")) * time.Second)
 			var hosts []netcontain.Host
-			held = map[string]bool{}
+			held := map[string]bool{}
 			for _, name := range []string{"lan1", "lan2", "lan3"} {
 				if rapid.Bool().Draw(t, name) {
 					hosts = append(hosts, host(name, name))
