@@ -52,7 +52,7 @@ func (p Port) access() bool { return p.PVID != 0 && p.Untagged == 1 && p.Tagged 
 // known, or that the mechanism is off.
 type Network struct {
 	// Ports is on which port each MAC was last seen in the office, by the
-	// bridge's forwarding table (vlan.Seen or nft.Ports) and the inventory.
+	// bridge's forwarding table (vlan.Bridge.Office or nft.Ports) and the inventory.
 	Ports map[netcontain.MAC]string
 	// Quarantine is the same of the quarantine VLAN. A host in it that sends
 	// from a colleague's MAC does not move the colleague.

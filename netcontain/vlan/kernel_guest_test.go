@@ -570,7 +570,8 @@ func TestKernelTheBridgeForgetsWhereTheHostWas(t *testing.T) {
 	s.wires[1].send(t, frame(broadcast, hostMAC(1), "hello"))
 	s.wires[4].send(t, frame(broadcast, hostMAC(4), "hello"))
 	s.heard(t)
-	office, quarantine, err := s.e.Seen()
+	b, err := s.e.Observe()
+	office, quarantine := b.Office, b.Quarantine
 	if err != nil || office[hostMAC(1)] != "lan1" || office[hostMAC(4)] != "lan4" || len(quarantine) != 0 {
 		t.Fatalf("control: office %v, quarantine %v, %v", office, quarantine, err)
 	}
@@ -578,7 +579,8 @@ func TestKernelTheBridgeForgetsWhereTheHostWas(t *testing.T) {
 	s.wires[1].send(t, frame(broadcast, hostMAC(4), "I am 4"))
 	tap(t, s.gw, "br0.99").send(t, frame(broadcast, gatewayMAC, "end"))
 	s.wires[1].until(t, "end")
-	office, quarantine, err = s.e.Seen()
+	b, err = s.e.Observe()
+	office, quarantine = b.Office, b.Quarantine
 	if err != nil || office[hostMAC(1)] != "" || office[hostMAC(4)] != "lan4" || quarantine[hostMAC(4)] != "lan1" {
 		t.Errorf("office %v, quarantine %v, %v", office, quarantine, err)
 	}
@@ -591,12 +593,9 @@ func TestKernelWithoutFilteringSaysSo(t *testing.T) {
 	if r := Refused(err); len(r) != 1 || !strings.Contains(r[0].Why, "does not filter VLANs") {
 		t.Errorf("error %v", err)
 	}
-	s.gw.Do(t, func() {
-		b, err := Observe("br0")
-		if err != nil || b.Filtering || len(b.Ports) != 5 {
-			t.Errorf("%+v, %v", b, err)
-		}
-	})
+	if b, err := s.e.Observe(); err != nil || b.Filtering || len(b.Ports) != 5 {
+		t.Errorf("%+v, %v", b, err)
+	}
 }
 
 func TestKernelConforms(t *testing.T) {
@@ -651,13 +650,8 @@ func newTogether(t *testing.T) *together {
 }
 
 func (s *together) network() (plan.Network, error) {
-	n := plan.Network{VLAN: s.vlan, PortInfo: map[string]plan.Port{}}
-	var err error
-	if n.Ports, n.Quarantine, err = s.e.Seen(); err != nil {
-		return n, err
-	}
 	b, err := s.e.Observe()
-	n.Filtering = b.Filtering
+	n := plan.Network{VLAN: s.vlan, Ports: b.Office, Quarantine: b.Quarantine, Filtering: b.Filtering, PortInfo: map[string]plan.Port{}}
 	for name, p := range b.Ports {
 		n.PortInfo[name] = plan.Port{PVID: p.PVID, Untagged: len(p.Untagged), Tagged: len(p.Tagged), Wireless: p.Wireless, Held: p.Held}
 	}

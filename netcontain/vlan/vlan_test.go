@@ -382,7 +382,8 @@ func TestSightingsInQuarantineAreKeptApart(t *testing.T) {
 	colleague, bad := netcontain.MAC{2, 1}, netcontain.MAC{2, 2}
 	m.fdb = []sighting{{colleague, "lan2", 10}, {bad, "lan1", 99}, {colleague, "lan1", 99}}
 	e, _ := enforcer(m)
-	office, quarantine, err := e.Seen()
+	b, err := e.Observe()
+	office, quarantine := b.Office, b.Quarantine
 	if err != nil || office[colleague] != "lan2" || quarantine[colleague] != "lan1" || quarantine[bad] != "lan1" || len(office) != 1 {
 		t.Errorf("office %v, quarantine %v, %v", office, quarantine, err)
 	}
