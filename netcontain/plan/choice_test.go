@@ -167,6 +167,43 @@ func TestAfterARestartWhoCameLaterDoesNotCountAndWhoWasThereDoes(t *testing.T) {
 	}
 }
 
+func TestAFloodOfInventedMACsBeforeTheContainmentDoesNotMakeAPortShared(t *testing.T) {
+	invent := func(count int) Network {
+		n := filtering(map[netcontain.MAC]string{bad: "lan1", colleague: "lan2"})
+		n.Since = map[string]time.Time{"bad": noon}
+		n.FirstSeen = map[netcontain.MAC]time.Time{bad: noon.Add(-24 * time.Hour), colleague: noon.Add(-24 * time.Hour)}
+		for i := range count {
+			m := netcontain.MAC{2, 7, 7, 7, 7, byte(i)}
+			n.Ports[m] = "lan1"
+			if i%2 == 0 { // the inventory is bounded, and need not know all
+				n.FirstSeen[m] = noon.Add(-time.Minute)
+			}
+		}
+		return n
+	}
+	by := func(n Network) []netcontain.Mechanism {
+		h, _ := only(t, Make(policy(), n, Plan{}))
+		return h.By
+	}
+	alone, shared := []netcontain.Mechanism{netcontain.ByVLAN}, []netcontain.Mechanism{netcontain.BySegment}
+	if got := by(invent(inventions + 1)); !slices.Equal(got, alone) {
+		t.Errorf("a flood: by %q", got)
+	}
+	if got := by(invent(inventions)); !slices.Equal(got, shared) {
+		t.Errorf("as many as a large switch has ports: by %q", got)
+	}
+	n := invent(inventions + 1)
+	n.Ports[colleague] = "lan1" // a neighbour of old
+	if got := by(n); !slices.Equal(got, shared) {
+		t.Errorf("a flood beside a neighbour: by %q", got)
+	}
+	n = invent(inventions + 1)
+	n.FirstSeen[bad], n.FirstSeen[colleague] = noon.Add(-time.Minute), noon.Add(-time.Minute)
+	if got := by(n); !slices.Equal(got, shared) {
+		t.Errorf("the first hour of an office: by %q", got)
+	}
+}
+
 func TestASwitchThatAPersonNamesFreesTheOthersAndIsSaid(t *testing.T) {
 	n := filtering(map[netcontain.MAC]string{bad: "lan1"})
 	first := Make(policy(), n, Plan{})

@@ -13,7 +13,8 @@
 // the host, and remembered (Memory) until the host is let go:
 //
 //   - Whoever is seen on the port then is a neighbour, unless it was first seen
-//     after the containment began (Network.FirstSeen, Since).
+//     after the containment began (Network.FirstSeen, Since), or is one of very
+//     many that were first seen shortly before (inventions).
 //   - A neighbour stays one, also when it is silent and the bridge forgets it:
 //     it must not be cut off when it speaks again.
 //   - A MAC that appears later is a newcomer, not a neighbour. Otherwise a host
@@ -51,7 +52,7 @@ func (p Port) access() bool { return p.PVID != 0 && p.Untagged == 1 && p.Tagged 
 // known, or that the mechanism is off.
 type Network struct {
 	// Ports is on which port each MAC was last seen in the office, by the
-	// bridge's forwarding table (vlan.Seen or nft.Ports) and the inventory.
+	// bridge's forwarding table (vlan.Bridge.Office or nft.Ports) and the inventory.
 	Ports map[netcontain.MAC]string
 	// Quarantine is the same of the quarantine VLAN. A host in it that sends
 	// from a colleague's MAC does not move the colleague.
@@ -111,6 +112,17 @@ type HostMemory struct {
 // shared; the count that is shown ends there.
 const maxNeighbours = 64
 
+// Inventions. A host that sends from ever new MACs before it is contained makes
+// its port look shared. More than inventions of them, first seen within the time
+// young before the containment, are taken for that: the largest switches without
+// management have 48 ports, and are not put up and filled within the hour in
+// which one of their hosts is contained. In an office where nothing is older than
+// that, everybody counts.
+const (
+	inventions = 48
+	young      = time.Hour
+)
+
 // Make chooses. It takes out addresses that may never be held. A host of which
 // nothing is left is not in the policy, only in Holds: an enforcer refuses a
 // policy as a whole, and an attacker who sends from the uplink router's MAC must
@@ -157,10 +169,17 @@ type scene struct {
 	Network
 	on   map[string][]netcontain.MAC // who is seen on a port, sorted
 	held map[netcontain.MAC]netcontain.Level
+
+	settled map[string]bool // hosts before whose containment the office was known for longer than young
 }
 
 func newScene(p netcontain.Policy, n Network) scene {
-	s := scene{Network: n, on: map[string][]netcontain.MAC{}, held: map[netcontain.MAC]netcontain.Level{}}
+	s := scene{Network: n, on: map[string][]netcontain.MAC{}, held: map[netcontain.MAC]netcontain.Level{}, settled: map[string]bool{}}
+	for _, first := range n.FirstSeen {
+		for id, since := range n.Since {
+			s.settled[id] = s.settled[id] || since.Sub(first) >= young
+		}
+	}
 	for _, seen := range []map[netcontain.MAC]string{n.Ports, n.Quarantine} {
 		for m, port := range seen {
 			s.on[port] = append(s.on[port], m)
@@ -268,15 +287,33 @@ func (s scene) neighbours(port string, h netcontain.Host, was HostMemory) []netc
 	with, chosen := was.With[port]
 	out := slices.Clone(with)
 	chosen = chosen || s.PortInfo[port].Held == h.ID // by the kernel's memory
-	if !chosen || s.Switches[port] {
-		for _, m := range s.on[port] {
-			if s.Switches[port] || !s.cameAfter(m, h.ID) {
-				out = append(out, m)
-			}
-		}
+	if s.Switches[port] {
+		out = append(out, s.on[port]...)
+	} else if !chosen {
+		out = append(out, s.first(port, h.ID)...)
 	}
 	out = slices.DeleteFunc(sortedMACs(out), func(m netcontain.MAC) bool { return slices.Contains(h.MACs, m) })
 	return out[:min(len(out), maxNeighbours)]
+}
+
+// first returns who counts on a port that is chosen now.
+func (s scene) first(port, id string) []netcontain.MAC {
+	var old, fresh []netcontain.MAC
+	since, known := s.Since[id]
+	for _, m := range s.on[port] {
+		first, seen := s.FirstSeen[m]
+		switch {
+		case s.cameAfter(m, id):
+		case known && s.settled[id] && (!seen || since.Sub(first) < young):
+			fresh = append(fresh, m)
+		default:
+			old = append(old, m)
+		}
+	}
+	if len(fresh) > inventions {
+		return old
+	}
+	return append(old, fresh...)
 }
 
 // cameAfter says that a MAC was first seen when the host was contained already.

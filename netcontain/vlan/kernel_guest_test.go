@@ -20,7 +20,9 @@ import (
 
 	"sekisho/netcontain"
 	"sekisho/netcontain/netcontaintest"
+	"sekisho/netcontain/nft"
 	"sekisho/netcontain/nstest"
+	"sekisho/netcontain/plan"
 )
 
 func TestMain(m *testing.M) { os.Exit(nstest.Main(m)) }
@@ -33,6 +35,7 @@ type site struct {
 	wires []*wire      // beside them
 	clock *clock
 	e     *Enforcer
+	ends  int
 }
 
 func hostMAC(i int) netcontain.MAC { return netcontain.MAC{2, 0, 0, 0, 0, byte(i)} }
@@ -44,6 +47,7 @@ var (
 
 func newSite(t *testing.T) *site {
 	t.Helper()
+	inOrder(t)
 	s := &site{gw: nstest.New(t), hosts: make([]*nstest.NS, 6), wires: make([]*wire, 6), clock: &clock{time.Unix(0, 0)}}
 	s.gw.Run(t, "ip link set lo up")
 	for i := 1; i <= 5; i++ {
@@ -165,8 +169,8 @@ func tap(t *testing.T, ns *nstest.NS, device string) *wire {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all)
 		if err == nil {
 			err = errors.Join(unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: l.Attrs().Index}),
-				unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1),
-				unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}))
+				unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20), // a flood fits
+				unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 30}))
 		}
 		if err != nil {
 			t.Errorf("tap %s: %v", device, err)
@@ -205,25 +209,66 @@ func (w *wire) send(t *testing.T, frame []byte) {
 	}
 }
 
-// received reads what has come, until nothing has come for the socket's time
-// limit, and counts the frames that contain the word. What the host sent itself
-// is not counted.
-func (w *wire) received(word string) int {
-	count := 0
+// until reads what has come before the frame with the last word, and counts the
+// frames by their word. What the host sent itself is not counted.
+func (w *wire) until(t *testing.T, last string) map[string]int {
+	t.Helper()
+	out := map[string]int{}
 	buf := make([]byte, 2048)
-	for {
+	for out[last] == 0 {
 		n, from, err := unix.Recvfrom(w.fd, buf, 0)
 		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENETDOWN) {
 			continue
 		}
 		if err != nil {
-			return count
+			t.Fatalf("waiting for %q on %s: %v", last, w.device, err)
 		}
-		ll, ok := from.(*unix.SockaddrLinklayer)
-		if ok && ll.Pkttype != unix.PACKET_OUTGOING && strings.Contains(string(buf[:n]), word) {
-			count++
+		_, payload, ours := strings.Cut(string(buf[12:n]), kind)
+		word, _, _ := strings.Cut(payload, "\x00")
+		if ll, ok := from.(*unix.SockaddrLinklayer); ours && ok && ll.Pkttype != unix.PACKET_OUTGOING {
+			out[word]++
 		}
 	}
+	return out
+}
+
+// inOrder pins the test to one CPU: the kernel then delivers frames between
+// namespaces in the order in which they were sent, and what comes before the
+// last frame is all that came.
+func inOrder(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	var before, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		t.Fatal(err)
+	}
+	one.Set(0)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = unix.SchedSetaffinity(0, &before)
+		runtime.UnlockOSThread()
+	})
+}
+
+// heard returns what each host but the first has heard of the others so far.
+func (s *site) heard(t *testing.T) []map[string]int {
+	t.Helper()
+	s.ends++
+	last := func(from int) string { return fmt.Sprintf("end %d of %d", s.ends, from) }
+	out := make([]map[string]int, len(s.wires))
+	for _, from := range []int{3, 4} {
+		s.wires[from].send(t, frame(broadcast, hostMAC(from), last(from)))
+	}
+	for i := 2; i < len(s.wires); i++ {
+		if i == 4 {
+			out[i] = s.wires[i].until(t, last(3))
+		} else {
+			out[i] = s.wires[i].until(t, last(4))
+		}
+	}
+	return out
 }
 
 // frame is an Ethernet frame with tags, each a TPID and a VLAN, of an
@@ -233,9 +278,10 @@ func frame(dst, src netcontain.MAC, word string, tags ...[2]uint16) []byte {
 	for _, tag := range tags {
 		b = append(b, byte(tag[0]>>8), byte(tag[0]), byte(tag[1]>>8), byte(tag[1]))
 	}
-	b = append(b, 0x88, 0xb5)
-	return append(append(b, word...), make([]byte, 50)...)
+	return append(append(append(b, kind...), word...), make([]byte, 50)...)
 }
+
+const kind = "\x88\xb5"
 
 const (
 	customer = 0x8100 // 802.1Q
@@ -279,36 +325,16 @@ func (s *site) try(t *testing.T) map[string]int {
 	s.wires[3].send(t, frame(broadcast, hostMAC(3), "here I am")) // so that the bridge knows where it is
 	for i, c := range tries {
 		for range repeats {
-			s.wires[1].send(t, frame(c.dst, c.src, fmt.Sprintf("try-%02d.", i), c.tags...))
+			s.wires[1].send(t, frame(c.dst, c.src, fmt.Sprintf("try-%02d", i), c.tags...))
 		}
 	}
 	out := map[string]int{}
-	for _, w := range s.wires[2:] {
-		counts := w.counts()
+	for _, heard := range s.heard(t) {
 		for i, c := range tries {
-			out[c.name] += counts[fmt.Sprintf("try-%02d.", i)]
+			out[c.name] += heard[fmt.Sprintf("try-%02d", i)]
 		}
 	}
 	return out
-}
-
-// counts is received for all words "try-NN." at once.
-func (w *wire) counts() map[string]int {
-	out := map[string]int{}
-	buf := make([]byte, 2048)
-	for {
-		n, from, err := unix.Recvfrom(w.fd, buf, 0)
-		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENETDOWN) {
-			continue
-		}
-		if err != nil {
-			return out
-		}
-		ll, ok := from.(*unix.SockaddrLinklayer)
-		if at := strings.Index(string(buf[:n]), "try-"); ok && ll.Pkttype != unix.PACKET_OUTGOING && at >= 0 && at+7 <= n {
-			out[string(buf[at:at+7])]++
-		}
-	}
 }
 
 func TestKernelNoFrameOfAnIsolatedHostReachesAnybody(t *testing.T) {
@@ -338,10 +364,11 @@ func TestKernelNoFrameOfAnIsolatedHostReachesAnybody(t *testing.T) {
 		s.wires[3].send(t, frame(broadcast, hostMAC(3), "to all"))
 		s.wires[3].send(t, frame(hostMAC(1), hostMAC(3), "to it"))
 	}
-	if all, it := s.wires[1].received("to all"), s.wires[1].received("to it"); all+it != 0 {
-		t.Errorf("the isolated host heard %d and %d frames of the office", all, it)
+	tap(t, s.gw, "br0.99").send(t, frame(broadcast, gatewayMAC, "end"))
+	if heard := s.wires[1].until(t, "end"); heard["to all"]+heard["to it"] != 0 {
+		t.Errorf("the isolated host heard %v", heard)
 	}
-	if n := s.wires[4].received("to all"); n != repeats {
+	if n := s.heard(t)[4]["to all"]; n != repeats {
 		t.Errorf("the office heard %d of %d of its own broadcasts", n, repeats)
 	}
 
@@ -367,11 +394,13 @@ func TestKernelIsolatedHostsReachTheGatewayAndNotEachOther(t *testing.T) {
 		send(1, 2, "from a")
 		send(2, 1, "from b")
 	}
-	if n := gateway.received("from a"); n == 0 {
-		t.Error("control: the gateway heard nothing in the quarantine VLAN")
+	gateway.send(t, frame(broadcast, gatewayMAC, "end"))
+	if a, b := s.wires[1].until(t, "end"), s.wires[2].until(t, "end"); a["from b"]+b["from a"] != 0 {
+		t.Errorf("isolated hosts heard each other: %v and %v", a, b)
 	}
-	if a, b := s.wires[1].received("from b"), s.wires[2].received("from a"); a+b != 0 {
-		t.Errorf("isolated hosts heard each other: %d and %d frames", a, b)
+	s.wires[1].send(t, frame(broadcast, hostMAC(1), "last of a"))
+	if heard := gateway.until(t, "last of a"); heard["from a"] < repeats || heard["from b"] < repeats {
+		t.Errorf("control: the gateway heard %v in the quarantine VLAN", heard)
 	}
 	s.hosts[1].Run(t, "ip addr add 10.99.0.50/24 dev eth0")
 	s.hosts[1].Run(t, "ip neigh flush all")
@@ -438,6 +467,7 @@ func TestKernelTheHostSeesItsLinkGoAndComeBack(t *testing.T) {
 func TestKernelNothingPassesOnceApplyHasReturned(t *testing.T) {
 	s := newSite(t)
 	var applied atomic.Bool
+	var late atomic.Int32
 	stop, done := make(chan struct{}), make(chan int)
 	go func() { // "early" until Apply has returned, "late" from then on
 		sent := 0
@@ -454,8 +484,9 @@ func TestKernelNothingPassesOnceApplyHasReturned(t *testing.T) {
 			}
 			if _, err := unix.Write(s.wires[1].fd, frame(broadcast, hostMAC(1), word, [2]uint16{customer, 10})); err == nil && word == "late!" {
 				sent++
+				late.Add(1)
 			}
-			runtime.Gosched()
+			time.Sleep(100 * time.Microsecond) // a rate, not a wait: the test has to get a turn
 		}
 	}()
 	// The flap would stop the host by itself.
@@ -464,18 +495,18 @@ func TestKernelNothingPassesOnceApplyHasReturned(t *testing.T) {
 	mustApply(t, s.e, host("bad", "lan1"))
 	took := time.Since(begun)
 	applied.Store(true)
-	if n := s.wires[3].received("early"); n == 0 {
-		t.Error("control: nothing arrived before")
-	}
-	for range 3 {
-		if n := s.wires[4].received("late!"); n != 0 {
-			t.Errorf("%d frames arrived that were sent after Apply had returned", n)
-		}
+	for late.Load() < 500 {
+		time.Sleep(time.Millisecond) // bounded by the test's time limit
 	}
 	close(stop)
 	sent := <-done
-	if sent == 0 {
-		t.Error("control: nothing was sent after")
+	for i, heard := range s.heard(t) {
+		if i == 3 && heard["early"] == 0 {
+			t.Error("control: nothing arrived before")
+		}
+		if n := heard["late!"]; n != 0 {
+			t.Errorf("%d frames arrived at host %d that were sent after Apply had returned", n, i)
+		}
 	}
 	t.Logf("Apply took %v; %d frames sent afterwards, none arrived", took, sent)
 }
@@ -538,15 +569,18 @@ func TestKernelTheBridgeForgetsWhereTheHostWas(t *testing.T) {
 	s := newSite(t)
 	s.wires[1].send(t, frame(broadcast, hostMAC(1), "hello"))
 	s.wires[4].send(t, frame(broadcast, hostMAC(4), "hello"))
-	s.wires[3].received("hello")
-	office, quarantine, err := s.e.Seen()
+	s.heard(t)
+	b, err := s.e.Observe()
+	office, quarantine := b.Office, b.Quarantine
 	if err != nil || office[hostMAC(1)] != "lan1" || office[hostMAC(4)] != "lan4" || len(quarantine) != 0 {
 		t.Fatalf("control: office %v, quarantine %v, %v", office, quarantine, err)
 	}
 	s.apply(t, host("bad", "lan1"))
 	s.wires[1].send(t, frame(broadcast, hostMAC(4), "I am 4"))
-	s.wires[3].received("I am 4")
-	office, quarantine, err = s.e.Seen()
+	tap(t, s.gw, "br0.99").send(t, frame(broadcast, gatewayMAC, "end"))
+	s.wires[1].until(t, "end")
+	b, err = s.e.Observe()
+	office, quarantine = b.Office, b.Quarantine
 	if err != nil || office[hostMAC(1)] != "" || office[hostMAC(4)] != "lan4" || quarantine[hostMAC(4)] != "lan1" {
 		t.Errorf("office %v, quarantine %v, %v", office, quarantine, err)
 	}
@@ -559,12 +593,9 @@ func TestKernelWithoutFilteringSaysSo(t *testing.T) {
 	if r := Refused(err); len(r) != 1 || !strings.Contains(r[0].Why, "does not filter VLANs") {
 		t.Errorf("error %v", err)
 	}
-	s.gw.Do(t, func() {
-		b, err := Observe("br0")
-		if err != nil || b.Filtering || len(b.Ports) != 5 {
-			t.Errorf("%+v, %v", b, err)
-		}
-	})
+	if b, err := s.e.Observe(); err != nil || b.Filtering || len(b.Ports) != 5 {
+		t.Errorf("%+v, %v", b, err)
+	}
 }
 
 func TestKernelConforms(t *testing.T) {
@@ -574,4 +605,177 @@ func TestKernelConforms(t *testing.T) {
 		Enforcer: s.e, By: netcontain.ByVLAN, Hosts: []netcontain.Host{host("a", "lan1"), host("b", "lan2")},
 		Lose: func() { s.gw.Run(t, "bridge vlan add dev lan1 vid 10 pvid untagged") },
 	})
+}
+
+// together is the gateway's containment as it is wired: sets, VLAN, plan and
+// reconciler.
+type together struct {
+	*site
+	r    *netcontain.Reconciler
+	vlan uint16 // that plan may use
+}
+
+func newTogether(t *testing.T) *together {
+	t.Helper()
+	s := &together{site: newSite(t), vlan: 99}
+	var sets *nft.Enforcer
+	s.gw.Do(t, func() {
+		var err error
+		if sets, err = nft.New(nft.Config{Bridge: "br0", WAN: "wan0"}); err != nil {
+			t.Error(err)
+		}
+	})
+	if sets == nil {
+		t.FailNow()
+	}
+	t.Cleanup(func() { _ = sets.Close() })
+	var previous plan.Plan
+	var err error
+	s.r, err = netcontain.NewReconciler(netcontain.Config{
+		Log:      discard,
+		Enforcer: netcontain.Layers{Base: sets, More: map[netcontain.Mechanism]netcontain.Enforcer{netcontain.ByVLAN: s.e}},
+		Refine: func(p netcontain.Policy) (netcontain.Policy, error) {
+			n, err := s.network()
+			if err != nil {
+				return p, err
+			}
+			previous = plan.Make(p, n, previous)
+			return previous.Policy, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *together) network() (plan.Network, error) {
+	b, err := s.e.Observe()
+	n := plan.Network{VLAN: s.vlan, Ports: b.Office, Quarantine: b.Quarantine, Filtering: b.Filtering, PortInfo: map[string]plan.Port{}}
+	for name, p := range b.Ports {
+		n.PortInfo[name] = plan.Port{PVID: p.PVID, Untagged: len(p.Untagged), Tagged: len(p.Tagged), Wireless: p.Wireless, Held: p.Held}
+	}
+	return n, err
+}
+
+func (s *together) by(t *testing.T) string {
+	t.Helper()
+	out := s.gw.Run(t, "bridge -j vlan show dev lan1")
+	if strings.Contains(out, `"vlan":99`) && !strings.Contains(out, `"vlan":10`) {
+		return "vlan"
+	}
+	return "sets"
+}
+
+// check looks until nothing is to be repaired, but not for ever.
+func (s *together) check(t *testing.T) {
+	t.Helper()
+	for range 5 {
+		s.clock.now = s.clock.now.Add(DefaultFlap)
+		if d, err := s.r.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		} else if d.Empty() {
+			return
+		}
+	}
+	t.Fatal("is repaired again and again")
+}
+
+func TestKernelMovingBetweenMechanismsLeavesNoGap(t *testing.T) {
+	s := newTogether(t)
+	s.e.cfg.Flap = 0 // a link that is down would hide a gap
+	s.wires[1].send(t, frame(broadcast, hostMAC(1), "here I am"))
+	s.heard(t)
+	bad := policy(netcontain.Host{ID: "bad", MACs: []netcontain.MAC{hostMAC(1)}, Level: netcontain.Isolate})
+
+	stop, done := make(chan struct{}), make(chan int)
+	var applied atomic.Bool
+	go func() {
+		late := 0
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				done <- late
+				return
+			default:
+			}
+			word, src := "early", hostMAC(1)
+			if applied.Load() {
+				word = "late!"
+				late++
+			}
+			if i%2 == 0 && word == "late!" {
+				src = netcontain.MAC{2, 7, 7, 7, 7, byte(i)}
+			}
+			if i%3 == 0 {
+				_, _ = unix.Write(s.wires[1].fd, frame(broadcast, src, word, [2]uint16{customer, 10}))
+			} else {
+				_, _ = unix.Write(s.wires[1].fd, frame(broadcast, src, word))
+			}
+			time.Sleep(200 * time.Microsecond) // a rate, not a wait: the receivers' queues must not overflow
+		}
+	}()
+	s.wires[3].until(t, "early") // the control: it arrives before
+	if err := s.r.Set(t.Context(), bad); err != nil {
+		t.Fatal(err)
+	}
+	applied.Store(true)
+	leaked := func(step, by string) {
+		t.Helper()
+		if got := s.by(t); got != by {
+			t.Errorf("%s: held by %s, want %s", step, got, by)
+		}
+		for i, heard := range s.heard(t) {
+			if n := heard["late!"]; n != 0 {
+				t.Errorf("%s: %d frames leaked to host %d", step, n, i)
+			}
+		}
+	}
+	s.check(t)
+	leaked("isolated", "vlan")
+	s.vlan = 0 // as when the owner takes the quarantine network out of the settings
+	s.check(t)
+	leaked("moved back, and held by sets", "sets")
+	s.vlan = 99
+	s.check(t)
+	leaked("moved again", "vlan")
+	s.gw.Run(t, "nft flush ruleset")
+	leaked("somebody flushed the rules", "vlan")
+	s.check(t)
+	s.gw.Run(t, "bridge vlan add dev lan1 vid 10 pvid untagged")
+	leaked("somebody moved the port back", "sets")
+	s.check(t)
+	leaked("repaired", "vlan")
+	close(stop)
+	sent := <-done
+	if err := s.r.Set(t.Context(), netcontain.Policy{}); err != nil {
+		t.Fatal(err)
+	}
+	s.check(t)
+	s.wires[1].send(t, frame(broadcast, hostMAC(1), "free!"))
+	if n := s.heard(t)[3]["free!"]; n != 1 || s.by(t) != "sets" {
+		t.Errorf("control: after release %d frames arrived, port %s", n, s.by(t))
+	}
+	t.Logf("%d frames sent while isolated, by its own and by new MACs, tagged and not; none arrived", sent)
+}
+
+// TestKernelHowLongItTakes reports; emulated, a CPU is some ten times slower.
+func TestKernelHowLongItTakes(t *testing.T) {
+	s := newSite(t)
+	s.e.cfg.Flap = 0
+	var hold, look, free []time.Duration
+	took := func(to *[]time.Duration, f func()) {
+		begun := time.Now()
+		f()
+		*to = append(*to, time.Since(begun))
+	}
+	for range 20 {
+		took(&hold, func() { mustApply(t, s.e, host("bad", "lan1")) })
+		took(&look, func() { ids(t, s.e) })
+		took(&free, func() { mustApply(t, s.e) })
+	}
+	for _, l := range [][]time.Duration{hold, look, free} {
+		slices.Sort(l)
+	}
+	t.Logf("median of %d: hold %v, look %v, let go %v", len(hold), hold[10], look[10], free[10])
 }

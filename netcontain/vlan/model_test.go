@@ -21,7 +21,7 @@ var errDied = errors.New("the program was killed here")
 
 func (m *model) Close() {}
 
-func (m *model) seen(string) ([]sighting, error) { return m.fdb, nil }
+func (m *model) forwarding(world) ([]sighting, error) { return m.fdb, nil }
 
 // read returns a copy, with the notes read anew as from the kernel.
 func (m *model) read(string) (world, error) {

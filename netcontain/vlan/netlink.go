@@ -1,6 +1,7 @@
 package vlan
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -8,16 +9,21 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"sekisho/netcontain"
 )
 
 // rtnetlink is the kernel, in the network namespace where it was opened.
-type rtnetlink struct{ h *netlink.Handle }
+type rtnetlink struct {
+	h     *netlink.Handle
+	ports map[int]*nl.SocketHandle // for bridgePorts, by protocol
+}
 
 var _ kernel = (*rtnetlink)(nil)
 
@@ -26,11 +32,21 @@ func openNetlink() (*rtnetlink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	return &rtnetlink{h}, nil
+	s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	return &rtnetlink{h, map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}}, nil
 }
 
 // Close implements kernel.
-func (k *rtnetlink) Close() { k.h.Close() }
+func (k *rtnetlink) Close() {
+	k.h.Close()
+	for _, s := range k.ports {
+		s.Close()
+	}
+}
 
 // attempts bounds how often a dump that something else changed meanwhile is
 // read again.
@@ -53,9 +69,9 @@ func (k *rtnetlink) read(bridge string) (world, error) {
 	if err != nil {
 		return w, fmt.Errorf("list devices: %w", err)
 	}
-	vlans, err := dump(k.h.BridgeVlanList)
+	ports, err := dump(k.bridgePorts)
 	if err != nil {
-		return w, fmt.Errorf("list VLANs of bridges: %w", err)
+		return w, fmt.Errorf("list ports of bridges: %w", err)
 	}
 	index := -1
 	for _, l := range links {
@@ -66,7 +82,7 @@ func (k *rtnetlink) read(bridge string) (world, error) {
 			if b.VlanDefaultPVID != nil {
 				w.defaultPVID = *b.VlanDefaultPVID
 			}
-			w.self = members(vlans[int32(index)])
+			w.self = ports[index].vlans
 		}
 	}
 	for _, l := range links {
@@ -79,23 +95,64 @@ func (k *rtnetlink) read(bridge string) (world, error) {
 			w.devices = append(w.devices, d)
 			continue
 		}
-		p := port{member: index >= 0 && a.MasterIndex == index, up: a.Flags&net.FlagUp != 0, alias: a.Alias}
+		p, listed := ports[a.Index]
+		p.index, p.up, p.alias = a.Index, a.Flags&net.FlagUp != 0, a.Alias
+		p.member = listed && index >= 0 && a.MasterIndex == index
 		p.owner, p.note = parseNote(a.Alias)
-		if !p.member && p.note.zero() {
-			continue
-		}
 		if p.member {
-			p.vlans = members(vlans[int32(a.Index)])
-			info, err := dump(func() (netlink.Protinfo, error) { return k.h.LinkGetProtinfo(l) })
-			if err != nil {
-				continue // it has just left; the next look sees it
-			}
-			p.isolated = info.Isolated
 			p.wireless = wireless(a.Name)
 		}
-		w.ports[a.Name] = p
+		if p.member || !p.note.zero() {
+			w.ports[a.Name] = p
+		}
 	}
 	return w, nil
+}
+
+// bridgePorts reads the VLANs of all bridges and of their ports, and the ports'
+// flags, by index: one dump, where netlink.BridgeVlanList and LinkGetProtinfo
+// take one and one for each port. A press waits while we look.
+func (k *rtnetlink) bridgePorts() (map[int]port, error) {
+	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+	req.Sockets = k.ports
+	req.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
+	req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(uint32(nl.RTEXT_FILTER_BRVLAN))))
+	messages, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	if err != nil {
+		return nil, err
+	}
+	out := map[int]port{}
+	for _, m := range messages {
+		if len(m) < unix.SizeofIfInfomsg {
+			continue
+		}
+		head := nl.DeserializeIfInfomsg(m)
+		attrs, err := nl.ParseRouteAttr(m[head.Len():])
+		if err != nil {
+			return nil, err
+		}
+		var p port
+		for _, a := range attrs {
+			inner, err := nl.ParseRouteAttr(a.Value)
+			switch {
+			case a.Attr.Type == unix.IFLA_PROTINFO|unix.NLA_F_NESTED && err == nil:
+				p.isolated = isolated(inner)
+			case a.Attr.Type == unix.IFLA_AF_SPEC && err == nil:
+				p.vlans = members(inner)
+			}
+		}
+		out[int(head.Index)] = p
+	}
+	return out, nil
+}
+
+func isolated(attrs []syscall.NetlinkRouteAttr) bool {
+	for _, a := range attrs {
+		if a.Attr.Type == nl.IFLA_BRPORT_ISOLATED && len(a.Value) > 0 {
+			return a.Value[0] != 0
+		}
+	}
+	return false
 }
 
 func (k *rtnetlink) device(v *netlink.Vlan) (device, error) {
@@ -121,16 +178,22 @@ func wireless(name string) bool {
 	return err == nil
 }
 
-func members(infos []*nl.BridgeVlanInfo) membership {
+// members reads struct bridge_vlan_info (linux/if_bridge.h): flags and VLAN, 16
+// bits each.
+func members(attrs []syscall.NetlinkRouteAttr) membership {
 	var m membership
-	for _, i := range infos {
-		if i.Flags&nl.BRIDGE_VLAN_INFO_PVID != 0 {
-			m.pvid = i.Vid
+	for _, a := range attrs {
+		if a.Attr.Type != nl.IFLA_BRIDGE_VLAN_INFO || len(a.Value) < 4 {
+			continue
 		}
-		if i.Flags&nl.BRIDGE_VLAN_INFO_UNTAGGED != 0 {
-			m.untagged = append(m.untagged, i.Vid)
+		flags, id := binary.NativeEndian.Uint16(a.Value), binary.NativeEndian.Uint16(a.Value[2:])
+		if flags&nl.BRIDGE_VLAN_INFO_PVID != 0 {
+			m.pvid = id
+		}
+		if flags&nl.BRIDGE_VLAN_INFO_UNTAGGED != 0 {
+			m.untagged = append(m.untagged, id)
 		} else {
-			m.tagged = append(m.tagged, i.Vid)
+			m.tagged = append(m.tagged, id)
 		}
 	}
 	slices.Sort(m.untagged)
@@ -207,28 +270,19 @@ func addrOf(p netip.Prefix) *netlink.Addr {
 	return &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
 }
 
-const afBridge = 7 // AF_BRIDGE, linux/socket.h
-
-// seen reads the bridge's forwarding table.
-func (k *rtnetlink) seen(bridge string) (entries []sighting, err error) {
-	l, err := k.h.LinkByName(bridge)
-	if err != nil {
-		return nil, fmt.Errorf("bridge %s: %w", bridge, err)
-	}
-	links, err := dump(k.h.LinkList)
-	if err != nil {
-		return nil, fmt.Errorf("list devices: %w", err)
-	}
+// forwarding implements kernel.
+func (k *rtnetlink) forwarding(w world) ([]sighting, error) {
 	names := map[int]string{}
-	for _, p := range links {
-		if p.Attrs().MasterIndex == l.Attrs().Index {
-			names[p.Attrs().Index] = p.Attrs().Name
+	for name, p := range w.ports {
+		if p.member {
+			names[p.index] = name
 		}
 	}
-	table, err := dump(func() ([]netlink.Neigh, error) { return k.h.NeighList(0, afBridge) })
+	table, err := dump(func() ([]netlink.Neigh, error) { return k.h.NeighList(0, unix.AF_BRIDGE) })
 	if err != nil {
 		return nil, fmt.Errorf("list forwarding table: %w", err)
 	}
+	var out []sighting
 	for _, n := range table {
 		name := names[n.LinkIndex]
 		if name == "" || len(n.HardwareAddr) != 6 || n.State&netlink.NUD_PERMANENT != 0 {
@@ -236,8 +290,8 @@ func (k *rtnetlink) seen(bridge string) (entries []sighting, err error) {
 		}
 		m := netcontain.MAC(n.HardwareAddr)
 		if m != (netcontain.MAC{}) && m[0]&1 == 0 {
-			entries = append(entries, sighting{mac: m, port: name, vid: uint16(n.Vlan)})
+			out = append(out, sighting{mac: m, port: name, vid: uint16(n.Vlan)})
 		}
 	}
-	return entries, nil
+	return out, nil
 }

@@ -1,6 +1,7 @@
 package vlan
 
 import (
+	"errors"
 	"fmt"
 
 	"sekisho/netcontain"
@@ -11,6 +12,11 @@ import (
 type Bridge struct {
 	Filtering bool // vlan_filtering is on: ports can be moved
 	Ports     map[string]Port
+
+	// Office and Quarantine say on which port each MAC was last seen, in the
+	// quarantine VLAN and in all others. They are told apart because a host in
+	// quarantine that sends from a colleague's MAC must not move the colleague.
+	Office, Quarantine map[netcontain.MAC]string
 }
 
 // Port is one port of a bridge.
@@ -23,43 +29,6 @@ type Port struct {
 	Held     string   // ID of the host that it is in quarantine for, empty when it is not
 }
 
-// Observe reads a bridge in the present network namespace: what plan.Network
-// wants. A bridge that is not there is an error.
-func Observe(bridge string) (Bridge, error) {
-	k, err := openNetlink()
-	if err != nil {
-		return Bridge{}, fmt.Errorf("observe bridge: %w", err)
-	}
-	defer k.Close()
-	return observe(k, bridge)
-}
-
-func observe(k kernel, bridge string) (Bridge, error) {
-	w, err := k.read(bridge)
-	if err != nil {
-		return Bridge{}, fmt.Errorf("observe bridge: %w", err)
-	}
-	if !w.found {
-		return Bridge{}, fmt.Errorf("observe bridge: %s is not there, or not a bridge", bridge)
-	}
-	b := Bridge{Filtering: w.filtering, Ports: map[string]Port{}}
-	for name, p := range w.ports {
-		if !p.member {
-			continue
-		}
-		was := p.owners()
-		b.Ports[name] = Port{PVID: was.pvid, Untagged: was.untagged, Tagged: was.tagged, Up: p.up, Wireless: p.wireless, Held: p.note.host}
-	}
-	return b, nil
-}
-
-// Observe reads the bridge of the Enforcer.
-func (e *Enforcer) Observe() (Bridge, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return observe(e.kernel, e.cfg.Bridge)
-}
-
 // sighting is one entry of the forwarding table.
 type sighting struct {
 	mac  netcontain.MAC
@@ -67,23 +36,44 @@ type sighting struct {
 	vid  uint16
 }
 
-// Seen returns on which port of the bridge each MAC was last seen, in the office
-// and in the quarantine VLAN. They are told apart because a host in quarantine
-// that sends from a colleague's MAC must not move the colleague.
-func (e *Enforcer) Seen() (office, quarantine map[netcontain.MAC]string, err error) {
+// Observe reads the bridge of the Enforcer: what plan.Network wants. A bridge
+// that is not there is an error.
+func (e *Enforcer) Observe() (Bridge, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	entries, err := e.kernel.seen(e.cfg.Bridge)
+	b, err := e.observe()
 	if err != nil {
-		return nil, nil, err
+		return Bridge{}, fmt.Errorf("observe bridge %s: %w", e.cfg.Bridge, err)
 	}
-	office, quarantine = map[netcontain.MAC]string{}, map[netcontain.MAC]string{}
-	for _, s := range entries {
+	return b, nil
+}
+
+func (e *Enforcer) observe() (Bridge, error) {
+	w, err := e.kernel.read(e.cfg.Bridge)
+	if err != nil {
+		return Bridge{}, err
+	}
+	if !w.found {
+		return Bridge{}, errors.New("it is not there, or not a bridge")
+	}
+	table, err := e.kernel.forwarding(w)
+	if err != nil {
+		return Bridge{}, err
+	}
+	b := Bridge{Filtering: w.filtering, Ports: map[string]Port{}, Office: map[netcontain.MAC]string{}, Quarantine: map[netcontain.MAC]string{}}
+	for name, p := range w.ports {
+		if !p.member {
+			continue
+		}
+		was := p.owners()
+		b.Ports[name] = Port{PVID: was.pvid, Untagged: was.untagged, Tagged: was.tagged, Up: p.up, Wireless: p.wireless, Held: p.note.host}
+	}
+	for _, s := range table {
 		if e.cfg.VLAN != 0 && s.vid == e.cfg.VLAN {
-			quarantine[s.mac] = s.port
+			b.Quarantine[s.mac] = s.port
 		} else {
-			office[s.mac] = s.port
+			b.Office[s.mac] = s.port
 		}
 	}
-	return office, quarantine, nil
+	return b, nil
 }

@@ -4,6 +4,7 @@ package vlan
 
 import (
 	"testing"
+	"time"
 
 	"sekisho/image/twin/twintest"
 )
@@ -12,6 +13,10 @@ import (
 func TestVLANInTheTwin(t *testing.T) {
 	twintest.Run(t, twintest.Package{
 		Import: "sekisho/netcontain/vlan", Tags: "guest", Run: "^TestKernel",
-		Modules: []string{"bridge", "8021q", "veth", "af_packet"}, Debian: []string{"iproute2"},
+		Modules: []string{
+			"bridge", "8021q", "veth", "af_packet", "crc32c_generic", "nf_tables", "nft_meta_bridge", "nft_ct", "nft_chain_nat", "nft_redir", "nf_conntrack", "nf_conntrack_netlink",
+		},
+		Debian:  []string{"iproute2", "nftables"},
+		Timeout: 8 * time.Minute, // half a minute on a machine that does nothing else
 	})
 }

@@ -89,8 +89,8 @@ func (e *RefusedError) Error() string {
 // kernel is the bridge and its ports. Netlink is the real one.
 type kernel interface {
 	read(bridge string) (world, error)
+	forwarding(w world) ([]sighting, error) // of the bridge that was read
 	do(o op) error
-	seen(bridge string) ([]sighting, error)
 	Close()
 }
 

@@ -382,7 +382,8 @@ func TestSightingsInQuarantineAreKeptApart(t *testing.T) {
 	colleague, bad := netcontain.MAC{2, 1}, netcontain.MAC{2, 2}
 	m.fdb = []sighting{{colleague, "lan2", 10}, {bad, "lan1", 99}, {colleague, "lan1", 99}}
 	e, _ := enforcer(m)
-	office, quarantine, err := e.Seen()
+	b, err := e.Observe()
+	office, quarantine := b.Office, b.Quarantine
 	if err != nil || office[colleague] != "lan2" || quarantine[colleague] != "lan1" || quarantine[bad] != "lan1" || len(office) != 1 {
 		t.Errorf("office %v, quarantine %v, %v", office, quarantine, err)
 	}
@@ -426,12 +427,11 @@ func TestNoDeathAndNoOrderLosesWhatAPortWas(t *testing.T) {
 		c := &clock{time.Unix(0, 0)}
 		e := newEnforcer(config(c), m)
 		apply := func(hosts ...netcontain.Host) error { return e.Apply(t.Context(), policy(hosts...)) }
-		held := map[string]bool{}
 		for range rapid.IntRange(1, 8).Draw(t, "steps") {
 			m.dies = rapid.IntRange(-1, 12).Draw(t, "dies after")
 			c.now = c.now.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "seconds")) * time.Second)
 			var hosts []netcontain.Host
-			held = map[string]bool{}
+			held := map[string]bool{}
 			for _, name := range []string{"lan1", "lan2", "lan3"} {
 				if rapid.Bool().Draw(t, name) {
 					hosts = append(hosts, host(name, name))

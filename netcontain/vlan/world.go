@@ -18,6 +18,7 @@ type world struct {
 }
 
 type port struct {
+	index    int  // of the device
 	member   bool // of the bridge
 	up       bool // as the administrator set it, cable or not
 	isolated bool // may not speak with other isolated ports
