@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,7 +67,8 @@ type returnView struct {
 	Auto                                *autoView
 	Next                                *itemView // nil: all that is required is done
 	Items                               []itemView
-	Held, Ready, CanLower, CanRaise     bool
+	Held, Now, Ready                    bool // Now: the work on the list is the next thing to do
+	CanLower, CanRaise                  bool
 	Until, Hint                         string // of probation; empty: not in it
 }
 
@@ -131,6 +133,8 @@ func (s *site) back(i incident.Incident, mayAuto bool, l string) returnView {
 		}
 		v.Items = append(v.Items, iv)
 	}
+	// As long as the isolation is not sure, that comes first.
+	v.Now = stopped(i) || i.State == incident.ContainFailed && slices.ContainsFunc(i.Checklist, incident.Item.Done)
 	left := len(i.Missing())
 	v.Ready = left == 0
 	if v.Count = w["back_ready"]; left > 0 {

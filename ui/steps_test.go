@@ -158,6 +158,42 @@ func TestProbationShowsItsEndAndAnAutomaticReleaseItsUndo(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotSureComesBeforeTheChecklist(t *testing.T) {
+	o := heldOffice(t, "en", incident.InRequest)
+	if _, err := o.step(inID, incident.Input{Kind: incident.InLeaked, Proof: incident.Proof{Leaked: 3}}); err != nil {
+		t.Fatal(err)
+	}
+	if body := page(t, o.office, "en"); strings.Contains(body, `class="next"`) || !strings.Contains(body, english["head_contain_failed"]) {
+		t.Error("there is something else to do than to pull the cable")
+	}
+	if _, err := o.Tick(t.Context(), inID, "cause", true, "web:佐藤", ""); err != nil {
+		t.Fatal(err)
+	}
+	if body := page(t, o.office, "en"); !strings.Contains(body, `class="next"`) || !strings.Contains(body, english["head_contain_failed"]) {
+		t.Error("the work that has begun cannot go on, or hides the failure")
+	}
+}
+
+func TestALimitedDeviceIsNeverCalledIsolatedWhileItIsCleaned(t *testing.T) {
+	o := heldOffice(t, "en", incident.InRequest)
+	for _, c := range []struct {
+		in   incident.Input
+		head string
+	}{
+		{incident.Input{Kind: incident.InLower, By: "web:佐藤", Note: "payroll"}, "head_limiting"},
+		{incident.Input{Kind: incident.InApplied, Level: incident.Limit}, "head_limited"},
+		{incident.Input{Kind: incident.InTick, By: "web:佐藤", Item: "cause"}, "head_limited"},
+	} {
+		i, err := o.step(inID, c.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body := page(t, o.office, "en"); !strings.Contains(body, "<h1>"+english[c.head]+"</h1>") {
+			t.Errorf("%s at %s: not %q", i.State, i.Level, english[c.head])
+		}
+	}
+}
+
 func TestTheWayBackOfTheDeviceInQuestionComesFirstAndTheListIsBounded(t *testing.T) {
 	o := heldOffice(t, "en", incident.InRequest)
 	all := []incident.Incident{o.all[0]}
@@ -190,6 +226,20 @@ func TestThePageSaysHowFarTheGatewayMayGoByItself(t *testing.T) {
 		if !strings.Contains(body, has) {
 			t.Errorf("lacks %q", has)
 		}
+	}
+}
+
+func TestHostileNamesAndNotesStayTextOnTheWayBack(t *testing.T) {
+	const evil = `"><script>alert(1)</script>`
+	o := heldOffice(t, "ja", incident.InAuto)
+	o.all[0].Asset.Name, o.all[0].Asset.Port = evil, evil
+	o.all[0].Automatic.Why.JA = evil
+	if _, err := o.Tick(t.Context(), inID, "cause", true, "web:"+evil, evil); err != nil {
+		t.Fatal(err)
+	}
+	body := do(handler(t, o.office, on(o)), request("GET", "/", "")).Body.String()
+	if back := body[strings.Index(body, `id="part-return"`):]; strings.Contains(body, "<script>alert") || strings.Count(back, "&lt;script&gt;alert(1)") < 6 {
+		t.Error("a name or a note became markup, or is not shown")
 	}
 }
 

@@ -173,9 +173,11 @@ func focus(all []incident.Incident, st hal.Status) (incident.Incident, bool) {
 // phase names the headline and the steps of an incident.
 func phase(i incident.Incident, now time.Time) string {
 	switch {
-	case i.State == incident.Contained && i.Level == incident.Limit:
+	case i.State == incident.Containing && i.Level == incident.Limit:
+		return "limiting"
+	case stopped(i) && i.Level == incident.Limit:
 		return "limited"
-	case i.State == incident.Contained && i.Proof.Grade == incident.BestEffort:
+	case stopped(i) && i.Proof.Grade == incident.BestEffort:
 		return "best_effort"
 	case i.State == incident.Open && !AskedUntil(i, now).IsZero():
 		return "again"
@@ -187,6 +189,11 @@ func phase(i incident.Incident, now time.Time) string {
 		return "undone"
 	}
 	return string(i.State)
+}
+
+// stopped says that the device is held as ordered, cleaned already or not.
+func stopped(i incident.Incident) bool {
+	return i.State == incident.Contained || i.State == incident.Eradicating
 }
 
 // quiet is the phase when no device is in question.
@@ -260,7 +267,7 @@ func AskedUntil(i incident.Incident, now time.Time) time.Time {
 // stages places an incident on the handbook's way.
 func stages(w map[string]string, now string) []stage {
 	names := strings.Split(w["stages"], "|")
-	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "again": 0, "undone": 0, "guarded": 0, "untouchable": 0, "limited": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4}[now]
+	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "again": 0, "undone": 0, "guarded": 0, "untouchable": 0, "limiting": 2, "limited": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4}[now]
 	var out []stage
 	for i, n := range names {
 		mark := "later"
@@ -287,7 +294,7 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 		Twice:      i.Guard == incident.GuardTwice && !i.State.Held(),
 	}
 	v.Kin = kin(i, l)
-	if i.State == incident.Contained && i.Level == incident.Limit {
+	if stopped(i) && i.Level == incident.Limit {
 		v.State = w["state_limited"]
 	}
 	if i.Guard == incident.GuardNever {

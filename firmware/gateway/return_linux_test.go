@@ -72,3 +72,39 @@ func TestAHostGoesBackThroughTheGateAndARelapseIsHeldAtOnce(t *testing.T) {
 		t.Errorf("allowed: %s", got)
 	}
 }
+
+func TestAHeldHostIsLoweredRaisedAndLetGoThroughTheGate(t *testing.T) {
+	o := newOffice(t)
+	o.start(t)
+	for i := 1; i <= hosts; i++ {
+		talk(t, o.hosts[i], o.inet, outside)
+	}
+	stop := o.attack(t, 1)
+	o.press(t, 1)
+	i := o.awaitIncident(t, 1, "contained by a person", proven)
+	stop()
+	limited := func(i incident.Incident) bool {
+		return i.State == incident.Contained && i.Level == incident.Limit && i.Proof.Grade == incident.Limited
+	}
+	step := func(deed string) {
+		t.Helper()
+		if err := o.post("/api/incidents/"+i.ID+"/"+deed, map[string]string{"by": "Sato", "note": "payroll"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step("lower")
+	o.awaitIncident(t, 1, "limited", limited)
+	if !o.inKernel(t, 1) {
+		t.Error("a limited host is not in the kernel")
+	}
+	if err := o.post("/api/incidents/"+i.ID+"/lower", map[string]string{"by": "Sato", "note": "more"}); err == nil {
+		t.Error("lowered past the return gate")
+	}
+	step("isolate")
+	o.awaitIncident(t, 1, "isolated again", proven)
+	step("lower")
+	o.awaitIncident(t, 1, "limited again", limited)
+	o.release(t, i.ID)
+	await(t, "the host to be out of the kernel", func() bool { return !o.inKernel(t, 1) })
+	talk(t, o.hosts[1], o.hosts[4], hostIP(4))
+}

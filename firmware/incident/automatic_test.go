@@ -52,6 +52,9 @@ func TestAnAutomaticIsolationSaysWhatAllowedItAndHowToUndoIt(t *testing.T) {
 	if !i.Undoable() {
 		t.Error("it cannot be undone")
 	}
+	if n := slices.IndexFunc(i.History, func(t Transition) bool { return t.Input == InAuto }); i.History[n].Note != i.Automatic.Allowed.EN {
+		t.Errorf("the record does not say what allowed it: %+v", i.History[n])
+	}
 }
 
 func TestAnUndoPutsTheDeviceBackAndAsksAPerson(t *testing.T) {

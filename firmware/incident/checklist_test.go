@@ -117,6 +117,13 @@ func TestFormerIncidentsKeepTheirStepsAndGetAChecklist(t *testing.T) {
 	if len(i.Missing()) != 5 {
 		t.Errorf("missing: %v", keys(i.Missing()))
 	}
+	if i.Undoable() {
+		t.Error("a person's isolation can be undone")
+	}
+	var auto Incident
+	if err := json.Unmarshal([]byte(strings.Replace(former, "web:sato", ByAuto, 1)), &auto); err != nil || !auto.Undoable() {
+		t.Errorf("%v: what policy held before the update cannot be undone: %+v", err, auto.Automatic)
+	}
 	again, err := json.Marshal(i)
 	if err != nil {
 		t.Fatal(err)
@@ -125,4 +132,29 @@ func TestFormerIncidentsKeepTheirStepsAndGetAChecklist(t *testing.T) {
 	if err := json.Unmarshal(again, &back); err != nil || cmp.Diff(i.Checklist, back.Checklist) != "" {
 		t.Errorf("%v: the list changes when it is read again: %v", err, keys(back.Checklist))
 	}
+}
+
+// The store may hold what a former version, a damaged disk or a restored backup
+// left there. Whatever it is, it can be stepped on and written again.
+func FuzzAStoredIncidentIsReadAndSteppedWithoutPanic(f *testing.F) {
+	for _, s := range States() {
+		f.Add([]byte(`{"id":"x","state":"` + string(s) + `","level":"isolate","steps":["a","a",""],"history":[{"input":"eradicated","note":"a"}],"decision":{"by":"auto"},"automatic":{"kind":"deadline","known":{"search":"high"}}}`))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var i Incident
+		if json.Unmarshal(text, &i) != nil {
+			return
+		}
+		d := NewDesk(DefaultPolicy())
+		d.Restore(noon, []Incident{i})
+		for _, k := range Kinds() {
+			d.Apply(i.ID, sample(k)) //nolint:errcheck // an empty desk is fine
+			if _, err := json.Marshal(d.Incidents()); err != nil && !strings.Contains(err.Error(), "Time.MarshalJSON") {
+				t.Fatal(err)
+			}
+		}
+		at := noon.Add(time.Hour)
+		d.Observe(at, found(at, "worm", detect.High), device(1), 50)
+		d.Advance(at.AddDate(1, 0, 0))
+	})
 }

@@ -224,6 +224,9 @@ func (i *Incident) UnmarshalJSON(b []byte) error {
 			i.list()
 		}
 	}
+	if i.State.Held() && i.Decision.By == ByAuto && i.Automatic.At.IsZero() {
+		i.Automatic = Automatic{Kind: InAuto, At: i.Decision.At, Level: i.Level, From: Open, Before: Watch, Why: i.Decision.Why}
+	}
 	if text, ok := strings.CutPrefix(string(i.Asset.ID), "mac:"); ok {
 		if mac, err := net.ParseMAC(text); err == nil && len(mac) == len(i.Asset.MAC) {
 			copy(i.Asset.MAC[:], mac)

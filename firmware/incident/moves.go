@@ -93,6 +93,7 @@ func (m *move) contain(level Level) {
 		why = m.i.Why
 	}
 	if m.in.Kind == InAuto {
+		m.note = m.in.Allowed.EN // the ledger says what allowed it
 		m.i.Automatic = Automatic{
 			Kind: InAuto, At: m.in.At, Level: level, From: m.i.State, Before: m.i.Level, Why: why, Allowed: m.in.Allowed,
 		}
