@@ -71,22 +71,27 @@ func (g *Gateway) heal(ctx context.Context, h netcontain.Host) {
 // still leaked is measured, not guessed; it takes milliseconds, and is therefore
 // begun while the question is still on the screen. Without it nothing is proven.
 func (g *Gateway) watch(ctx context.Context, i incident.Incident) {
+	h := host(i)
 	if g.watches[i.ID] != nil {
-		return
+		if g.proving[i.ID] || slices.Equal(g.watched[i.ID], h.MACs) {
+			return
+		}
+		g.unwatch(i.ID) // it watches for the addresses of before
 	}
-	w, err := g.parts.Prover.Watch(ctx, host(i))
+	w, err := g.parts.Prover.Watch(ctx, h)
 	if err != nil {
 		g.log.Error("watch the wire", "incident", i.ID, "err", err)
 		g.faults.set("probe", err)
 		return
 	}
-	g.watches[i.ID] = w
+	g.watches[i.ID], g.watched[i.ID] = w, h.MACs
 }
 
 func (g *Gateway) unwatch(id string) {
 	if w := g.watches[id]; w != nil && !g.proving[id] {
 		w.Close()
 		delete(g.watches, id)
+		delete(g.watched, id)
 	}
 }
 
@@ -248,6 +253,7 @@ func (g *Gateway) reprove(ctx context.Context) {
 				g.unwatch(i.ID)
 			}
 		case i.Level == incident.Isolate && i.Applied && !g.proving[i.ID] && now.After(g.proveAt[i.ID]) && !g.proveAt[i.ID].IsZero():
+			g.watch(ctx, i)
 			g.prove(ctx, i.ID)
 		}
 	}

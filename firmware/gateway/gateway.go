@@ -153,9 +153,10 @@ type Gateway struct {
 	remote    *remote.Server // nil: the vendor's access is off
 	archive   *archive
 
-	began     time.Time        // first start ever; zero: not known
-	lockdown  bool             // owned by the core goroutine
-	watches   map[string]Watch // by incident, owned by the core goroutine
+	began     time.Time                   // first start ever; zero: not known
+	lockdown  bool                        // owned by the core goroutine
+	watches   map[string]Watch            // by incident, owned by the core goroutine
+	watched   map[string][]netcontain.MAC // what each of watches looks for
 	proving   map[string]bool
 	proveAt   map[string]time.Time
 	refreshAt time.Time
@@ -191,7 +192,7 @@ func New(c Config, p Parts) (*Gateway, error) {
 		cfg: c, parts: p, log: p.Log, now: p.Now, desk: incident.NewDesk(c.Policy),
 		sightings: make(chan sighting, 256), results: make(chan result, 64), requests: make(chan func()), entries: make(chan ledger.Entry, 256), flushes: make(chan chan struct{}),
 		recorded: map[string]int{}, unsaved: map[asset.ID]bool{},
-		watches: map[string]Watch{}, proving: map[string]bool{}, proveAt: map[string]time.Time{},
+		watches: map[string]Watch{}, watched: map[string][]netcontain.MAC{}, proving: map[string]bool{}, proveAt: map[string]time.Time{},
 		faults: p.faults,
 	}
 	if g.faults == nil {

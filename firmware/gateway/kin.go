@@ -115,7 +115,7 @@ func (g *Gateway) kinOf(i incident.Incident) (incident.Change, bool) {
 }
 
 // noteKin writes down which addresses an incident's device has now, and has the
-// wire watched for all of them.
+// isolation proven for all of them.
 func (g *Gateway) noteKin(ctx context.Context, c incident.Change) {
 	now, ok := g.desk.Get(c.Incident.ID) // it may have moved on since
 	if !ok {
@@ -135,12 +135,8 @@ func (g *Gateway) noteKin(ctx context.Context, c incident.Change) {
 	detail["same"], detail["perhaps"] = follow, suggest
 	g.record(ledger.Entry{Action: "incident.kin", Subject: now.ID, Detail: detail})
 	g.log.Info("other addresses of the device", "incident", now.ID, "same", follow, "perhaps", suggest)
-	if now.State.Held() && now.Level == incident.Isolate && g.watches[now.ID] != nil && !g.proving[now.ID] {
-		g.unwatch(now.ID) // it watches for the addresses of before
-		g.watch(ctx, now)
-		if !g.proveAt[now.ID].IsZero() {
-			g.proveAt[now.ID] = g.now() // prove again, for all of them
-		}
+	if now.State.Held() && !g.proveAt[now.ID].IsZero() {
+		g.proveAt[now.ID] = g.now() // prove again, for all of them
 	}
 	g.watchers.tell()
 }
