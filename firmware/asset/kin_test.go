@@ -63,9 +63,9 @@ func (s *scene) ask(d self) {
 }
 
 // use lets time pass until then; who is there asks again every half hour, and is
-// heard every half minute.
+// heard every minute.
 func (s *scene) use(until time.Duration, there ...self) {
-	for ; s.now < until; s.now += 30 * time.Second {
+	for ; s.now < until; s.now += time.Minute {
 		for _, d := range there {
 			if s.now%(30*time.Minute) == 0 {
 				s.ask(d)
