@@ -19,13 +19,13 @@ const (
 	printerID = asset.ID("mac:02:00:00:00:00:50")
 )
 
-// stopped is a week in which the suspect shared its files with seven devices.
-type stopped map[asset.ID]impact.Preview
+// stopping is a week in which the suspect shared its files with seven devices.
+type stopping map[asset.ID]impact.Preview
 
-func (s stopped) Impact(id asset.ID) (impact.Preview, bool) { p, ok := s[id]; return p, ok }
+func (s stopping) Impact(id asset.ID) (impact.Preview, bool) { p, ok := s[id]; return p, ok }
 
-func week() stopped {
-	return stopped{
+func week() stopping {
+	return stopping{
 		suspectID: {Device: suspectID, Since: now.Add(-impact.Week), Watched: 7, Clients: 7, Uses: []impact.Service{impact.Print, impact.Internet}, Stops: []impact.Stop{
 			{Service: impact.Files, Clients: 7, Names: []string{"受付PC", "営業PC-1", "<b>x</b>", "192.168.10.31", "社長室"}, Last: now.Add(-3 * time.Minute)},
 			{Service: impact.Web, Clients: 1, Names: []string{"受付PC"}, Outside: true, Last: now.Add(-50 * time.Hour)},

@@ -56,6 +56,7 @@ func (s *site) routes() http.Handler {
 	s.vendorRoutes(mux)
 	s.evidenceRoutes(mux)
 	s.impactRoutes(mux)
+	s.containmentRoutes(mux)
 	mux.HandleFunc("GET /openapi.json", s.asset("openapi.json", "application/json"))
 	mux.HandleFunc("GET /app.css", s.asset("app.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /app.js", s.asset("app.js", "text/javascript; charset=utf-8"))

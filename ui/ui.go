@@ -103,13 +103,14 @@ type Config struct {
 	Lang    string       // "ja" or "en" when the browser asks for neither; empty: "ja"
 	// Fingerprint of the key that signs evidence, for people to compare with what
 	// sekishoctl says; empty: not shown.
-	Fingerprint string
-	Vendors     Vendors          // nil: the vendor's access is off
-	Evidence    Evidence         // nil: not shown
-	Impacts     Impacts          // nil: not shown
-	Hosts       []string         // names under which the page may be asked for, besides localhost and addresses
-	Guard       Guard            // nil: Loopback
-	Now         func() time.Time // nil: time.Now
+	Fingerprint  string
+	Vendors      Vendors          // nil: the vendor's access is off
+	Evidence     Evidence         // nil: not shown
+	Containments Containments     // nil: how a device is held is not shown
+	Impacts      Impacts          // nil: not shown
+	Hosts        []string         // names under which the page may be asked for, besides localhost and addresses
+	Guard        Guard            // nil: Loopback
+	Now          func() time.Time // nil: time.Now
 }
 
 // New builds the handler. Time-outs, except that of each write of the event

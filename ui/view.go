@@ -57,6 +57,7 @@ type incidentView struct {
 	Drill, Held, CanDismiss, CanIsolate, CanLimit, Twice    bool
 	Impact                                                  *impactView // before a decision; nil: nothing to decide, or not known
 	Kin                                                     *kinPart
+	Containment                                             *containmentView // nil: not held
 	Findings                                                []findingView
 	History                                                 []line
 }
@@ -294,6 +295,9 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 		Twice:      i.Guard == incident.GuardTwice && !i.State.Held(),
 	}
 	v.Kin = kin(i, l)
+	if i.State.Held() {
+		v.Containment = s.containment(i.ID, l)
+	}
 	if stopped(i) && i.Level == incident.Limit {
 		v.State = w["state_limited"]
 	}

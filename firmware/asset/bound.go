@@ -13,14 +13,14 @@ import (
 // A flood of invented addresses must not push out the devices of the office.
 // Two queues, least recently seen first: devices that nobody confirmed go
 // before those that held up a conversation or got a lease. Whatever the owner
-// marked, named or judged, and the gateway, stands in no queue.
+// marked, named or judged, what is pinned, and the gateway, stands in no queue.
 
 func (v *Inventory) place(e *entry) {
 	if e.elem != nil {
 		e.home.Remove(e.elem)
 		e.elem = nil
 	}
-	if e.Protected || e.Gateway || e.NameFrom == "owner" || len(e.Identity.Verdicts) > 0 {
+	if e.Protected || e.Gateway || e.NameFrom == "owner" || v.pinned[e.ID] || len(e.Identity.Verdicts) > 0 {
 		return
 	}
 	e.home = &v.fresh
@@ -146,7 +146,6 @@ func (v *Inventory) confirm(e *entry) {
 // the device has too many.
 func (v *Inventory) give(e *entry, a netip.Addr, b binding) {
 	if old := v.byAddr[a]; old != nil && old != e {
-		v.took(e, old, a, b.last)
 		v.take(old, a)
 	}
 	v.byAddr[a] = e

@@ -68,6 +68,7 @@ type Inventory struct {
 	byAddr  map[netip.Addr]*entry
 	fresh   list.List           // never confirmed, least recently seen first
 	known   list.List           // confirmed, least recently seen first
+	pinned  map[ID]bool         // see Pin
 	byKey   map[string][]*entry // who claims a thing: at most maxClaims for each device
 	paired  map[ID]*entry       // devices that keep turns
 	sampled time.Time
@@ -248,6 +249,29 @@ func (v *Inventory) SetName(id ID, name string) bool {
 	return true
 }
 
+// Pin keeps devices from being forgotten to make room, until the next call: those
+// that are held, whose flood of invented addresses must not wash away what they
+// are known by. A quarter of the inventory can be pinned at most.
+func (v *Inventory) Pin(ids []ID) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	before := v.pinned
+	v.pinned = make(map[ID]bool, len(ids))
+	for _, id := range ids[:min(len(ids), v.max/4)] {
+		v.pinned[id] = true
+	}
+	for id := range before {
+		if e := v.byID[id]; e != nil && !v.pinned[id] {
+			v.place(e)
+		}
+	}
+	for id := range v.pinned {
+		if e := v.byID[id]; e != nil && !before[id] {
+			v.place(e)
+		}
+	}
+}
+
 // Forget drops a device; should it speak again, it is a new one. The gateway
 // itself stays. It reports whether a device was dropped.
 func (v *Inventory) Forget(id ID) bool {
@@ -258,6 +282,15 @@ func (v *Inventory) Forget(id ID) bool {
 		return false
 	}
 	v.remove(e)
+	for _, o := range v.byID { // what others keep of it names it, too
+		taken, verdicts := len(o.Identity.Taken), len(o.Identity.Verdicts)
+		o.Identity.Taken = slices.DeleteFunc(o.Identity.Taken, func(t Taken) bool { return t.From == id })
+		o.Identity.Verdicts = slices.DeleteFunc(o.Identity.Verdicts, func(d Verdict) bool { return d.With == id })
+		if len(o.Identity.Taken) != taken || len(o.Identity.Verdicts) != verdicts {
+			v.place(o)
+			v.mark(o)
+		}
+	}
 	return true
 }
 

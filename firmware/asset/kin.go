@@ -34,6 +34,8 @@ import (
 //     in both directions; and when they were never active together. Whoever copies
 //     the director's name in passing does none of that. All others who say the
 //     same are shown to a person.
+//     The same goes for a newcomer that was seen on two ports: the held device may
+//     have sent in its name.
 //  5. Never by itself: this gateway, routers, protected devices, what a person
 //     called another device, and more than maxFollow.
 //  6. What follows stays until the release, or until a person says that it is
@@ -122,13 +124,24 @@ func (v *Inventory) Kin(q Query) []Kin {
 	}
 	k.own = k.ownClaims()
 	k.look()
-	var out []Kin
+	var all []found
 	for e := range k.candidates() {
-		if kin, ok := k.weigh(e); ok {
-			out = append(out, kin)
+		if f, ok := k.weigh(e); ok {
+			all = append(all, f)
 		}
 	}
-	return limited(k.gone(out))
+	var out []Kin
+	for _, f := range limited(all) {
+		out = append(out, k.kin(f))
+	}
+	return k.gone(out)
+}
+
+// found is a candidate for which something speaks.
+type found struct {
+	e   *entry
+	w   weight
+	old Kin // it follows already, with this reason; zero: it does not
 }
 
 // kinship is one question under way.
@@ -220,10 +233,10 @@ func (k *kinship) never(e *entry) bool {
 }
 
 // weigh says what speaks for one device, and what follows from it.
-func (k *kinship) weigh(e *entry) (Kin, bool) {
+func (k *kinship) weigh(e *entry) (found, bool) {
 	verdict := k.s.verdict(e.ID)
 	if verdict < 0 || e.Gateway {
-		return Kin{}, false
+		return found{}, false
 	}
 	old, known := k.known[e.ID]
 	var w weight
@@ -236,17 +249,16 @@ func (k *kinship) weigh(e *entry) (Kin, bool) {
 	}
 	switch {
 	case len(w.evidence) == 0 && !known:
-		return Kin{}, false
+		return found{}, false
 	case k.never(e):
 		w.follows, w.doubt = false, doubtNever
 	case known: // rule 6, and the reason stays what it was
-		now := k.kin(e, w)
-		now.Follows, now.Confidence, now.Evidence, now.Why = true, old.Confidence, old.Evidence, old.Why
-		return now, true
+		w.evidence, w.follows = old.Evidence, true
+		return found{e, w, old}, true
 	case e.Router && verdict == 0:
 		w.follows, w.doubt = false, doubtNever
 	}
-	return k.kin(e, w), true
+	return found{e: e, w: w}, true
 }
 
 // weight is what speaks for a device so far.
@@ -273,6 +285,8 @@ func (w *weight) say(word, detail string) {
 
 // byClaims weighs what both say.
 func (k *kinship) byClaims(e *entry, w *weight) {
+	theirsVary := several(e.Identity.Claims)
+	contradict := theirsVary || k.contradict(e)
 	for _, own := range k.own {
 		theirs, ok := e.said(own.Key)
 		if !ok {
@@ -293,7 +307,14 @@ func (k *kinship) byClaims(e *entry, w *weight) {
 		}
 		why := doubtWeak
 		if strength(own.Key) > weak {
-			why = k.doubts(e, own, theirs)
+			switch {
+			case k.varied || theirsVary:
+				why = doubtVaried
+			case contradict:
+				why = doubtContradict
+			default:
+				why = k.doubts(e, own, theirs)
+			}
 		}
 		if why != doubtNone && (w.doubt == doubtNone || w.doubt == doubtWeak) {
 			w.doubt = why
@@ -309,7 +330,7 @@ func (k *kinship) byClaims(e *entry, w *weight) {
 
 // said finds a claim of a device. Its own Ethernet address is one.
 func (e *entry) said(key string) (Claim, bool) {
-	if key == "mac:"+e.MAC.String() {
+	if key == string(e.ID) { // "mac:" and the address, both
 		return Claim{Key: key, First: e.FirstSeen, Last: e.LastSeen, Times: oldTimes}, true
 	}
 	i := slices.IndexFunc(e.Identity.Claims, func(c Claim) bool { return c.Key == key })
@@ -319,13 +340,12 @@ func (e *entry) said(key string) (Claim, bool) {
 	return e.Identity.Claims[i], true
 }
 
-// doubts says why a claim that both make does not let e follow by itself.
+// doubts says why a claim that both make does not let e follow by itself, when
+// they contradict each other in nothing.
 func (k *kinship) doubts(e *entry, own, theirs Claim) doubt {
 	switch {
-	case k.varied || several(e.Identity.Claims):
-		return doubtVaried
-	case k.contradict(e):
-		return doubtContradict
+	case k.fresh(e) && e.MovedFrom != "":
+		return doubtMoved
 	case k.fresh(e) && k.contested(own.Key):
 		return doubtContested
 	case k.fresh(e):
@@ -390,6 +410,9 @@ func (k *kinship) established(e *entry, own, theirs Claim) bool {
 
 // byPlace weighs where a device without a history appeared.
 func (k *kinship) byPlace(e *entry, w *weight) {
+	if e.MovedFrom != "" {
+		return // who was really where is not known: see doubtMoved
+	}
 	for _, t := range e.Identity.Taken {
 		if t.From == k.s.ID && !t.At.Before(k.q.FirstSign.Add(-freshMargin)) {
 			w.add(EvAddress, true)
@@ -446,20 +469,20 @@ func (k *kinship) gone(out []Kin) []Kin {
 
 // limited keeps the latest of those that follow, few of those with a history, and
 // the best suggestions.
-func limited(all []Kin) []Kin {
-	slices.SortFunc(all, func(a, b Kin) int {
-		if a.Follows != b.Follows {
-			return b2i(b.Follows) - b2i(a.Follows)
+func limited(all []found) []found {
+	slices.SortFunc(all, func(a, b found) int {
+		if a.w.follows != b.w.follows {
+			return b2i(b.w.follows) - b2i(a.w.follows)
 		}
-		return cmp.Or(rank(b)-rank(a), b.LastSeen.Compare(a.LastSeen), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(b.w.rank()-a.w.rank(), b.e.LastSeen.Compare(a.e.LastSeen), cmp.Compare(a.e.ID, b.e.ID))
 	})
 	follow, old, suggest := 0, 0, 0
-	return slices.DeleteFunc(all, func(kin Kin) bool {
+	return slices.DeleteFunc(all, func(f found) bool {
 		switch {
-		case !kin.Follows:
+		case !f.w.follows:
 			suggest++
 			return suggest > maxSuggest
-		case slices.Contains(kin.Evidence, EvTurns):
+		case slices.Contains(f.w.evidence, EvTurns):
 			if old++; old > maxOld {
 				return true
 			}
@@ -470,17 +493,34 @@ func limited(all []Kin) []Kin {
 }
 
 // rank puts a person's word and old kin before newcomers, of which a hostile
-// device can make any number.
-func rank(k Kin) int {
+// device can make any number, and good suggestions before poor ones.
+func (w *weight) rank() int {
 	switch {
-	case slices.Contains(k.Evidence, EvPerson):
+	case slices.Contains(w.evidence, EvPerson):
 		return 3
-	case slices.Contains(k.Evidence, EvTurns):
+	case slices.Contains(w.evidence, EvTurns):
 		return 2
-	case !k.Follows && k.Confidence == "medium":
+	case !w.follows && w.confidence() != "low":
 		return 1
 	}
 	return 0
+}
+
+// confidence is "high" only for what needs no person any more.
+func (w *weight) confidence() string {
+	best := "low"
+	for _, word := range w.evidence {
+		switch word {
+		case EvPerson, EvClientID:
+			if w.follows {
+				return "high"
+			}
+			best = "medium"
+		case EvName, EvBuilt, EvAddress, EvPort, EvBefore:
+			best = "medium"
+		}
+	}
+	return best
 }
 
 func b2i(b bool) int {
@@ -500,25 +540,18 @@ func Following(all []Kin) (out []flow.MAC) {
 	return out
 }
 
-func (k *kinship) kin(e *entry, w weight) Kin {
-	confidence := "low"
-	for _, word := range w.evidence {
-		switch word {
-		case EvPerson, EvClientID:
-			confidence = "high"
-		case EvName, EvBuilt, EvAddress, EvPort:
-			if confidence == "low" {
-				confidence = "medium"
-			}
-		}
+func (k *kinship) kin(f found) Kin {
+	e := f.e
+	out := Kin{
+		ID: e.ID, MAC: e.MAC, Name: e.Name, Addrs: slices.Clone(e.Addrs), Port: e.Port, Follows: f.w.follows,
+		Confidence: f.w.confidence(), Evidence: slices.Clone(f.w.evidence), FirstSeen: e.FirstSeen, LastSeen: e.LastSeen,
 	}
-	if !w.follows && confidence == "high" {
-		confidence = "medium"
+	if f.old.Follows {
+		out.Confidence, out.Why = f.old.Confidence, f.old.Why
+		return out
 	}
-	return Kin{
-		ID: e.ID, MAC: e.MAC, Name: e.Name, Addrs: slices.Clone(e.Addrs), Port: e.Port, Follows: w.follows,
-		Confidence: confidence, Evidence: append([]string{}, w.evidence...), Why: w.text(k.fresh(e)), FirstSeen: e.FirstSeen, LastSeen: e.LastSeen,
-	}
+	out.Why = f.w.text(k.fresh(e))
+	return out
 }
 
 // doubt is why a person is asked.
@@ -532,6 +565,7 @@ const (
 	doubtContradict doubt = "contradict"
 	doubtHistory    doubt = "history"
 	doubtYoung      doubt = "young"
+	doubtMoved      doubt = "moved"
 	doubtNever      doubt = "never"
 )
 
@@ -542,6 +576,7 @@ var doubtText = map[doubt]Text{
 	doubtContradict: {"In other respects the two contradict each other.", "ほかの情報は一致していません。"},
 	doubtHistory:    {"It was used before the incident, and is not known to be the same device.", "この事案の前から使われており、同じ機器だという確証はありません。"},
 	doubtYoung:      {"The gateway has known this office for less than a day.", "ゲートウェイがこの事務所を見始めてから、まだ1日たっていません。"},
+	doubtMoved:      {"It was seen on two ports: another device may pose as it.", "2つのポートで見つかっており、別の機器がなりすましている可能性があります。"},
 	doubtNever:      {"It is protected, or forwards for others.", "保護対象の機器、または通信を中継する機器です。"},
 }
 

@@ -63,9 +63,9 @@ func (s *scene) ask(d self) {
 }
 
 // use lets time pass until then; who is there asks again every half hour, and is
-// heard every half minute.
+// heard every minute.
 func (s *scene) use(until time.Duration, there ...self) {
-	for ; s.now < until; s.now += 30 * time.Second {
+	for ; s.now < until; s.now += time.Minute {
 		for _, d := range there {
 			if s.now%(30*time.Minute) == 0 {
 				s.ask(d)
@@ -393,6 +393,50 @@ func TestGatewayRoutersAndProtectedDevicesNeverFollow(t *testing.T) {
 	}
 }
 
+// The held device sends in the name of somebody who came after the incident.
+func TestTheHeldDeviceCannotPullANewcomerInByPosingAsIt(t *testing.T) {
+	visitor := self{mac: 79, port: 3}
+	for what, pose := range map[string]func(*scene){
+		"on its own port": func(s *scene) {
+			s.v.Observe(&flow.ARP{Meta: s.meta(visitor.as(79, 1)), Op: 1, SenderMAC: mac(79), SenderIP: ip(79), TargetIP: ip(1)})
+		},
+		"with its own identity": func(s *scene) { s.ask(wired.as(79, 1)) },
+		"with its own address": func(s *scene) {
+			s.now += 10 * time.Minute // its owner has to be silent
+			s.v.Observe(&flow.ARP{Meta: s.meta(wired), Op: 2, SenderMAC: mac(79), SenderIP: ip(wired.mac), TargetIP: ip(1)})
+		},
+	} {
+		s := newScene()
+		s.use(sign, printer, wired)
+		s.use(sign+time.Hour, printer, visitor)
+		pose(s)
+		if follow, _ := s.kin(wired); len(follow) != 0 {
+			t.Errorf("%s: %v follow", what, follow)
+		}
+	}
+}
+
+func TestAForgottenDeviceIsNamedByNobodyAnyMore(t *testing.T) {
+	s := newScene()
+	s.use(sign, printer, wired, wireless)
+	no := false
+	s.v.Judge(id(11), id(12), &no, "web:Sato", start)
+	s.use(sign+5*time.Minute, printer, wired)
+	s.v.Observe(&flow.ARP{Meta: s.meta(wired), Op: 2, SenderMAC: mac(11), SenderIP: ip(12)})
+	if a, _ := s.v.Get(id(11)); len(a.Identity.Taken) == 0 || len(a.Identity.Turns) == 0 || len(a.Identity.Verdicts) == 0 {
+		t.Fatalf("nothing to forget: %+v", a.Identity)
+	}
+	s.v.Changed()
+	s.v.Forget(id(12))
+	a, _ := s.v.Get(id(11))
+	if text, _ := json.Marshal(a); strings.Contains(string(text), mac(12).String()) {
+		t.Errorf("%s", text)
+	}
+	if !slices.Contains(s.v.Changed(), id(11)) {
+		t.Error("the store is not told")
+	}
+}
+
 func TestWhatFollowsCannotTalkItselfFree(t *testing.T) {
 	s := newScene()
 	s.use(sign, printer, wired, colleague)
@@ -429,6 +473,28 @@ func TestInventedAddressesAreBounded(t *testing.T) {
 	kin := s.v.Kin(query(wired))
 	if len(kin) != 16 || kin[0].ID != id(1299) {
 		t.Errorf("%d kin, the first %s: want the 16 latest", len(kin), kin[0].ID)
+	}
+}
+
+func TestAHeldDeviceCannotWashItsIdentityAway(t *testing.T) {
+	s := newScene()
+	s.use(sign, printer, wired)
+	s.v.Pin(list(wired))
+	for n := range 5000 {
+		s.v.Observe(&flow.ARP{Meta: meta(1000+n, sign+time.Minute), Op: 1, SenderMAC: mac(1000 + n), SenderIP: ip(200)})
+	}
+	changed := wired.as(77, 3)
+	s.now = sign + time.Hour
+	s.ask(changed)
+	if kin := s.v.Kin(query(wired)); len(kin) == 0 || !slices.ContainsFunc(kin, func(k asset.Kin) bool { return k.ID == id(77) && k.Follows }) {
+		t.Errorf("kin %+v", kin)
+	}
+	s.v.Pin(nil)
+	for n := range 5000 {
+		s.v.Observe(&flow.ARP{Meta: meta(10000+n, sign+2*time.Hour), Op: 1, SenderMAC: mac(10000 + n), SenderIP: ip(200)})
+	}
+	if _, ok := s.v.Get(id(11)); ok {
+		t.Error("released, and never forgotten")
 	}
 }
 

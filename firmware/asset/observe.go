@@ -220,6 +220,9 @@ func (v *Inventory) claim(d *entry, a netip.Addr, h *flow.Meta) {
 			return
 		}
 	}
+	if owner != nil && owner != d && h.SrcMAC == d.MAC { // its own word, not another's about it
+		v.took(d, owner, a, h.Time)
+	}
 	if b := d.of(a); b != nil && b.proven && d.unclaimed > 0 {
 		d.unclaimed--
 	}

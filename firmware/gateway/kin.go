@@ -27,6 +27,8 @@ type chase struct {
 	epoch uint64 // of the inventory, as of the last look
 	spent int
 	since time.Time // spent was last counted down
+
+	pinned []asset.ID // devices that the inventory keeps
 }
 
 // due says whether there is anything to look at, and time for it.
@@ -44,10 +46,30 @@ func (p *chase) due(now time.Time, epoch uint64) bool {
 // follow makes the policy agree with what the inventory has learnt of devices
 // that are held, or that a person is asked about.
 func (g *Gateway) follow(ctx context.Context) {
+	g.pin()
 	if !g.chase.due(g.now(), g.parts.Pipeline.inventory.Epoch()) {
 		return
 	}
 	g.relate(ctx)
+}
+
+// pin keeps the inventory from forgetting devices that are held.
+func (g *Gateway) pin() {
+	var held []asset.ID
+	for _, i := range g.desk.Incidents() {
+		if i.State.Held() {
+			held = append(held, i.Asset.ID)
+			for _, k := range i.Asset.Kin {
+				if k.Follows {
+					held = append(held, k.ID)
+				}
+			}
+		}
+	}
+	if !slices.Equal(held, g.chase.pinned) {
+		g.parts.Pipeline.inventory.Pin(held)
+		g.chase.pinned = held
+	}
 }
 
 // relate looks at once, whatever it costs. It counts what it did.

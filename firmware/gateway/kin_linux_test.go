@@ -282,8 +282,58 @@ func TestAHeldHostsNewMACOnItsOwnCableIsHeldWithoutAWord(t *testing.T) {
 	o.quiet(t, neighbour, tap, mute)
 }
 
-// remember gives the gateway a history of its office: everybody for ten days.
-func (o *office) remember(t *testing.T) {
+// A laptop that has been used by cable and by radio in turns for ten days, and a
+// colleague whose image has the same name.
+func TestALaptopIsHeldByCableAndByRadioFromTheFirstMoment(t *testing.T) {
+	o := newOffice(t)
+	since, lately := time.Now().Add(-10*24*time.Hour), time.Now().Add(-time.Hour)
+	said := asset.Identity{Claims: []asset.Claim{{Key: "name:keiri-pc|0011223344556677", First: since, Last: lately, Times: 20}}}
+	id := func(host int) asset.ID { return asset.ID(station{mac: hostMAC(host)}.id()) }
+	one := said // kept by the lower ID
+	one.Turns = []asset.Turn{
+		{With: id(4), Since: since, Swaps: 10, Last: id(4)}, {With: id(2), Since: since, Swaps: 10, Together: 5, Last: id(2)},
+	}
+	alone(&o.config)
+	o.remember(t, one, said, asset.Identity{}, said)
+	o.start(t)
+	for i := 1; i <= hosts; i++ {
+		talk(t, o.hosts[i], o.inet, outside)
+	}
+	stop := o.attack(t, 1)
+	await(t, "the host in the kernel", func() bool { return o.inKernel(t, 1) })
+	if o.inKernel(t, 4) {
+		t.Error("the image's other user makes the kinship doubtful, and both are held")
+	}
+	stop()
+	i := o.awaitIncident(t, 1, "contained and proven", proven)
+	for _, change := range []struct {
+		host int
+		same bool
+	}{{2, false}, {4, true}} {
+		word := map[string]any{"by": "Sato", "kin": map[string]any{"with": id(1), "same": change.same}}
+		if err := o.post("/api/devices/"+string(id(change.host)), word); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !o.inKernel(t, 4) || o.inKernel(t, 2) {
+		t.Error("a person's word is not in force when the answer comes")
+	}
+	talk(t, o.hosts[2], o.hosts[3], hostIP(3))
+	o.release(t, i.ID)
+	await(t, "rules that hold nobody", func() bool { return !o.inKernel(t, 1) && !o.inKernel(t, 4) })
+
+	// The next time the person's word still holds, and both are in the same change.
+	stop = o.attack(t, 1)
+	defer stop()
+	await(t, "the host in the kernel again", func() bool { return o.inKernel(t, 1) })
+	if !o.inKernel(t, 4) {
+		t.Error("the laptop is free by radio")
+	}
+}
+
+// remember gives the gateway a history of its office: everybody for ten days, as
+// the hosts are numbered.
+func (o *office) remember(t *testing.T, said ...asset.Identity) {
 	t.Helper()
 	if err := os.MkdirAll(o.config.Storage.State, 0o700); err != nil {
 		t.Fatal(err)
@@ -296,8 +346,12 @@ func (o *office) remember(t *testing.T) {
 	var all []asset.Asset
 	for i := 1; i <= hosts; i++ {
 		mac := flow.MAC(hostMAC(i))
+		var identity asset.Identity
+		if i <= len(said) {
+			identity = said[i-1]
+		}
 		all = append(all, asset.Asset{
-			ID: asset.ID("mac:" + mac.String()), MAC: mac, Addrs: []netip.Addr{hostIP(i)}, Kind: asset.KindUnknown, Port: fmt.Sprintf("lan%d", i),
+			Identity: identity, ID: asset.ID("mac:" + mac.String()), MAC: mac, Addrs: []netip.Addr{hostIP(i)}, Kind: asset.KindUnknown, Port: fmt.Sprintf("lan%d", i),
 			FirstSeen: time.Now().Add(-10 * 24 * time.Hour), LastSeen: time.Now().Add(-time.Hour),
 		})
 	}

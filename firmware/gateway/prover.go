@@ -138,15 +138,11 @@ func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 // observed is the network as plan wants it.
 func (w *wire) observed() (plan.Network, error) {
 	n := w.can
-	var err error
-	if n.Ports, n.Quarantine, err = w.vlan.Seen(); err != nil {
-		return n, err
-	}
 	bridge, err := w.vlan.Observe()
 	if err != nil {
 		return n, err
 	}
-	n.Filtering, n.PortInfo = bridge.Filtering, map[string]plan.Port{}
+	n.Ports, n.Quarantine, n.Filtering, n.PortInfo = bridge.Office, bridge.Quarantine, bridge.Filtering, map[string]plan.Port{}
 	for name, p := range bridge.Ports {
 		n.PortInfo[name] = plan.Port{
 			PVID: p.PVID, Untagged: len(p.Untagged), Tagged: len(p.Tagged), Wireless: p.Wireless, Held: p.Held,

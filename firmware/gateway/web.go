@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"sekisho/firmware/asset"
+	"sekisho/firmware/detect"
 	"sekisho/firmware/health"
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ledger"
@@ -30,7 +31,7 @@ func (g *Gateway) page(ctx context.Context, log *slog.Logger) (http.Handler, err
 	}
 	site, err := ui.New(ui.Config{
 		Gateway: web{g, ctx}, Panel: screen, Logger: log.With("component", "web"), Lang: g.cfg.Lang, Now: g.now,
-		Fingerprint: g.parts.Ledger.Key().Fingerprint(), Evidence: web{g, ctx}, Impacts: web{g, ctx}, Vendors: g.vendors(),
+		Fingerprint: g.parts.Ledger.Key().Fingerprint(), Evidence: web{g, ctx}, Impacts: web{g, ctx}, Containments: g.containments(), Vendors: g.vendors(),
 	})
 	if err != nil {
 		return nil, err
@@ -171,4 +172,32 @@ func (w web) SetDevice(ctx context.Context, id asset.ID, change ui.DeviceChange,
 	})
 	w.watchers.tell()
 	return a, err
+}
+
+// containments is nil where nothing says how devices are held.
+func (g *Gateway) containments() ui.Containments {
+	if g.parts.Holds == nil {
+		return nil
+	}
+	return holds{g.parts.Holds}
+}
+
+// holds tells the page what plan chose.
+type holds struct{ Holds }
+
+func (h holds) Containment(incident string) (ui.Containment, bool) {
+	p, ok := h.Hold(incident)
+	if !ok {
+		return ui.Containment{}, false
+	}
+	out := ui.Containment{
+		Mechanisms: []string{}, Ports: append([]string{}, p.Ports...), Reason: detect.Text(p.Reason), BestEffort: p.BestEffort, Limits: []detect.Text{},
+	}
+	for _, m := range p.Mechanisms {
+		out.Mechanisms = append(out.Mechanisms, string(m))
+	}
+	for _, t := range p.Limits {
+		out.Limits = append(out.Limits, detect.Text(t))
+	}
+	return out, true
 }

@@ -339,13 +339,8 @@ func TestIsolatedHostsWebAndDNSLandInTheRefuge(t *testing.T) {
 	}
 }
 
-func TestEnforcerKnowsThePortOfAHost(t *testing.T) {
+func TestEnforcerNamesWhoIsNeverHeld(t *testing.T) {
 	o := newOffice(t)
-	inject(t, o, 1, arp(mac(1), ip4(1), ip4(2)))
-	ports, err := o.enforcer.Ports()
-	if err != nil || ports[mac(1)] != "p1" {
-		t.Errorf("%v, %v", ports, err)
-	}
 	macs, addrs, err := o.enforcer.Never()
 	if err != nil || len(macs) == 0 || len(addrs) == 0 {
 		t.Errorf("never: %v, %v, %v", macs, addrs, err)

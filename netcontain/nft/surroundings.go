@@ -248,41 +248,6 @@ func (s surroundings) refuse(p netcontain.Policy) error {
 	return nil
 }
 
-// Ports returns on which port of the bridge each MAC was last seen, from the
-// bridge's forwarding table: what plan.Network wants.
-func (e *Enforcer) Ports() (map[netcontain.MAC]string, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	bridge, err := e.links.LinkByName(e.cfg.Bridge)
-	if err != nil {
-		return nil, fmt.Errorf("bridge %s: %w", e.cfg.Bridge, err)
-	}
-	links, err := e.links.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("list devices: %w", err)
-	}
-	names := map[int]string{}
-	for _, l := range links {
-		if l.Attrs().MasterIndex == bridge.Attrs().Index {
-			names[l.Attrs().Index] = l.Attrs().Name
-		}
-	}
-	entries, err := e.links.NeighList(0, afBridge)
-	if err != nil {
-		return nil, fmt.Errorf("list forwarding table: %w", err)
-	}
-	out := map[netcontain.MAC]string{}
-	for _, n := range entries {
-		m, ok := macOf(n.HardwareAddr)
-		if ok && m[0]&1 == 0 && names[n.LinkIndex] != "" && n.State&netlink.NUD_PERMANENT == 0 {
-			out[m] = names[n.LinkIndex]
-		}
-	}
-	return out, nil
-}
-
-const afBridge = 7 // AF_BRIDGE, linux/socket.h
-
 // Never returns what may never be held at this moment: what plan.Network
 // wants.
 func (e *Enforcer) Never() ([]netcontain.MAC, []netip.Addr, error) {
