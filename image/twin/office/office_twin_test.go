@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"sekisho/firmware/incident"
 	"sekisho/image/twin"
 )
@@ -111,5 +113,39 @@ func TestOnePressOnTheButtonIsolatesTheNamedHost(t *testing.T) {
 	}
 	if n, _, _ := neighbour.seen(2); n == 0 {
 		t.Error("the office does not work on")
+	}
+}
+
+// release is the deed of a person at the page.
+func (w *world) release(t testing.TB, id string) {
+	t.Helper()
+	if err := w.post("/api/incidents/"+id+"/release", map[string]string{"by": "Sato", "note": "cleaned"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAReleaseGivesTheHostItsNetworkBackAndTakesNothingElseAway(t *testing.T) {
+	s := newSiege(t)
+	var before, after map[string]PortVLANs
+	if err := s.call(OpVLANs, nil, &before); err != nil {
+		t.Fatal(err)
+	}
+	stop := s.suspect(t)
+	s.press(t)
+	i := s.awaitIncident(t, 1, "contained and proven", proven)
+	stop()
+	s.release(t, i.ID)
+	s.awaitIncident(t, 1, "on probation", func(i incident.Incident) bool { return i.State == incident.Probation })
+	s.flood(t, 1, pace, work(1))
+	s.heard(t, time.Now())
+	var h Held
+	await(t, "a kernel that holds nobody", func() bool {
+		return s.call(OpHeld, mac(1), &h) == nil && !h.InSet && len(h.Ports)+len(h.Addrs) == 0
+	})
+	if err := s.call(OpVLANs, nil, &after); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(before, after); d != "" {
+		t.Errorf("the bridge's VLANs before and after:\n%s", d)
 	}
 }
