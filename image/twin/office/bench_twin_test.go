@@ -23,16 +23,12 @@ const (
 // emulated, and shares this machine's processors with whoever else works.
 func BenchmarkPress(b *testing.B) {
 	s := newSiege(b)
-	stop := s.suspect(b)
-	stop()
-	i, _ := s.incidentOf(1)
-	s.save(b, "asked")
 	frame := udp(hostMAC(1), broadcast, hostIP(1), netip.MustParseAddr("192.168.77.255"), 1, 'b')
 	s.flood(b, 1, spacing, func(int) [][]byte { return [][]byte{frame} })
 	var press, release []time.Duration
 	for b.Loop() {
-		s.back(b, "asked")
-		s.awaitAsked(b, i.ID)
+		s.at(b, asked)
+		i := s.asks(b)
 		s.heard(b, time.Now())
 		let := s.press(b)
 		press = append(press, s.silent(b).Sub(let))
