@@ -32,6 +32,7 @@ func TestTheGatewayInTheTwin(t *testing.T) {
 	})
 	t.Run("short", func(t *testing.T) {
 		t.Run("one press on the button isolates the named host", s.onePress)
+		t.Run("its port is in the quarantine VLAN, where it is helped", s.inQuarantine)
 		t.Run("a release gives back what was taken, and nothing else", s.released)
 	})
 	t.Run("reconciled within a second", s.reconciled)
