@@ -61,6 +61,7 @@ func (s *siege) at(t testing.TB, m moment) {
 		stop()
 	case held:
 		s.at(t, asked)
+		s.asks(t)
 		s.press(t)
 		s.awaitIncident(t, 1, "contained and proven", proven)
 	}
