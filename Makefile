@@ -21,7 +21,8 @@ TEST_PKGS  := conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl strace:/usr/
               smartmontools:/usr/sbin/smartctl systemd:/usr/lib/systemd/systemd-networkd e2fsprogs:/usr/sbin/mkfs.ext4 util-linux:/usr/sbin/losetup
 BENCH_PKGS := tcpdump:/usr/bin/tcpdump wireshark-common:/usr/bin/dumpcap
 TWIN_PKGS  := qemu-system-arm:/usr/bin/qemu-system-aarch64 gcc-aarch64-linux-gnu:/usr/bin/aarch64-linux-gnu-gcc \
-              libc6-dev-arm64-cross:/usr/aarch64-linux-gnu/include/stdio.h e2fsprogs:/usr/sbin/mkfs.ext4 kmod:/usr/sbin/depmod
+              libc6-dev-arm64-cross:/usr/aarch64-linux-gnu/include/stdio.h e2fsprogs:/usr/sbin/mkfs.ext4 kmod:/usr/sbin/depmod \
+              qemu-utils:/usr/bin/qemu-img iproute2:/usr/sbin/ip procps:/usr/sbin/sysctl iputils-ping:/usr/bin/ping
 
 define need
 @missing=; for p in $(1); do [ -e "$${p#*:}" ] || missing="$$missing $${p%%:*}"; done; \
@@ -66,10 +67,22 @@ test: build lint ## everything that needs no virtual machine
 	go test -race -timeout 25m ./...
 	go test -run '^TestTenMillion' -timeout 15m ./firmware/gateway
 
+# One machine at a time: two would share the processors that each is measured by.
+TWIN := go test -tags twin -count=1 -v -p 1
+
 .PHONY: test-vm
-test-vm: ## the digital twin: power cuts on Debian's arm64 kernel in QEMU
+test-vm: test-power ## the digital twin: power cuts, and everything that runs on Debian's arm64 kernel in QEMU
+	$(TWIN) -timeout 30m -run InTheTwin $$(go list -tags twin ./image/twin/... ./netcontain/... | grep -v /powercut)
+
+.PHONY: test-power
+test-power: ## power cuts under evidence, ledger and database
 	$(call need,$(BUILD_PKGS) $(TWIN_PKGS))
-	go test -tags twin -count=1 -v -timeout 30m -run 'InTheTwin$$' ./image/twin/powercut
+	$(TWIN) -timeout 30m -run 'InTheTwin$$' ./image/twin/powercut
+
+.PHONY: test-twin
+test-twin: ## the gateway in the twin, briefly: boot, a press on the button, isolation, release
+	$(call need,$(BUILD_PKGS) $(TWIN_PKGS))
+	$(TWIN) -timeout 15m -run TheGatewayInTheTwin/short ./image/twin/office
 
 # Benchmarks of one package, one line each: name, then every figure with its unit.
 define bench
@@ -89,7 +102,7 @@ eval: ## score the detectors over the captures in CORPUS; EVAL='--files --json o
 
 .PHONY: bench
 bench: build ## measure: ratios in one run, see firmware/README.md
-	$(call need,$(LAB_PKGS) $(BENCH_PKGS))
+	$(call need,$(LAB_PKGS) $(BENCH_PKGS) $(TWIN_PKGS))
 	@uname -srm; nproc | sed 's/$$/ processors, load before: /' | tr -d '\n'; cut -d' ' -f1 /proc/loadavg
 	$(call bench,header path and flow: an op is the whole mix,./firmware/flow,^Benchmark(Header|HeaderPlusMap|Tracker|Ratio)$$,1s)
 	$(call bench,pipeline without and with the spool: an op is one frame,./firmware/gateway,^BenchmarkPipeline$$,3000000x)
@@ -101,6 +114,7 @@ bench: build ## measure: ratios in one run, see firmware/README.md
 	$(call bench,the spool alone,./firmware/evidence,^BenchmarkSpoolWrite$$,1000000x)
 	$(call bench,extraction of one host,./firmware/evidence,^BenchmarkExtract$$,5x)
 	$(call bench,verification of a bundle,./firmware/evidence,^BenchmarkVerify$$,20x)
+	$(call bench,button edge to the last frame on a wire and release to the first: the gateway emulated in the twin,-tags twin ./image/twin/office,^BenchmarkPress$$,20x)
 	@echo; echo "== button to isolation on the virtual office"
 	@bin/sekisho bench
 
@@ -113,9 +127,9 @@ lint: ## gofmt, go vet, staticcheck
 	$(call need,$(BUILD_PKGS))
 	@out=$$(gofmt -l firmware hal netcontain ui image); [ -z "$$out" ] || { echo "run gofmt -w on: $$out" >&2; exit 1; }
 	go vet ./...
-	go vet -tags twin ./image/...
+	go vet -tags twin,sample,guest ./image/... ./netcontain/...
 	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
-	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags twin ./image/...
+	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags twin,sample,guest ./image/... ./netcontain/...
 
 .PHONY: clean
 clean: ## remove what build made

@@ -39,6 +39,8 @@ func serve(port io.ReadWriter, ops map[string]Op) error {
 	lines := bufio.NewScanner(port)
 	lines.Buffer(nil, twin.MaxMessage+1)
 	var writing sync.Mutex
+	var running sync.WaitGroup
+	defer running.Wait()
 	slots := make(chan struct{}, atOnce)
 	for lines.Scan() {
 		var r twin.Request
@@ -46,13 +48,13 @@ func serve(port io.ReadWriter, ops map[string]Op) error {
 			continue
 		}
 		slots <- struct{}{}
-		go func() {
+		running.Go(func() {
 			defer func() { <-slots }()
 			text := answer(r, ops)
 			writing.Lock()
 			defer writing.Unlock()
 			_, _ = port.Write(text) // whoever asked waits in vain, and says so
-		}()
+		})
 	}
 	return errors.Join(errors.New("the control port ended"), lines.Err())
 }

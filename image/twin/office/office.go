@@ -113,6 +113,7 @@ type Recovery struct {
 type Held struct {
 	InSet bool              // its MAC is in the set of the isolated
 	Ports []string          // ports that are held whole
+	Addrs []string          // addresses that are held, of anybody
 	PVID  map[string]uint16 // of every port of the bridge
 }
 

@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -106,6 +108,18 @@ func (x *witness) see(frame []byte) {
 	if host == 1 {
 		x.kinds[rest[1]]++
 	}
+}
+
+// kindsOfOne says what kinds of host 1's frames came through, sorted.
+func (x *witness) kindsOfOne() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return string(slices.Sorted(maps.Keys(x.kinds)))
+}
+
+func (x *witness) total(host int) int {
+	n, _, _ := x.seen(host)
+	return n
 }
 
 func (x *witness) seen(host int) (n int, first, last time.Time) {
@@ -208,7 +222,6 @@ func everything(n int) [][]byte {
 	group6 := [6]byte{0x33, 0x33, 0, 0, 0, 1}
 	raw := append(append(marker(me), 'r'), make([]byte, 40)...)
 	arp := append(flowtest.ARP(1, hostMAC(me), hostIP(me), [6]byte{}, hostIP(neighbour)), append(marker(me), 'a')...)
-	lie := append(flowtest.ARP(2, hostMAC(me), hostIP(victim), hostMAC(neighbour), hostIP(neighbour)), append(marker(me), 'l')...)
 	return [][]byte{
 		udp(hostMAC(me), broadcast, hostIP(me), all4, me, 'b'),
 		udp(hostMAC(me), hostMAC(neighbour), hostIP(me), hostIP(neighbour), me, 'u'),
@@ -231,6 +244,16 @@ func everything(n int) [][]byte {
 		udp(gatewayMAC(), broadcast, netip.MustParseAddr("192.168.77.1"), all4, me, 'G'),
 		flowtest.Ether{Src: hostMAC(me), Dst: broadcast}.Frame(0x88b5, raw),
 		flowtest.Ether{Src: hostMAC(me), Dst: broadcast}.Frame(0x0806, arp),
-		flowtest.Ether{Src: hostMAC(me), Dst: hostMAC(neighbour)}.Frame(0x0806, lie),
+	}
+}
+
+// lies says over and over that the address of a neighbour is host 1's.
+func lies(int) [][]byte {
+	const me, victim, neighbour = 1, 2, 3
+	claim := append(flowtest.ARP(2, hostMAC(me), hostIP(victim), hostMAC(neighbour), hostIP(neighbour)), append(marker(me), 'l')...)
+	return [][]byte{
+		flowtest.Ether{Src: hostMAC(me), Dst: hostMAC(neighbour)}.Frame(0x0806, claim),
+		flowtest.Ether{Src: hostMAC(me), Dst: broadcast}.Frame(0x0806, claim),
+		udp(hostMAC(me), broadcast, hostIP(victim), netip.MustParseAddr("192.168.77.255"), me, 'L'),
 	}
 }

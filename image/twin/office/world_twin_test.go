@@ -207,17 +207,14 @@ func (w *world) get(path string, into any) error {
 	return json.Unmarshal([]byte(a.Body), into)
 }
 
-func (w *world) post(path string, body any) error {
+// post sends a deed, and returns the answer whatever it says.
+func (w *world) post(path string, body any) (a HTTPAnswer, err error) {
 	text, err := json.Marshal(body)
 	if err != nil {
-		return err
+		return a, err
 	}
-	var a HTTPAnswer
 	err = w.call(OpHTTP, HTTPRequest{Method: "POST", Path: path, Body: string(text)}, &a)
-	if err == nil && a.Status/100 != 2 {
-		err = errors.New(a.Body)
-	}
-	return err
+	return a, err
 }
 
 // save keeps the machine; back puts it back to that, with the right time.

@@ -113,7 +113,7 @@ func (o *tryout) edge(t *testing.T, high bool) twin.Edge {
 	}
 }
 
-func TestTheMachineIsDrivenAndWatchedFromOutside(t *testing.T) {
+func TestTheMachineIsDrivenAndWatchedFromOutsideInTheTwin(t *testing.T) {
 	o := newTryout(t)
 	t.Run("control", func(t *testing.T) {
 		var back string
@@ -144,7 +144,7 @@ func TestTheMachineIsDrivenAndWatchedFromOutside(t *testing.T) {
 	t.Run("wire", func(t *testing.T) { o.host.Run(t, "ping -q -c 1 -W 5 192.0.2.1") })
 }
 
-func TestASavedMachineComesBackWithItsDiskAndItsClockCanBeSet(t *testing.T) {
+func TestASavedMachineComesBackWithDiskAndClockInTheTwin(t *testing.T) {
 	o := newTryout(t)
 	o.call(t, "note", "before", nil)
 	if err := o.Save(t.Context(), "base"); err != nil {
@@ -195,7 +195,7 @@ func (o *tryout) carrier(t *testing.T) (on bool) {
 	return on
 }
 
-func TestAPowerCutLeavesWhatWasSyncedAndTakesTheCarrier(t *testing.T) {
+func TestAPowerCutLeavesWhatWasSyncedInTheTwin(t *testing.T) {
 	o := newTryout(t)
 	o.call(t, "note", "synced", nil)
 	if !o.carrier(t) {

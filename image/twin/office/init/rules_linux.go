@@ -62,6 +62,15 @@ func held(mac string) (office.Held, error) {
 	if err != nil {
 		return h, err
 	}
+	for _, set := range []string{"isolate_ip4", "isolate_ip6"} {
+		addrs, err := elements(set)
+		if err != nil {
+			return h, err
+		}
+		for _, key := range addrs {
+			h.Addrs = append(h.Addrs, net.IP(key).String())
+		}
+	}
 	h.InSet = slices.ContainsFunc(macs, func(key []byte) bool { return bytes.HasPrefix(key, hw) })
 	for _, key := range ports {
 		h.Ports = append(h.Ports, string(bytes.TrimRight(key, "\x00")))

@@ -1,0 +1,105 @@
+//go:build twin
+
+package office
+
+import (
+	"encoding/json"
+	"maps"
+	"testing"
+	"time"
+
+	"sekisho/firmware/incident"
+	"sekisho/image/twin"
+)
+
+// shortPress is shorter than the 3 s of another gesture, and longer than a guest
+// on a busy builder may stand still: whoever reads the line has to find it down.
+const shortPress = 600 * time.Millisecond
+
+// press pushes the button as a finger does, and returns when it was let go:
+// only then it is known what was meant (DESIGN section 6).
+func (w *world) press(t testing.TB) time.Time {
+	t.Helper()
+	for _, down := range []bool{true, false} {
+		at, err := w.gpio.Set(t.Context(), Button, down)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !down {
+			return at
+		}
+		time.Sleep(shortPress)
+	}
+	return time.Time{}
+}
+
+type panelView struct {
+	State  string `json:"state"`
+	Target string `json:"target"`
+}
+
+// asks waits until the panel asks about host 1.
+func (w *world) asks(t testing.TB) incident.Incident {
+	t.Helper()
+	i := w.awaitIncident(t, 1, "put to a person", incident.Incident.Waiting)
+	await(t, "the panel to name the host", func() bool {
+		var p panelView
+		return w.get("/api/panel", &p) == nil && p.State == "attention" && p.Target == i.ID
+	})
+	return i
+}
+
+// lamp watches the lamp for a while, and says how long each light was on, as a
+// part of that time.
+func (w *world) lamp(t testing.TB, during time.Duration) (share [twin.Lines]float64) {
+	t.Helper()
+	end, last := time.Now().Add(during), time.Now()
+	var on [twin.Lines]bool
+	for line := range on {
+		on[line] = w.gpio.High(line)
+	}
+	add := func(to time.Time) {
+		for line := range on {
+			if on[line] && to.After(last) {
+				share[line] += to.Sub(last).Seconds() / during.Seconds()
+			}
+		}
+		if to.After(last) {
+			last = to
+		}
+	}
+	for {
+		select {
+		case e := <-w.gpio.Edges():
+			add(e.At)
+			on[e.Line] = e.High
+		case <-time.After(time.Until(end)):
+			add(end)
+			return share
+		}
+	}
+}
+
+// release is what people do at the page: whatever the gateway says is still to
+// be done, and then the release.
+func (w *world) release(t testing.TB, id string) {
+	t.Helper()
+	deed := func(what string, more map[string]string) (HTTPAnswer, error) {
+		body := map[string]string{"by": "Sato", "note": "done"}
+		maps.Copy(body, more)
+		return w.post("/api/incidents/"+id+"/"+what, body)
+	}
+	a, err := deed("release", nil)
+	var refused struct{ Error struct{ Missing []string } }
+	if err == nil && a.Status/100 != 2 && json.Unmarshal([]byte(a.Body), &refused) == nil {
+		for _, item := range refused.Error.Missing {
+			if _, err := deed("tick", map[string]string{"item": item}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a, err = deed("release", nil)
+	}
+	if err != nil || a.Status/100 != 2 {
+		t.Fatalf("release: %v, %d %s", err, a.Status, a.Body)
+	}
+}
