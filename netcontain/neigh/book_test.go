@@ -167,6 +167,67 @@ func TestAHeldHostsQuestions(t *testing.T) {
 	}
 }
 
+// TestWhatOthersHearIsCorrected is about broadcasts, by which caches learn the
+// truth behind our back.
+func TestWhatOthersHearIsCorrected(t *testing.T) {
+	toHost, toTwo, toThree := "02:00:00:00:00:01: 192.0.2.12 at nowhere", "02:00:00:00:00:02: 192.0.2.11 at nowhere", "02:00:00:00:00:03: 192.0.2.11 at nowhere"
+	for name, c := range map[string]struct {
+		m    message
+		want []string
+	}{
+		"a neighbour asks for anybody":     {message{src: hostMAC(2), dst: broadcast, asks: true, mac: hostMAC(2), from: host4(2), target: gw4}, []string{toHost}},
+		"a neighbour asks for the host":    {message{src: hostMAC(2), dst: broadcast, asks: true, mac: hostMAC(2), from: host4(2), target: host4(1)}, []string{toHost, toTwo}},
+		"a neighbour announces itself":     {message{src: hostMAC(2), dst: broadcast, mac: hostMAC(2), from: host4(2), target: host4(2)}, []string{toHost}},
+		"the host asks for the gateway":    {message{src: hostMAC(1), dst: broadcast, asks: true, mac: hostMAC(1), from: host4(1), target: gw4}, []string{toTwo, toThree}},
+		"the host announces itself":        {message{src: hostMAC(1), dst: broadcast, asks: true, mac: hostMAC(1), from: host4(1), target: host4(1)}, []string{toTwo, toThree}},
+		"a neighbour answers the gateway":  {message{src: hostMAC(2), dst: gwMAC, mac: hostMAC(2), from: host4(2), target: gw4}, nil},
+		"the gateway asks for a neighbour": {message{src: gwMAC, dst: broadcast, asks: true, mac: gwMAC, from: gw4, target: host4(2)}, nil},
+		"our own frame comes back":         {message{src: us, dst: broadcast, asks: true, mac: us, from: host4(2), target: host4(1)}, nil},
+	} {
+		b := opened([]netcontain.Host{onlyIPv4()}, []Neighbour{v4(1), v4(2), v4(3)})
+		b.due(start)
+		b.due(start.Add(settled))
+		now := start.Add(settled + time.Second)
+		out := b.hear("p1", c.m, now)
+		more, _ := b.due(now)
+		if got := said(b, append(out, more...)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q", name, got)
+		}
+		again, _ := b.due(now.Add(settled)) // when answers are heeded again
+		if got := said(b, again); !slices.Equal(got, c.want) {
+			t.Errorf("%s, confirmed: %q", name, got)
+		}
+	}
+}
+
+func TestANoisyHeldHostCostsItsNeighboursTwoRoundsASecond(t *testing.T) {
+	b := opened([]netcontain.Host{onlyIPv4()}, []Neighbour{v4(1), v4(2)})
+	n := 0
+	for ms := range 10_000 {
+		now := start.Add(time.Duration(ms) * time.Millisecond)
+		b.hear("p1", message{src: hostMAC(1), dst: broadcast, asks: true, mac: hostMAC(1), from: host4(1), target: gw4}, now)
+		out, _ := b.due(now)
+		for _, line := range said(b, out) {
+			if line == "02:00:00:00:00:02: 192.0.2.11 at nowhere" {
+				n++
+			}
+		}
+	}
+	if n < 15 || n > 21 {
+		t.Errorf("%d rounds in 10 s", n)
+	}
+}
+
+func TestWhoNobodyKnowsIsLookedForAtABoundedRate(t *testing.T) {
+	b := opened([]netcontain.Host{onlyIPv4()}, []Neighbour{v4(1), v4(2)})
+	for i := range 200 {
+		b.hear("p1", message{src: hostMAC(1), dst: broadcast, asks: true, mac: hostMAC(1), from: host4(1), target: host4(i + 2)}, start.Add(time.Duration(i)*5*time.Millisecond))
+	}
+	if n := len(b.find); n < findsPerSecond || n > 2*findsPerSecond || slices.Contains(b.find, host4(2)) {
+		t.Errorf("looks for %v", b.find)
+	}
+}
+
 func TestHearsayTeachesNothing(t *testing.T) {
 	b := opened([]netcontain.Host{onlyIPv4()}, []Neighbour{v4(1), v4(2)})
 	b.due(start)

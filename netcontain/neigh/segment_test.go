@@ -2,6 +2,7 @@ package neigh
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -230,7 +231,7 @@ func TestItHoldsWhileCachesAskAgain(t *testing.T) {
 	}
 	o.apply(t, infected())
 	taps := []*tap{newTap(t, o.hosts[2], "eth0"), newTap(t, o.hosts[3], "eth0")}
-	for range 8 {
+	for range 4 {
 		for i, s := range streams {
 			s.send(500)
 			if got := numbers(taps[i].frames(false)); len(got) > 0 {
@@ -413,5 +414,76 @@ func TestNoFrameOfOursIsCaptured(t *testing.T) {
 	}
 	if sent := o.segment.Stats().Sent; seen != 0 || other == 0 || sent == 0 {
 		t.Errorf("of %d frames sent %d were captured, beside %d others", sent, seen, other)
+	}
+}
+
+func TestTheUplinkAndWhomNobodyMayHoldAreRefused(t *testing.T) {
+	o := newSegmentOffice(t, everybody()...)
+	out := newTap(t, o.gw, "wan0")
+	h := infected()
+	h.Shared = []string{"wan0"}
+	if err := o.segment.Apply(t.Context(), netcontain.Policy{Hosts: []netcontain.Host{h}}); err == nil || !strings.Contains(err.Error(), "wan0: not a port of br0") {
+		t.Errorf("the uplink's device: error %v", err)
+	}
+	if got, _ := o.segment.Observed(t.Context()); len(got.Hosts) != 0 {
+		t.Errorf("it says that it holds %v", got.Hosts)
+	}
+	if n := len(fromUs(o, out.frames(true))); n != 0 {
+		t.Errorf("%d frames left by the uplink", n)
+	}
+	for what, change := range map[string]func(*netcontain.Host){
+		"02:00:00:00:00:fe": func(h *netcontain.Host) { h.MACs = append(h.MACs, netcontain.MAC{2, 0, 0, 0, 0, 0xfe}) },
+		"192.0.2.1":         func(h *netcontain.Host) { h.Addrs = append(h.Addrs, netip.MustParseAddr("192.0.2.1")) },
+	} {
+		h := infected()
+		change(&h)
+		var never *netcontain.NeverError
+		if err := o.segment.Apply(t.Context(), netcontain.Policy{Hosts: []netcontain.Host{h}}); !errors.As(err, &never) || never.Entry != what {
+			t.Errorf("%s: error %v", what, err)
+		}
+	}
+	o.segment.cfg.Never = func() ([]netcontain.MAC, []netip.Addr, error) { return nil, nil, nil }
+	if err := o.segment.Apply(t.Context(), netcontain.Policy{Hosts: []netcontain.Host{infected()}}); err == nil {
+		t.Error("it begins without knowing the gateway")
+	}
+	if sent := o.segment.Stats().Sent; sent != 0 {
+		t.Errorf("%d frames sent", sent)
+	}
+}
+
+func TestAPortThatComesBackIsHeldByTheNextApply(t *testing.T) {
+	o := newSegmentOffice(t, everybody()...)
+	o.apply(t, infected())
+	o.gw.Run(t, "ip link del p1")
+	p := netcontain.Policy{Hosts: []netcontain.Host{infected()}}
+	if got, _ := o.segment.Observed(t.Context()); len(got.Hosts) != 0 {
+		t.Error("it says that it holds by a port that is gone")
+	}
+	if err := o.segment.Apply(t.Context(), p); err == nil || !strings.Contains(err.Error(), "p1") {
+		t.Errorf("error %v", err)
+	}
+	wire(t, o.gw, "p1", o.sw, "up1")
+	o.sw.Run(t, "ip link set up1 master switch up")
+	o.gw.Run(t, "ip link set p1 master br0 up")
+	o.apply(t, infected())
+	o.hosts[1].Run(t, "ip neigh flush dev eth0")
+	eventually(t, "the host is told again", func() bool { return believes(t, o, 1, host4(2)) == o.segment.Nowhere().String() })
+}
+
+func TestAHostAtLevelWatchIsLeftAlone(t *testing.T) {
+	o := newSegmentOffice(t, everybody()...)
+	h := infected()
+	h.Level = netcontain.Watch
+	if err := o.segment.Apply(t.Context(), netcontain.Policy{Hosts: []netcontain.Host{h}}); err != nil {
+		t.Error(err)
+	}
+	if sent := o.segment.Stats().Sent; sent != 0 {
+		t.Errorf("%d frames sent", sent)
+	}
+}
+
+func TestAnIncompleteConfigIsNamed(t *testing.T) {
+	if _, err := New(Config{}); err == nil || !strings.Contains(err.Error(), "no Never") || !strings.Contains(err.Error(), "no Neighbours") {
+		t.Errorf("error %v", err)
 	}
 }
