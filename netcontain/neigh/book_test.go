@@ -234,6 +234,8 @@ func TestHearsayTeachesNothing(t *testing.T) {
 	for _, m := range []message{
 		{src: hostMAC(1), dst: broadcast, mac: hostMAC(3), from: host4(3), target: host4(3)},             // the held host, of another
 		{src: hostMAC(3), dst: broadcast, mac: hostMAC(3), from: host4(1), target: host4(1)},             // its address, from elsewhere
+		{src: hostMAC(3), dst: broadcast, mac: hostMAC(6), from: host4(6), target: host4(6)},             // a neighbour, of another
+		{src: hostMAC(1), dst: broadcast, mac: hostMAC(1), from: host4(9), target: host4(9)},             // the held host, of what may be a silent machine's
 		{src: hostMAC(3), dst: broadcast, mac: hostMAC(3), from: gw4, target: gw4},                       // the gateway's
 		{src: hostMAC(3), dst: broadcast, asks: true, mac: hostMAC(3), from: host4(2), target: host4(9)}, // one that is known to be another's
 	} {

@@ -246,7 +246,7 @@ func TestItHoldsWhileCachesAskAgain(t *testing.T) {
 func TestASilentNeighbourIsCoveredFromItsFirstWord(t *testing.T) {
 	o := newSegmentOffice(t, onSwitch(1), onSwitch(2)) // host 3 is not known
 	o.apply(t, infected())
-	at := newTap(t, o.hosts[3], "eth0")
+	at, out := newTap(t, o.hosts[3], "eth0"), newTap(t, o.gw, "p1")
 	s := newStream(t, o.hosts[1], host4(3)) // the host asks for it, as a scanning worm does
 	first := s.send(1500)
 	// Its answer and ours race; what waited for the answer may pass.
@@ -255,6 +255,12 @@ func TestASilentNeighbourIsCoveredFromItsFirstWord(t *testing.T) {
 		t.Errorf("%d of 1500 datagrams reached a neighbour that was never heard", len(got))
 	}
 	t.Logf("leaked to a neighbour that was never heard: %d of 1500", len(got))
+	if !slices.ContainsFunc(out.frames(true), func(f []byte) bool {
+		m, ok := parse(f)
+		return ok && m.asks && m.src == gwMAC && m.target == host4(3)
+	}) {
+		t.Error("the gateway did not ask for the neighbour")
+	}
 	eventually(t, "the neighbour is found", func() bool {
 		r, _ := o.segment.Report("infected")
 		return r.Told == 2
