@@ -218,6 +218,43 @@ func TestANoisyHeldHostCostsItsNeighboursTwoRoundsASecond(t *testing.T) {
 	}
 }
 
+func TestTwoHeldHostsMissEachOther(t *testing.T) {
+	second := onlyIPv4()
+	second.ID, second.MACs, second.Addrs = "second", []netcontain.MAC{hostMAC(2)}, []netip.Addr{host4(2)}
+	b := opened([]netcontain.Host{onlyIPv4(), second}, []Neighbour{v4(1), v4(2)})
+	out, _ := b.due(start)
+	want := []string{"02:00:00:00:00:01: 192.0.2.12 at nowhere", "02:00:00:00:00:02: 192.0.2.11 at nowhere"}
+	if got := said(b, out); !slices.Equal(got, want) || len(out) != 4 {
+		t.Errorf("%d frames: %q", len(out), got)
+	}
+	b.want([]netcontain.Host{second}, []Neighbour{v4(1), v4(2)}, router, start) // one is released: nothing changes for them
+	if out, _ := b.due(start.Add(time.Minute)); !slices.Equal(said(b, out), want) {
+		t.Errorf("one released: %q", said(b, out))
+	}
+}
+
+func TestWhatTheRateCannotRepeatIsNotBegun(t *testing.T) {
+	var hosts []netcontain.Host
+	var given []Neighbour
+	for i := 1; i <= 60; i++ {
+		given = append(given, v4(i))
+		if i <= 50 {
+			h := onlyIPv4()
+			h.ID, h.MACs, h.Addrs = given[i-1].MAC.String(), []netcontain.MAC{given[i-1].MAC}, given[i-1].Addrs
+			hosts = append(hosts, h)
+		}
+	}
+	b := opened(hosts, given)
+	if len(b.claims) != maxClaims || b.stats.Left == 0 {
+		t.Errorf("%d claims, %d left", len(b.claims), b.stats.Left)
+	}
+	for _, e := range b.claims {
+		if !e.toHeld {
+			t.Fatal("a neighbour is told while a held host is not")
+		}
+	}
+}
+
 func TestWhoNobodyKnowsIsLookedForAtABoundedRate(t *testing.T) {
 	b := opened([]netcontain.Host{onlyIPv4()}, []Neighbour{v4(1), v4(2)})
 	for i := range 200 {

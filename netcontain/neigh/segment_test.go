@@ -457,6 +457,34 @@ func TestTheUplinkAndWhomNobodyMayHoldAreRefused(t *testing.T) {
 	}
 }
 
+func TestWhoIsBehindAnotherPortIsNoNeighbour(t *testing.T) {
+	o := newSegmentOffice(t, onSwitch(1), onSwitch(2)) // host 4, on p2, is not known
+	at := newTap(t, o.hosts[4], "eth0")
+	o.apply(t, infected())
+	o.hosts[4].Run(t, "ip neigh flush dev eth0")
+	for _, to := range []netip.Addr{host4(2), host6(2)} { // its questions leave by p1, too
+		if !pings(t, o.hosts[4], to) {
+			t.Fatalf("%v does not answer", to)
+		}
+	}
+	o.hosts[3].Run(t, "ip neigh flush dev eth0")
+	if !pings(t, o.hosts[3], host4(2)) {
+		t.Fatal("host 3 does not find host 2")
+	}
+	eventually(t, "host 3 is taken up, which is on the switch", func() bool {
+		r, _ := o.segment.Report("infected")
+		return r.Told == 2
+	})
+	if n := len(fromUs(o, at.frames(false))); n != 0 {
+		t.Errorf("it was sent %d frames", n)
+	}
+	o.segment.mu.Lock()
+	defer o.segment.mu.Unlock()
+	if o.segment.book.learned["p1"][hostMAC(4)] != nil {
+		t.Error("it was taken for a neighbour on p1")
+	}
+}
+
 func TestAPortThatComesBackIsHeldByTheNextApply(t *testing.T) {
 	o := newSegmentOffice(t, everybody()...)
 	o.apply(t, infected())
