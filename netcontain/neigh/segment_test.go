@@ -457,6 +457,21 @@ func TestTheUplinkAndWhomNobodyMayHoldAreRefused(t *testing.T) {
 	}
 }
 
+func TestAFloodOfQuestionsIsReadInMeasureAndEnds(t *testing.T) {
+	o := newSegmentOffice(t, everybody()...)
+	o.apply(t, infected())
+	send := rawSocket(t, o.hosts[1])
+	announce := arpFrame(hostMAC(1), broadcast, fromRequest, hostMAC(1), host4(1), netcontain.MAC{}, host4(2))
+	for range 4 * readPerSecond {
+		send(announce)
+	}
+	eventually(t, "reading pauses", func() bool { return o.segment.Stats().Skipped > 0 })
+	eventually(t, "the neighbour believes us again", func() bool { return believes(t, o, 2, host4(1)) == o.segment.Nowhere().String() })
+	if pings(t, o.hosts[1], host4(2)) {
+		t.Error("the flood got it through")
+	}
+}
+
 func TestWhoIsBehindAnotherPortIsNoNeighbour(t *testing.T) {
 	o := newSegmentOffice(t, onSwitch(1), onSwitch(2)) // host 4, on p2, is not known
 	at := newTap(t, o.hosts[4], "eth0")
@@ -520,4 +535,26 @@ func TestAnIncompleteConfigIsNamed(t *testing.T) {
 	if _, err := New(Config{}); err == nil || !strings.Contains(err.Error(), "no Never") || !strings.Contains(err.Error(), "no Neighbours") {
 		t.Errorf("error %v", err)
 	}
+}
+
+// BenchmarkAnswer measures from a held host's question to our answer at its own
+// device.
+func BenchmarkAnswer(b *testing.B) {
+	o := newSegmentOffice(b, everybody()...)
+	o.apply(b, infected())
+	send, at := rawSocket(b, o.hosts[1]), newTap(b, o.hosts[1], "eth0")
+	question := arpFrame(hostMAC(1), broadcast, fromRequest, hostMAC(1), host4(1), netcontain.MAC{}, host4(2))
+	var took []time.Duration
+	for b.Loop() {
+		time.Sleep(20 * time.Millisecond) // within the rate
+		at.frames(false)
+		begin := time.Now()
+		send(question)
+		for len(fromUs(o, at.frames(false))) == 0 {
+		}
+		took = append(took, time.Since(begin))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 }
