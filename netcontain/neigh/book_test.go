@@ -81,6 +81,25 @@ func TestAnAddressOfAnotherDeviceIsNeverTakenFromIt(t *testing.T) {
 	}
 }
 
+func TestARouterIsLeftAloneUnlessItIsHeldItself(t *testing.T) {
+	second := v4(2)
+	second.Router = true
+	b := opened([]netcontain.Host{onlyIPv4()}, []Neighbour{v4(1), second, v4(3)})
+	out, _ := b.due(start)
+	out = append(out, b.hear("p1", message{src: hostMAC(1), dst: broadcast, asks: true, mac: hostMAC(1), from: host4(1), target: host4(2)}, start)...)
+	want := []string{"02:00:00:00:00:01: 192.0.2.13 at nowhere", "02:00:00:00:00:03: 192.0.2.11 at nowhere"}
+	if got := said(b, out); !slices.Equal(got, want) {
+		t.Errorf("beside a router: %q", got)
+	}
+	forwards := v4(1) // an infected host that forwards is not spared for it
+	forwards.Router = true
+	b = opened([]netcontain.Host{onlyIPv4()}, []Neighbour{forwards, v4(3)})
+	out, _ = b.due(start)
+	if got := said(b, out); !slices.Equal(got, want) {
+		t.Errorf("the held host forwards: %q", got)
+	}
+}
+
 func TestNothingIsClaimedThatCannotBeTakenBack(t *testing.T) {
 	h := onlyIPv4()
 	h.MACs = append(h.MACs, hostMAC(8)) // two interfaces: which of them has the address?

@@ -2,6 +2,7 @@ package neigh
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -130,6 +131,7 @@ func TestTheOthersNoticeNothing(t *testing.T) {
 			}()
 		})
 	}
+	began := time.Now()
 	start(2, host4(3).String())
 	start(3, host6(2).String())
 	start(2, "192.0.2.1")
@@ -163,14 +165,16 @@ func TestTheOthersNoticeNothing(t *testing.T) {
 		t.Errorf("%d frames left by the uplink", n)
 	}
 	// 2 neighbours with 3 addresses each, both ways: 12 things to say, in two
-	// forms, twice, in about 3 seconds.
-	if n := len(ours); n < 12 || n > 4*12+60 {
-		t.Errorf("%d frames", n)
+	// forms, twice, at the beginning; then the repetition, and a correction of each
+	// of the few broadcasts of these pings.
+	took := time.Since(began)
+	if n := len(ours); n < 12 || n > 2*48+24*int(took/time.Second) {
+		t.Errorf("%d frames in %v", n, took)
 	}
 	if sent := o.segment.Stats().Sent; sent != uint64(len(ours)) {
 		t.Errorf("%d frames counted, %d on the wire", sent, len(ours))
 	}
-	t.Logf("%d frames in about 3 s", len(ours))
+	t.Logf("%d frames in %v", len(ours), took)
 }
 
 // fromUs picks the frames whose source is the MAC that we speak from.
@@ -279,6 +283,7 @@ func TestAHostThatFightsIsBestEffortAndOthersArePutToNoTrouble(t *testing.T) {
 	s := newStream(t, o.hosts[1], host4(2))
 	announce := arpFrame(hostMAC(1), netcontain.MAC{255, 255, 255, 255, 255, 255}, fromRequest, hostMAC(1), host4(1), netcontain.MAC{}, host4(2))
 	raw := rawSocket(t, o.hosts[1])
+	began := time.Now()
 	for range 2000 { // it claims its address a thousand times a second
 		raw(announce)
 		s.send(1)
@@ -286,8 +291,9 @@ func TestAHostThatFightsIsBestEffortAndOthersArePutToNoTrouble(t *testing.T) {
 	ours := fromUs(o, toNeighbour.frames(false))
 	// One neighbour is told of one address at most twice a second, in two forms,
 	// and of the two others by the opening.
-	if n := len(ours); n > 4*2*2+12 {
-		t.Errorf("the neighbour was sent %d frames in 2 s", n)
+	took := time.Since(began)
+	if n := len(ours); n > 2*(2+int(took/neighbourGap))+12 {
+		t.Errorf("the neighbour was sent %d frames in %v", n, took)
 	}
 	if r, _ := o.segment.Report("infected"); r.Spoke < 100 {
 		t.Errorf("it spoke %d times", r.Spoke)
@@ -557,4 +563,44 @@ func BenchmarkAnswer(b *testing.B) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+}
+
+// BenchmarkApplyToLastFrame measures from the call of Apply, sets and segment
+// together, to the sending of the last datagram that still reached a neighbour on
+// the switch, at 5,000 datagrams a second.
+func BenchmarkApplyToLastFrame(b *testing.B) {
+	o := newSegmentOffice(b, everybody()...)
+	s, at := newStream(b, o.hosts[1], host4(2)), newTap(b, o.hosts[2], "eth0")
+	var took []time.Duration
+	for b.Loop() {
+		eventually(b, "it reaches its neighbour", func() bool {
+			s.send(1)
+			return len(numbers(at.frames(false))) > 0
+		})
+		base, sentAt, done := s.sent, make([]time.Time, 0, 1000), make(chan struct{})
+		go func() {
+			defer close(done)
+			tick := time.NewTicker(200 * time.Microsecond)
+			defer tick.Stop()
+			for range 1000 {
+				<-tick.C
+				sentAt = append(sentAt, time.Now())
+				s.conn.Write(binary.BigEndian.AppendUint32([]byte("numbered"), s.sent))
+				s.sent++
+			}
+		}()
+		time.Sleep(10 * time.Millisecond)
+		begin := time.Now()
+		o.apply(b, infected())
+		<-done
+		last := time.Duration(0)
+		if got := numbers(at.frames(false)); len(got) > 0 {
+			last = max(0, sentAt[got[len(got)-1]-base].Sub(begin))
+		}
+		took = append(took, last)
+		o.apply(b)
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)-1].Microseconds())/1000, "max-ms")
 }
