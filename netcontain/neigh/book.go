@@ -114,8 +114,8 @@ func newBook(nowhere netcontain.MAC) *book {
 // want sets what is wanted from now on. What was said before and is wanted no
 // longer is taken back.
 func (b *book) want(hosts []netcontain.Host, given []Neighbour, no never, now time.Time) {
-	b.hosts, b.no = hosts, no
-	b.given = clean(byMAC(given), no)
+	b.hosts, b.no = hosts, no.and(given, hosts)
+	b.given = clean(byMAC(given), b.no)
 	b.rebuild(now)
 }
 

@@ -81,6 +81,25 @@ func TestAnAddressOfAnotherDeviceIsNeverTakenFromIt(t *testing.T) {
 	}
 }
 
+func TestARouterIsLeftAloneUnlessItIsHeldItself(t *testing.T) {
+	second := v4(2)
+	second.Router = true
+	b := opened([]netcontain.Host{onlyIPv4()}, []Neighbour{v4(1), second, v4(3)})
+	out, _ := b.due(start)
+	out = append(out, b.hear("p1", message{src: hostMAC(1), dst: broadcast, asks: true, mac: hostMAC(1), from: host4(1), target: host4(2)}, start)...)
+	want := []string{"02:00:00:00:00:01: 192.0.2.13 at nowhere", "02:00:00:00:00:03: 192.0.2.11 at nowhere"}
+	if got := said(b, out); !slices.Equal(got, want) {
+		t.Errorf("beside a router: %q", got)
+	}
+	forwards := v4(1) // an infected host that forwards is not spared for it
+	forwards.Router = true
+	b = opened([]netcontain.Host{onlyIPv4()}, []Neighbour{forwards, v4(3)})
+	out, _ = b.due(start)
+	if got := said(b, out); !slices.Equal(got, want) {
+		t.Errorf("the held host forwards: %q", got)
+	}
+}
+
 func TestNothingIsClaimedThatCannotBeTakenBack(t *testing.T) {
 	h := onlyIPv4()
 	h.MACs = append(h.MACs, hostMAC(8)) // two interfaces: which of them has the address?
@@ -167,12 +186,112 @@ func TestAHeldHostsQuestions(t *testing.T) {
 	}
 }
 
+// TestWhatOthersHearIsCorrected is about broadcasts, by which caches learn the
+// truth behind our back.
+func TestWhatOthersHearIsCorrected(t *testing.T) {
+	toHost, toTwo, toThree := "02:00:00:00:00:01: 192.0.2.12 at nowhere", "02:00:00:00:00:02: 192.0.2.11 at nowhere", "02:00:00:00:00:03: 192.0.2.11 at nowhere"
+	for name, c := range map[string]struct {
+		m    message
+		want []string
+	}{
+		"a neighbour asks for anybody":     {message{src: hostMAC(2), dst: broadcast, asks: true, mac: hostMAC(2), from: host4(2), target: gw4}, []string{toHost}},
+		"a neighbour asks for the host":    {message{src: hostMAC(2), dst: broadcast, asks: true, mac: hostMAC(2), from: host4(2), target: host4(1)}, []string{toHost, toTwo}},
+		"a neighbour announces itself":     {message{src: hostMAC(2), dst: broadcast, mac: hostMAC(2), from: host4(2), target: host4(2)}, []string{toHost}},
+		"the host asks for the gateway":    {message{src: hostMAC(1), dst: broadcast, asks: true, mac: hostMAC(1), from: host4(1), target: gw4}, []string{toTwo, toThree}},
+		"the host announces itself":        {message{src: hostMAC(1), dst: broadcast, asks: true, mac: hostMAC(1), from: host4(1), target: host4(1)}, []string{toTwo, toThree}},
+		"a neighbour answers the gateway":  {message{src: hostMAC(2), dst: gwMAC, mac: hostMAC(2), from: host4(2), target: gw4}, nil},
+		"the gateway asks for a neighbour": {message{src: gwMAC, dst: broadcast, asks: true, mac: gwMAC, from: gw4, target: host4(2)}, nil},
+		"our own frame comes back":         {message{src: us, dst: broadcast, asks: true, mac: us, from: host4(2), target: host4(1)}, nil},
+	} {
+		b := opened([]netcontain.Host{onlyIPv4()}, []Neighbour{v4(1), v4(2), v4(3)})
+		b.due(start)
+		b.due(start.Add(settled))
+		now := start.Add(settled + time.Second)
+		out := b.hear("p1", c.m, now)
+		more, _ := b.due(now)
+		if got := said(b, append(out, more...)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q", name, got)
+		}
+		again, _ := b.due(now.Add(settled)) // when answers are heeded again
+		if got := said(b, again); !slices.Equal(got, c.want) {
+			t.Errorf("%s, confirmed: %q", name, got)
+		}
+	}
+}
+
+func TestANoisyHeldHostCostsItsNeighboursTwoRoundsASecond(t *testing.T) {
+	b := opened([]netcontain.Host{onlyIPv4()}, []Neighbour{v4(1), v4(2)})
+	n := 0
+	for ms := range 10_000 {
+		now := start.Add(time.Duration(ms) * time.Millisecond)
+		b.hear("p1", message{src: hostMAC(1), dst: broadcast, asks: true, mac: hostMAC(1), from: host4(1), target: gw4}, now)
+		out, _ := b.due(now)
+		for _, line := range said(b, out) {
+			if line == "02:00:00:00:00:02: 192.0.2.11 at nowhere" {
+				n++
+			}
+		}
+	}
+	if n < 15 || n > 21 {
+		t.Errorf("%d rounds in 10 s", n)
+	}
+}
+
+func TestTwoHeldHostsMissEachOther(t *testing.T) {
+	second := onlyIPv4()
+	second.ID, second.MACs, second.Addrs = "second", []netcontain.MAC{hostMAC(2)}, []netip.Addr{host4(2)}
+	b := opened([]netcontain.Host{onlyIPv4(), second}, []Neighbour{v4(1), v4(2)})
+	out, _ := b.due(start)
+	want := []string{"02:00:00:00:00:01: 192.0.2.12 at nowhere", "02:00:00:00:00:02: 192.0.2.11 at nowhere"}
+	if got := said(b, out); !slices.Equal(got, want) || len(out) != 4 {
+		t.Errorf("%d frames: %q", len(out), got)
+	}
+	b.want([]netcontain.Host{second}, []Neighbour{v4(1), v4(2)}, router, start) // one is released: nothing changes for them
+	if out, _ := b.due(start.Add(time.Minute)); !slices.Equal(said(b, out), want) {
+		t.Errorf("one released: %q", said(b, out))
+	}
+}
+
+func TestWhatTheRateCannotRepeatIsNotBegun(t *testing.T) {
+	var hosts []netcontain.Host
+	var given []Neighbour
+	for i := 1; i <= 60; i++ {
+		given = append(given, v4(i))
+		if i <= 50 {
+			h := onlyIPv4()
+			h.ID, h.MACs, h.Addrs = given[i-1].MAC.String(), []netcontain.MAC{given[i-1].MAC}, given[i-1].Addrs
+			hosts = append(hosts, h)
+		}
+	}
+	b := opened(hosts, given)
+	if len(b.claims) != maxClaims || b.stats.Left == 0 {
+		t.Errorf("%d claims, %d left", len(b.claims), b.stats.Left)
+	}
+	for _, e := range b.claims {
+		if !e.toHeld {
+			t.Fatal("a neighbour is told while a held host is not")
+		}
+	}
+}
+
+func TestWhoNobodyKnowsIsLookedForAtABoundedRate(t *testing.T) {
+	b := opened([]netcontain.Host{onlyIPv4()}, []Neighbour{v4(1), v4(2)})
+	for i := range 200 {
+		b.hear("p1", message{src: hostMAC(1), dst: broadcast, asks: true, mac: hostMAC(1), from: host4(1), target: host4(i + 2)}, start.Add(time.Duration(i)*5*time.Millisecond))
+	}
+	if n := len(b.find); n < findsPerSecond || n > 2*findsPerSecond || slices.Contains(b.find, host4(2)) {
+		t.Errorf("looks for %v", b.find)
+	}
+}
+
 func TestHearsayTeachesNothing(t *testing.T) {
 	b := opened([]netcontain.Host{onlyIPv4()}, []Neighbour{v4(1), v4(2)})
 	b.due(start)
 	for _, m := range []message{
 		{src: hostMAC(1), dst: broadcast, mac: hostMAC(3), from: host4(3), target: host4(3)},             // the held host, of another
 		{src: hostMAC(3), dst: broadcast, mac: hostMAC(3), from: host4(1), target: host4(1)},             // its address, from elsewhere
+		{src: hostMAC(3), dst: broadcast, mac: hostMAC(6), from: host4(6), target: host4(6)},             // a neighbour, of another
+		{src: hostMAC(1), dst: broadcast, mac: hostMAC(1), from: host4(9), target: host4(9)},             // the held host, of what may be a silent machine's
 		{src: hostMAC(3), dst: broadcast, mac: hostMAC(3), from: gw4, target: gw4},                       // the gateway's
 		{src: hostMAC(3), dst: broadcast, asks: true, mac: hostMAC(3), from: host4(2), target: host4(9)}, // one that is known to be another's
 	} {

@@ -3,6 +3,7 @@ package neigh
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -18,6 +19,9 @@ type Neighbour struct {
 	// Quiet devices are sent nothing, as the owner wants of protected ones. A
 	// held host is told all the same that it does not find them.
 	Quiet bool
+	// Router marks a device that forwards for others: as long as it is not held
+	// itself, it is sent nothing, and its place is told to nobody.
+	Router bool
 }
 
 // Bounds of what is worked for on one port. A switch that an office puts
@@ -44,6 +48,21 @@ func neverOf(macs []netcontain.MAC, addrs []netip.Addr) never {
 		n.addrs[plain(a)] = true
 	}
 	return n
+}
+
+// and adds the routers among the neighbours that are not held.
+func (no never) and(given []Neighbour, hosts []netcontain.Host) never {
+	out := never{maps.Clone(no.macs), maps.Clone(no.addrs)}
+	for _, n := range given {
+		if !n.Router || slices.ContainsFunc(hosts, func(h netcontain.Host) bool { return slices.Contains(h.MACs, n.MAC) }) {
+			continue
+		}
+		out.macs[n.MAC] = true
+		for _, a := range n.Addrs {
+			out.addrs[plain(a)] = true
+		}
+	}
+	return out
 }
 
 func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }

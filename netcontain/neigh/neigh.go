@@ -26,7 +26,8 @@
 //
 // It is best effort, and always said to be: a host with static entries, or one
 // that sends frames of its own making to MACs that it knows, reaches its
-// neighbours with them, though their answers go nowhere. The first frame to a
+// neighbours with them, though their answers go nowhere; one that floods keeps us
+// from hearing its neighbours, and only the repetition remains. The first frame to a
 // neighbour that was never heard may pass, for its answer and ours race.
 // Switches that inspect ARP (DHCP snooping) may drop what we say.
 package neigh

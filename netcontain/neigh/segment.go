@@ -397,11 +397,25 @@ func (s *Segment) find() {
 		return // gone at the moment: what is known is worked for all the same
 	}
 	for _, a := range asked {
-		err := s.links.NeighSet(&netlink.Neigh{LinkIndex: bridge.Attrs().Index, IP: a.AsSlice(), Flags: netlink.NTF_USE})
-		if err != nil {
+		if err := s.links.NeighSet(s.question(bridge.Attrs().Index, a)); err != nil {
 			s.cfg.Log.Debug("neighbour not looked for", "addr", a, "err", err)
 		}
 	}
+}
+
+// question is what makes the kernel ask for an address now: a new entry that
+// somebody wants to use, or one that it has, to be probed.
+func (s *Segment) question(bridge int, a netip.Addr) *netlink.Neigh {
+	entries, err := s.links.NeighList(bridge, 0)
+	if err == nil {
+		for _, n := range entries {
+			if n.IP.Equal(a.AsSlice()) && len(n.HardwareAddr) == 6 && n.State&(netlink.NUD_PERMANENT|netlink.NUD_NOARP) == 0 {
+				n.State = netlink.NUD_PROBE
+				return &n
+			}
+		}
+	}
+	return &netlink.Neigh{LinkIndex: bridge, IP: a.AsSlice(), Flags: netlink.NTF_USE}
 }
 
 // Close takes back what was said, twice, one settled apart, and gives the

@@ -117,7 +117,7 @@ const (
 
 func (s *Segment) read(p *port) {
 	frame := make([]byte, seenBytes)
-	budget, since := readPerSecond, time.Now()
+	budget := bucket{readPerSecond, time.Now()}
 	for {
 		var n int
 		var failed error
@@ -132,18 +132,16 @@ func (s *Segment) read(p *port) {
 			time.Sleep(readPause)
 			continue
 		}
-		s.heard(p.name, frame[:n])
-		if budget--; budget > 0 {
-			continue
-		}
-		if rest := time.Second - time.Since(since); rest > 0 {
-			s.mu.Lock()
-			s.book.stats.Skipped++
-			s.mu.Unlock()
+		for !budget.takeOf(time.Now(), 1, readPerSecond) {
+			s.skipped()
 			time.Sleep(readPause)
-			budget = readPerSecond / int(time.Second/readPause)
-			continue
 		}
-		budget, since = readPerSecond, time.Now()
+		s.heard(p.name, frame[:n])
 	}
+}
+
+func (s *Segment) skipped() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.book.stats.Skipped++
 }
