@@ -1,4 +1,5 @@
-// Package asset keeps the inventory of devices, learnt from events alone.
+// Package asset keeps the inventory of devices, learnt from events alone, and says
+// which Ethernet addresses are one device (Kin).
 //
 // The gateway feeds it every event before the detectors see it; detect,
 // incident, store and ui read snapshots. It never talks to the network, and a

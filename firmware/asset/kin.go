@@ -404,7 +404,7 @@ func (k *kinship) established(e *entry, own, theirs Claim) bool {
 	by := k.q.FirstSign.Add(-margin)
 	t := k.v.turn(k.s, e)
 	return !own.First.After(by) && !theirs.First.After(by) && own.Times >= oldTimes && theirs.Times >= oldTimes &&
-		t != nil && !t.Since.After(by) && t.Swaps >= oldSwaps && t.Together == 0 &&
+		t != nil && t.Swaps >= oldSwaps && t.Together == 0 &&
 		!k.varied && !several(e.Identity.Claims) && !k.contradict(e)
 }
 

@@ -139,6 +139,23 @@ func TestLaptopWithBothAtOnceIsOnlySuggested(t *testing.T) {
 	s.want(t, wired, nil, list(wireless))
 }
 
+func TestInTurnsMeansNeverTogetherAndMoreThanOnce(t *testing.T) {
+	s := newScene()
+	for at := day; at <= sign; at += day {
+		s.use(at-13*time.Hour, printer, wired)
+		s.use(at-12*time.Hour, printer, wired, wireless)
+		s.use(at, printer, wireless)
+	}
+	s.want(t, wired, nil, list(wireless))
+
+	s = newScene()
+	s.use(sign-4*day, printer, wired)
+	s.use(sign-4*day+time.Hour, printer, wireless)
+	s.use(sign-3*day, printer, wired)
+	s.use(sign, printer, wireless) // another machine with the old one's name
+	s.want(t, wireless, nil, list(wired))
+}
+
 func TestKinshipThatIsYoungerThanTheIncidentsMarginIsOnlySuggested(t *testing.T) {
 	s := newScene()
 	s.use(sign-6*time.Hour, printer, wired)
@@ -259,6 +276,11 @@ func TestDockingStationOfSeveralLaptopsTakesNobodyAlong(t *testing.T) {
 		if follow, suggest := s.kin(held); len(follow) != 0 || len(suggest) == 0 {
 			t.Errorf("of %s %v follow, %v are suggested", held.name, follow, suggest)
 		}
+		for _, k := range s.v.Kin(query(held)) {
+			if !strings.Contains(k.Why.EN, "docking station") || !strings.Contains(k.Why.JA, "ドッキングステーション") {
+				t.Errorf("%+v", k.Why)
+			}
+		}
 	}
 }
 
@@ -321,6 +343,13 @@ func TestNewcomerThatTakesTheHeldDevicesAddressFollowsUnlessItWasLeased(t *testi
 	s.use(sign+5*time.Minute, printer)
 	s.v.Observe(&flow.DHCP{Meta: meta(1, s.now), Type: 5, FromServer: true, Src: ip(1), YourIP: ip(wired.mac), ClientMAC: mac(71)})
 	claim(s)
+	s.want(t, wired, nil, nil)
+
+	s = newScene() // a static address first, then the server's
+	s.use(sign, printer, wired)
+	s.use(sign+5*time.Minute, printer)
+	claim(s)
+	s.v.Observe(&flow.DHCP{Meta: meta(1, s.now), Type: 5, FromServer: true, Src: ip(1), YourIP: ip(wired.mac), ClientMAC: mac(71)})
 	s.want(t, wired, nil, nil)
 }
 
