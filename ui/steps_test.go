@@ -45,6 +45,10 @@ func (o stepping) Isolate(_ context.Context, id, by string) (incident.Incident, 
 	return o.step(id, incident.Input{Kind: incident.InRequest, By: by, Level: incident.Isolate})
 }
 
+func (o stepping) Limit(_ context.Context, id, by string) (incident.Incident, error) {
+	return o.step(id, incident.Input{Kind: incident.InRequest, By: by, Level: incident.Limit})
+}
+
 func (o stepping) Release(_ context.Context, id, by, note string) (incident.Incident, error) {
 	return o.step(id, incident.Input{Kind: incident.InRelease, By: by, Note: note})
 }
@@ -348,5 +352,23 @@ func TestAPersonLoosensAndTightensInABrowser(t *testing.T) {
 	act(t, ctx, script(`document.querySelector('.whoami').value = 'Aoba'; document.querySelector('.level').requestSubmit()`), chromedp.WaitVisible(`.level[data-deed="lower"]`))
 	if got := o.made(); got != "lower  web:Aoba;request  web:Aoba" {
 		t.Errorf("asked %q", got)
+	}
+}
+
+func TestLimitingAGuardedDeviceSaysThatItHasToBeAskedAgainInABrowser(t *testing.T) {
+	o := stepping{newOffice("en")}
+	o.all[0].Guard = incident.GuardTwice
+	srv := httptest.NewServer(handler(t, o.office, func(c *Config) { on(o)(c); c.Lang = "en" }))
+	t.Cleanup(srv.CloseClientConnections)
+	ctx := browser(t, "en")
+	limit := script(`const f = document.querySelector('.incident form.deed'); f.elements.by.value = 'Aoba'; f.requestSubmit(f.querySelector('button[value=limit]'))`)
+	act(t, ctx, chromedp.EmulateViewport(1280, 1800), chromedp.Navigate(srv.URL+"/"), chromedp.WaitVisible(".incident"),
+		script(`window.confirm = () => true; window.alert = (text) => { window.told = text }`), limit)
+	until(t, ctx, `window.told === `+quoted(english["sent_once"]))
+	act(t, ctx, limit, chromedp.WaitVisible(".back"))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if i := o.all[0]; i.Level != incident.Limit || i.State != incident.Containing {
+		t.Errorf("%s at %s", i.State, i.Level)
 	}
 }

@@ -61,17 +61,17 @@ func TestWhatBeginsAgainInProbationIsHeldAtOnce(t *testing.T) {
 		band     detect.Confidence
 		want     Level
 	}{
-		"the same at medium":              {auto, device(1), Isolate, "worm", detect.Medium, Isolate},
-		"its family at medium":            {auto, device(1), Isolate, "host_scan", detect.Medium, Isolate},
-		"in business hours":               {office, device(1), Isolate, "worm", detect.Medium, Isolate},
-		"in business hours, was limited":  {office, device(1), Limit, "worm", detect.Medium, Limit},
-		"the same at low asks":            {auto, device(1), Isolate, "worm", detect.Low, Watch},
-		"another family at medium asks":   {auto, device(1), Isolate, "ioc_match", detect.Medium, Watch},
-		"another family at high":          {auto, device(1), Isolate, "ioc_match", detect.High, Isolate},
-		"a protected device asks":         {auto, guarded, Isolate, "worm", detect.High, Watch},
-		"seen on two ports asks":          {auto, moved, Isolate, "worm", detect.High, Watch},
-		"automatic isolation is off":      {manual, device(1), Isolate, "worm", detect.High, Watch},
-		"the same at low asks in holiday": {office, device(1), Isolate, "worm", detect.Low, Watch},
+		"the same at medium":             {auto, device(1), Isolate, "worm", detect.Medium, Isolate},
+		"its family at medium":           {auto, device(1), Isolate, "host_scan", detect.Medium, Isolate},
+		"in business hours":              {office, device(1), Isolate, "worm", detect.Medium, Isolate},
+		"in business hours, was limited": {office, device(1), Limit, "worm", detect.Medium, Limit},
+		"the same at low asks":           {auto, device(1), Isolate, "worm", detect.Low, Watch},
+		"another family at medium asks":  {auto, device(1), Isolate, "ioc_match", detect.Medium, Watch},
+		"another family at high":         {auto, device(1), Isolate, "ioc_match", detect.High, Isolate},
+		"a protected device asks":        {auto, guarded, Isolate, "worm", detect.High, Watch},
+		"seen on two ports asks":         {auto, moved, Isolate, "worm", detect.High, Watch},
+		"automatic isolation is off":     {manual, device(1), Isolate, "worm", detect.High, Watch},
+		"in business hours, low asks":    {office, device(1), Isolate, "worm", detect.Low, Watch},
 	} {
 		d, old := returned(t, c.p, c.a, c.was)
 		at := backAt.Add(5 * time.Minute)

@@ -87,9 +87,9 @@
     try {
       const answer = await fetch(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
       const data = await answer.json();
-      const once = path.endsWith('/isolate') && answer.ok && data.guard === 'ask_twice' && !['containing', 'contained'].includes(data.state);
+      const once = /\/(isolate|limit)$/.test(path) && answer.ok && data.guard === 'ask_twice' && !['containing', 'contained'].includes(data.state);
       said.textContent = answer.ok ? words.sent : data.error.message;
-      if (once) alert(asks(words.once, said.closest('form').querySelector('[data-impact]'))); // the form goes away with the next refresh
+      if (once) alert(asks(words.twice, said.closest('form').querySelector('[data-impact]'))); // the form goes away with the next refresh
       return whole && answer.ok ? data : answer.ok;
     } catch {
       said.textContent = $('offline').textContent;

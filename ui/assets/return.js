@@ -41,7 +41,7 @@
         {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({by, ...body})});
       const data = await answer.json();
       said.textContent = answer.ok ? words.sent : data.error.message;
-      if (answer.ok && deed === 'undo' && data.guard === 'ask_twice' && data.state === 'probation') alert(words.once);
+      if (answer.ok && deed === 'undo' && data.guard === 'ask_twice' && data.state === 'probation') alert(words.twice);
       return answer.ok;
     } catch {
       said.textContent = document.getElementById('offline').textContent;
