@@ -3,10 +3,12 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"time"
 
+	"sekisho/firmware/asset"
 	"sekisho/firmware/detect"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
@@ -170,23 +172,34 @@ func host(i incident.Incident) netcontain.Host {
 
 // known adds the addresses that the device has taken since, under whichever of
 // its Ethernet addresses, and leaves out those that belong to somebody else by
-// now: whoever spoofed them must not take their owner along.
+// now, and those that it took by its own word: whoever spoofs an address must not
+// take its owner along.
 func (g *Gateway) known(h netcontain.Host) netcontain.Host {
 	inventory := g.parts.Pipeline.inventory
-	kept := h.Addrs[:0:0]
+	kept, taken := h.Addrs[:0:0], map[netip.Addr]bool{}
 	for _, mac := range h.MACs {
 		if a, ok := inventory.ByMAC(flow.MAC(mac)); ok {
 			h.Addrs = append(h.Addrs[:len(h.Addrs):len(h.Addrs)], a.Addrs...)
+			for _, t := range a.Identity.Taken {
+				taken[t.Addr] = taken[t.Addr] || g.others(t, h.MACs)
+			}
 		}
 	}
 	for _, addr := range h.Addrs {
 		owner, ok := inventory.ByAddr(addr)
-		if !ok || len(h.MACs) == 0 || slices.Contains(h.MACs, netcontain.MAC(owner.MAC)) {
+		if !taken[addr] && (!ok || len(h.MACs) == 0 || slices.Contains(h.MACs, netcontain.MAC(owner.MAC))) {
 			kept = append(kept, addr)
 		}
 	}
 	h.Addrs = kept
 	return h
+}
+
+// others says that an address was taken from a device that is not one of macs,
+// and is still about.
+func (g *Gateway) others(t asset.Taken, macs []netcontain.MAC) bool {
+	from, ok := g.parts.Pipeline.inventory.Get(t.From)
+	return ok && !slices.Contains(macs, netcontain.MAC(from.MAC)) && g.now().Sub(from.LastSeen) <= neighbourFor
 }
 
 func level(l incident.Level) netcontain.Level {

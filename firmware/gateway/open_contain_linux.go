@@ -125,6 +125,7 @@ func (o *opening) segment(sets *nft.Enforcer, more map[netcontain.Mechanism]netc
 	}
 	o.opened(s)
 	o.run("segment", s.Run)
+	o.nowhere = flow.MAC(s.Nowhere())
 	more[netcontain.BySegment] = s
 	return nil
 }

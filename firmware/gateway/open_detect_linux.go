@@ -53,6 +53,7 @@ func (o *opening) decoys(p *Parts) error {
 		Learn:       time.Duration(o.config.Detect.Learn),
 		Suspect:     p.Suspects.has,
 		Zone:        time.Local,
+		Nowhere:     o.nowhere,
 	}
 	if lan, ok := firstIPv4(n.LAN); ok && o.config.Decoy.Count > 0 {
 		exclude := []decoy.Range{}

@@ -16,6 +16,7 @@ import (
 	"sekisho/firmware/capture"
 	"sekisho/firmware/config"
 	"sekisho/firmware/evidence"
+	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ioc"
 	"sekisho/firmware/store"
@@ -76,6 +77,7 @@ type opening struct {
 	faults  *faults
 	known   *ioc.Keeper
 	sftpKey string
+	nowhere flow.MAC          // where the segment leads those that miss a held host
 	beside  []companion       // run beside containment
 	noticed []<-chan struct{} // say that a look at containment is due
 	closers []func() error

@@ -39,6 +39,9 @@ type PipelineConfig struct {
 	// Suspect says that nothing is to be learnt from a device; nil: nobody is.
 	Suspect func(flow.MAC) bool
 	Learn   time.Duration // 0: the default of detect
+	// Nowhere is where netcontain/neigh leads those that miss a held host; zero:
+	// nowhere.
+	Nowhere flow.MAC
 	// Zone is where a day begins and ends; nil: UTC.
 	Zone *time.Location
 	// Seen is told every address that a device says it uses; it must not
@@ -54,7 +57,7 @@ func NewPipeline(c PipelineConfig) *Pipeline {
 	}
 	p.engine = detect.New(detect.Config{
 		Assets: p.inventory, LAN: c.LAN, Gateway: c.SelfAddrs, DHCPServers: c.DHCPServers, Decoys: c.Decoys,
-		DecoyNames: c.DecoyNames, Indicators: c.Indicators, Suspect: c.Suspect, Learn: c.Learn,
+		DecoyNames: c.DecoyNames, Indicators: c.Indicators, Suspect: c.Suspect, Learn: c.Learn, Nowhere: c.Nowhere,
 	})
 	p.uses = impact.New(impact.Config{Assets: p.inventory, LAN: c.LAN, Suspect: c.Suspect, Zone: c.Zone, Name: p.whose})
 	p.emit = func(ev flow.Event) {

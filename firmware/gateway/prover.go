@@ -172,7 +172,7 @@ func (w *wire) onSegment() []neigh.Neighbour {
 		if a.MAC.IsZero() || a.Port == "" || now.Sub(a.LastSeen) > neighbourFor {
 			continue
 		}
-		out = append(out, neigh.Neighbour{MAC: netcontain.MAC(a.MAC), Addrs: a.Addrs, Port: a.Port, Quiet: a.Protected})
+		out = append(out, neigh.Neighbour{MAC: netcontain.MAC(a.MAC), Addrs: a.Addrs, Port: a.Port, Quiet: a.Protected, Router: a.Router || a.Gateway})
 	}
 	return out
 }
