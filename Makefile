@@ -18,7 +18,7 @@ LAB_PKGS   := iproute2:/usr/sbin/ip nftables:/usr/sbin/nft dnsmasq-base:/usr/sbi
 TEST_PKGS  := conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl strace:/usr/bin/strace chromium:/usr/bin/chromium \
               fonts-noto-cjk:/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc tshark:/usr/bin/tshark tcpdump:/usr/bin/tcpdump \
               openssl:/usr/bin/openssl age:/usr/bin/age python3:/usr/bin/python3 openssh-server:/usr/sbin/sshd \
-              smartmontools:/usr/sbin/smartctl systemd:/usr/lib/systemd/systemd-networkd e2fsprogs:/usr/sbin/mkfs.ext4 util-linux:/usr/sbin/losetup
+              hostapd:/usr/sbin/hostapd smartmontools:/usr/sbin/smartctl systemd:/usr/lib/systemd/systemd-networkd e2fsprogs:/usr/sbin/mkfs.ext4 util-linux:/usr/sbin/losetup
 BENCH_PKGS := tcpdump:/usr/bin/tcpdump wireshark-common:/usr/bin/dumpcap
 TWIN_PKGS  := qemu-system-arm:/usr/bin/qemu-system-aarch64 gcc-aarch64-linux-gnu:/usr/bin/aarch64-linux-gnu-gcc \
               libc6-dev-arm64-cross:/usr/aarch64-linux-gnu/include/stdio.h e2fsprogs:/usr/sbin/mkfs.ext4 kmod:/usr/sbin/depmod \

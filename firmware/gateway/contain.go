@@ -124,6 +124,13 @@ func (g *Gateway) enforce(ctx context.Context) error {
 	defer cancel()
 	p := g.policy()
 	err := g.parts.Contain.Set(ctx, p)
+	if err != nil && netcontain.SetsInForce(err) { // everybody is held, some less well than was chosen
+		g.log.Error("a mechanism beside the sets failed", "err", err)
+		g.faults.set("mechanism", err)
+		err = nil
+	} else if err == nil {
+		g.faults.clear("mechanism")
+	}
 	g.keepPolicy(p)
 	return err
 }
