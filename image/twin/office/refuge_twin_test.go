@@ -3,7 +3,6 @@
 package office
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -42,13 +41,13 @@ func (s *siege) inQuarantine(t *testing.T) {
 	}
 	s.hosts[1].Run(t, "ip addr flush dev eth0")
 	s.hosts[1].Run(t, fmt.Sprintf("ip addr add %s/%d dev eth0", lease.YourIPAddr, c.Quarantine.Bits()))
-	s.hosts[1].Run(t, "ip route add default via "+server.String())
+	s.hosts[1].Run(t, "ip route replace default via "+server.String())
 	t.Cleanup(func() { // as settle left it
 		s.hosts[1].Run(t, "ip addr flush dev eth0")
 		s.hosts[1].Run(t, fmt.Sprintf("ip addr add %s/24 dev eth0", hostIP(1)))
 		s.hosts[1].Run(t, fmt.Sprintf("ip addr add %s/64 dev eth0 nodad", hostIP6(1)))
-		s.hosts[1].Run(t, "ip route add default via 192.168.77.1")
-		s.hosts[1].Run(t, "ip route add default via 2001:db8:77::1")
+		s.hosts[1].Run(t, "ip route replace default via 192.168.77.1")
+		s.hosts[1].Run(t, "ip route replace default via 2001:db8:77::1")
 	})
 	for _, name := range []string{"captive.apple.com.", "www.example.jp."} {
 		if got := s.resolve(t, server, name); got != server {
@@ -131,14 +130,16 @@ func (s *siege) resolve(t *testing.T, server netip.Addr, name string) netip.Addr
 	return netip.Addr{}
 }
 
-// browse gets the page of a name from the gateway.
+// browse gets the page that a browser of host 1 ends at, whatever it asked for.
 func (s *siege) browse(t *testing.T, server netip.Addr, name string) string {
 	t.Helper()
-	c := s.talk(t, "tcp", netip.AddrPortFrom(server, 80).String())
-	if _, err := fmt.Fprintf(c, "GET / HTTP/1.0\r\nHost: %s\r\n\r\n", name); err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return s.talk(t, "tcp", netip.AddrPortFrom(server, 80).String()), nil
+		},
+	}}
+	resp, err := client.Get("http://" + name + "/")
 	if err != nil {
 		t.Fatal(err)
 	}
