@@ -116,13 +116,13 @@ func TestAPortThatIsUnpluggedAndBackIsWatchedAndHeldAsBefore(t *testing.T) {
 	outBefore, inBefore := internet.count(1), neighbour.count(1)
 	for _, host := range []int{1, 2} {
 		o.unplug(t, host)
-		await(t, "the page to say that a port is gone", func() bool { return o.warned(t, "part:ports") })
+		await(t, "the page to say that a port is gone", func() bool { return o.warned(t, "ports") })
 		before := sent.Load()
 		at := time.Now()
 		o.replug(t, host)
 		await(t, "the port to be raised", func() bool { return o.up(t, fmt.Sprintf("lan%d", host)) })
 		t.Logf("lan%d raised %v after it was plugged in", host, time.Since(at).Round(time.Millisecond))
-		await(t, "the page to say that all is well", func() bool { return !o.warned(t, "part:ports") })
+		await(t, "the page to say that all is well", func() bool { return !o.warned(t, "ports") })
 		o.captured(t, host, [6]byte{2, 0, 0, 0, 9, byte(host)})
 		await(t, "the attack to go on", func() bool { return sent.Load() > before+100 })
 		o.silent(t, neighbour, 4, 1)
@@ -162,7 +162,7 @@ func TestABridgeThatIsRebuiltHoldsAndWatchesAsBefore(t *testing.T) {
 	o.captured(t, 4, [6]byte{2, 0, 0, 0, 9, 4})
 	talk(t, o.hosts[2], o.hosts[3], hostIP(3))
 	talk(t, o.hosts[4], o.inet, outside)
-	await(t, "the page to say that all is well", func() bool { return !o.warned(t, "part:ports") && !o.warned(t, "containment") })
+	await(t, "the page to say that all is well", func() bool { return !o.warned(t, "ports") && !o.warned(t, "containment") })
 	o.freed(t, neighbour)
 }
 
