@@ -58,7 +58,7 @@ func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) A
 		return a
 	}
 	a.Action = Suggest
-	if l, ok := d.harmless(i.Asset.ID, f.Detector, a.Confidence); ok && !(again && confirmed.At.After(l.At)) {
+	if l, ok := d.harmless(i.Asset.ID, f.Detector, a.Confidence); ok && !(again && confirmed.At.After(l.At)) && !trial.word.After(l.At) {
 		a.because(
 			fmt.Sprintf("%s called this harmless on %s.", who(l.By), l.At.Format(time.DateOnly)),
 			fmt.Sprintf("%sに%sが問題なしと判断しています。", l.At.Format(time.DateOnly), who(l.By)),

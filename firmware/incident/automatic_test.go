@@ -75,10 +75,22 @@ func TestAnUndoPutsTheDeviceBackAndAsksAPerson(t *testing.T) {
 	if got := Resume(c.Incident); !slices.Contains(got, Command(Release{})) {
 		t.Errorf("at boot: %v", got)
 	}
-	// A press isolates it after all, and then it is a person's isolation.
-	p, _ := d.Apply(i.ID, sample(InPress))
-	if p.Incident.State != Containing || p.Incident.Undoable() {
-		t.Errorf("a press led to %s", p.Incident.State)
+	// A press isolates it after all, and then it is a person's isolation, from now on.
+	press := sample(InPress)
+	press.At = noon.Add(time.Hour)
+	p, _ := d.Apply(i.ID, press)
+	if p.Incident.State != Containing || p.Incident.Undoable() || !p.Incident.HeldFrom().Equal(press.At) {
+		t.Errorf("a press led to %s, held from %s", p.Incident.State, p.Incident.HeldFrom())
+	}
+}
+
+func TestAfterAnUndoThePacketsAreKeptAlthoughABundleIsSealed(t *testing.T) {
+	d, i := heldByPolicy(t, DefaultPolicy())
+	d.Apply(i.ID, sample(InFrozen))
+	d.Apply(i.ID, sample(InSealed)) // unpins
+	c := undo(t, d, i.ID, noon.Add(time.Minute))
+	if !slices.Contains(c.Commands, Command(FreezeEvidence{i.firstPacket()})) || c.Incident.Bundle == "" {
+		t.Errorf("bundle %q, %v", c.Incident.Bundle, c.Commands)
 	}
 }
 
@@ -147,11 +159,13 @@ func TestWhatWasUndoneStillCountsWithTheBreaker(t *testing.T) {
 func TestRoomIsNotMadeAtTheCostOfWhatAPersonUndid(t *testing.T) {
 	d, i := heldByPolicy(t, DefaultPolicy())
 	undo(t, d, i.ID, noon.Add(time.Minute))
-	for n := range 2 * maxWaiting { // strangers, stronger after its evidence has faded
+	for n := range 2 * maxWaiting { // strangers, and stronger
 		a := device(byte(n + 2))
 		a.Protected = true
 		at := noon.Add(10 * time.Hour)
-		d.Observe(at, found(at, "worm", detect.High), a, 50)
+		for _, detector := range []string{"worm", "smb_ransom"} {
+			d.Observe(at, found(at, detector, detect.High), a, 50)
+		}
 	}
 	if got, _ := d.Get(i.ID); !got.Waiting() {
 		t.Errorf("it is %s", got.State)

@@ -112,6 +112,18 @@ func (i Incident) Missing() (out []Item) {
 	return out
 }
 
+// update gives an incident of a former version what a held one has today.
+func (i *Incident) update() {
+	if !i.State.Held() {
+		return
+	}
+	i.Checklist = slices.Clone(i.Checklist)
+	i.list()
+	if i.Decision.By == ByAuto && i.Automatic.At.IsZero() {
+		i.Automatic = Automatic{Kind: InAuto, At: i.Decision.At, Level: i.Level, From: Open, Before: Watch, Why: i.Decision.Why}
+	}
+}
+
 // formerSteps turns the free notes of former versions into ticked items: the
 // history has who made them and when.
 func (i *Incident) formerSteps(steps []string) {
@@ -174,6 +186,9 @@ func (m *move) tick(done bool) {
 // release is the return-to-network gate: never a gesture, never a machine, and
 // only when everything is done that has to be.
 func (m *move) release() {
+	if m.i.State.Held() {
+		m.i.list() // no way around the gate without a list
+	}
 	missing := m.i.Missing()
 	switch {
 	case !person(m.in.By):

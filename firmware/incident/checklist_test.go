@@ -103,10 +103,20 @@ func TestFormerIncidentsKeepTheirStepsAndGetAChecklist(t *testing.T) {
 	const former = `{"id":"x","state":"eradicating","level":"isolate","asset":{"id":"mac:02:00:00:00:ab:01"},"findings":[{"detector":"worm"}],
 		"decision":{"at":"2026-11-23T12:00:00Z","by":"web:sato"},"updated":"2026-11-23T13:00:00Z","steps":["scanned with X","seen by nobody"],
 		"history":[{"at":"2026-11-23T12:30:00Z","from":"contained","to":"eradicating","input":"eradicated","by":"web:suzuki","note":"scanned with X"}]}`
-	var i Incident
-	if err := json.Unmarshal([]byte(former), &i); err != nil {
-		t.Fatal(err)
+	restored := func(text string) Incident {
+		var i Incident
+		if err := json.Unmarshal([]byte(text), &i); err != nil {
+			t.Fatal(err)
+		}
+		if next, _ := Step(i, sample(InRelease)); next.State == Probation {
+			t.Error("without a list there is no gate")
+		}
+		d := NewDesk(DefaultPolicy())
+		d.Restore(noon, []Incident{i})
+		i, _ = d.Get(i.ID)
+		return i
 	}
+	i := restored(former)
 	if diff := cmp.Diff([]string{"cause", "cleaned", "updated", "scanned", "others", "agreed", "note_1", "note_2"}, keys(i.Checklist)); diff != "" {
 		t.Fatal(diff)
 	}
@@ -120,9 +130,8 @@ func TestFormerIncidentsKeepTheirStepsAndGetAChecklist(t *testing.T) {
 	if i.Undoable() {
 		t.Error("a person's isolation can be undone")
 	}
-	var auto Incident
-	if err := json.Unmarshal([]byte(strings.Replace(former, "web:sato", ByAuto, 1)), &auto); err != nil || !auto.Undoable() {
-		t.Errorf("%v: what policy held before the update cannot be undone: %+v", err, auto.Automatic)
+	if auto := restored(strings.Replace(former, "web:sato", ByAuto, 1)); !auto.Undoable() {
+		t.Errorf("what policy held before the update cannot be undone: %+v", auto.Automatic)
 	}
 	again, err := json.Marshal(i)
 	if err != nil {

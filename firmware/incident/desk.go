@@ -130,6 +130,7 @@ func NewDesk(p Policy) *Desk {
 func (d *Desk) Restore(now time.Time, kept []Incident) []Change {
 	var out []Change
 	for _, i := range kept {
+		i.update()
 		if i.Decision.By == ByAuto {
 			d.breaker.spend(i.Decision.At, i.Asset.ID)
 		}

@@ -220,12 +220,6 @@ func (i *Incident) UnmarshalJSON(b []byte) error {
 	}
 	if len(i.Checklist) == 0 {
 		i.formerSteps(former.Steps)
-		if i.State.Held() {
-			i.list()
-		}
-	}
-	if i.State.Held() && i.Decision.By == ByAuto && i.Automatic.At.IsZero() {
-		i.Automatic = Automatic{Kind: InAuto, At: i.Decision.At, Level: i.Level, From: Open, Before: Watch, Why: i.Decision.Why}
 	}
 	if text, ok := strings.CutPrefix(string(i.Asset.ID), "mac:"); ok {
 		if mac, err := net.ParseMAC(text); err == nil && len(mac) == len(i.Asset.MAC) {

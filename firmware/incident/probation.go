@@ -91,9 +91,10 @@ func (i Incident) settled(f detect.Finding) bool {
 // tried is how the probation that the device is in weighs.
 type tried struct {
 	relapse bool
-	old     bool  // decided before the release
-	open    bool  // not settled
-	level   Level // that it had before
+	old     bool      // decided before the release
+	open    bool      // not settled
+	level   Level     // that it had before
+	word    time.Time // when a person said that it had been an infection; zero: nobody did
 }
 
 // weigh adds what probation adds.
@@ -105,6 +106,9 @@ func (d *Desk) weigh(now time.Time, i Incident, f detect.Finding, sum float64, a
 	t := tried{
 		relapse: trial.relapse(f), level: trial.Decision.Level,
 		old: !f.Time.After(trial.released()), open: !trial.settled(f),
+	}
+	if trial.Lesson.Holds() && trial.Lesson.Kind == Confirmed && t.relapse {
+		t.word = trial.Lesson.At
 	}
 	if t.old {
 		return sum, t

@@ -163,8 +163,13 @@ func TestTheNewerWordOfAPersonHolds(t *testing.T) {
 	d.Apply(i.ID, Input{Kind: InApplied, At: at, Level: Isolate})
 	d.Apply(i.ID, Input{Kind: InProven, At: at})
 	letGo(d, i.ID, at.Add(time.Hour))
-	again := at.Add(2 * time.Hour)
-	if i := last(d.Observe(again, found(again, "worm", detect.Medium), device(1), 50)); i.State != Containing {
-		t.Errorf("what was harmless once and an infection later is %s (%s)", i.State, i.Why.EN)
+	for when, band := range map[time.Duration]detect.Confidence{2 * time.Hour: detect.Low, 100 * time.Hour: detect.Medium} { // in probation, and after
+		next := NewDesk(DefaultPolicy())
+		next.Restore(at.Add(2*time.Hour), d.Incidents())
+		again := at.Add(when)
+		next.Advance(again)
+		if i := last(next.Observe(again, found(again, "worm", band), device(1), 50)); !i.Waiting() {
+			t.Errorf("what was harmless once and an infection later, %s on: %s (%s)", when, i.State, i.Why.EN)
+		}
 	}
 }
