@@ -18,7 +18,7 @@ LAB_PKGS   := iproute2:/usr/sbin/ip nftables:/usr/sbin/nft dnsmasq-base:/usr/sbi
 TEST_PKGS  := conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl strace:/usr/bin/strace chromium:/usr/bin/chromium \
               fonts-noto-cjk:/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc tshark:/usr/bin/tshark tcpdump:/usr/bin/tcpdump \
               openssl:/usr/bin/openssl age:/usr/bin/age python3:/usr/bin/python3 openssh-server:/usr/sbin/sshd \
-              smartmontools:/usr/sbin/smartctl e2fsprogs:/usr/sbin/mkfs.ext4 util-linux:/usr/sbin/losetup
+              hostapd:/usr/sbin/hostapd smartmontools:/usr/sbin/smartctl systemd:/usr/lib/systemd/systemd-networkd e2fsprogs:/usr/sbin/mkfs.ext4 util-linux:/usr/sbin/losetup
 BENCH_PKGS := tcpdump:/usr/bin/tcpdump wireshark-common:/usr/bin/dumpcap
 TWIN_PKGS  := qemu-system-arm:/usr/bin/qemu-system-aarch64 gcc-aarch64-linux-gnu:/usr/bin/aarch64-linux-gnu-gcc \
               libc6-dev-arm64-cross:/usr/aarch64-linux-gnu/include/stdio.h e2fsprogs:/usr/sbin/mkfs.ext4 kmod:/usr/sbin/depmod \
@@ -108,7 +108,7 @@ bench: build ## measure: ratios in one run, see firmware/README.md
 	$(call bench,pipeline without and with the spool: an op is one frame,./firmware/gateway,^BenchmarkPipeline$$,3000000x)
 	$(call bench,ring alone and ring + spool + pipeline on a veth pair,./firmware/capture ./firmware/gateway,^BenchmarkLive(Ring|Path)$$,2000000x)
 	$(call bench,the same traffic to our spool and to dumpcap and tcpdump in turns,./firmware/gateway,^BenchmarkPeers$$,1000000x)
-	$(call bench,holding the first host,./netcontain/nft,^BenchmarkFirstHost$$,200x)
+	$(call bench,hosts isolated and released at once and in turns with nft -f,./netcontain/nft,^BenchmarkApply$$,200x)
 	$(call bench,a saved transition and a logged action,./firmware/store ./firmware/ledger,^Benchmark(SaveIncident|Append)$$,200x)
 	$(call bench,look-up and freeze over the size of the spool,./firmware/evidence,^Benchmark(Find|Pin)$$,5x)
 	$(call bench,the spool alone,./firmware/evidence,^BenchmarkSpoolWrite$$,1000000x)

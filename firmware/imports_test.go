@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"firmware/detect":          {"firmware/flow", "firmware/asset"},
 	"firmware/detect/ngramgen": {},
 	"firmware/incident":        {"firmware/detect", "firmware/asset"},
+	"firmware/impact":          {"firmware/flow", "firmware/asset", "firmware/detect"},
 	"firmware/evidence":        {"firmware/capture", "firmware/ledger", "firmware/durable"},
 	"firmware/ledger":          {"firmware/durable"},
 	"firmware/durable":         {},
@@ -59,10 +60,12 @@ var allowed = map[string][]string{
 	"netcontain":               {},
 	"netcontain/plan":          {"netcontain"},
 	"netcontain/nft":           {"netcontain"},
+	"netcontain/vlan":          {"netcontain"},
+	"netcontain/wifi":          {"netcontain"},
 	"netcontain/neigh":         {"netcontain"},
 	"netcontain/refuge":        {"netcontain"},
 	"netcontain/probe":         {"netcontain", "firmware/capture"},
-	"ui":                       {"firmware/incident", "firmware/asset", "firmware/detect", "firmware/response", "firmware/evidence", "firmware/health", "hal", "hal/panel"},
+	"ui":                       {"firmware/incident", "firmware/impact", "firmware/asset", "firmware/detect", "firmware/response", "firmware/evidence", "firmware/health", "hal", "hal/panel"},
 }
 
 // onlyIn names the single home of a dependency.
@@ -74,7 +77,7 @@ var onlyIn = map[string]string{
 	"github.com/BurntSushi/toml":   "firmware/config",
 	"github.com/google/nftables":   "netcontain/nft firmware/decoy firmware/gateway image/twin/office",
 	"github.com/hajimehoshi/":      "hal/panel",
-	"github.com/insomniacslk/dhcp": "firmware/flow firmware/lab",
+	"github.com/insomniacslk/dhcp": "firmware/flow firmware/lab netcontain/refuge",
 }
 
 var vague = []string{"util", "utils", "common", "types", "helpers", "misc", "base"}

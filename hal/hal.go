@@ -46,7 +46,10 @@ type Status struct {
 
 	Suspect Device // attention and later
 	What    string // attention: what it does, one line
-	Waiting int    // further suspects behind this one
+	// Impact is what isolating the suspect stops for others, one line; empty:
+	// nothing is known to stop.
+	Impact  string
+	Waiting int // further suspects behind this one
 	// AskedUntil is until when one more press carries out what the first one
 	// asked for; zero when a single press does, or nobody has pressed yet.
 	AskedUntil time.Time

@@ -33,14 +33,44 @@ func (l Layers) Apply(ctx context.Context, p Policy) error {
 	errs := []error{err}
 	for _, m := range slices.Sorted(maps.Keys(l.More)) {
 		if err := l.More[m].Apply(ctx, p.only(m)); err != nil {
-			errs = append(errs, fmt.Errorf("hold by %s: %w", m, err))
+			errs = append(errs, &LayerError{By: m, Err: err})
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// LayerError is what Layers.Apply returns of a layer in More. The sets are in
+// force all the same.
+type LayerError struct {
+	By  Mechanism
+	Err error
+}
+
+func (e *LayerError) Error() string { return fmt.Sprintf("hold by %s: %v", e.By, e.Err) }
+
+// Unwrap returns the layer's own error.
+func (e *LayerError) Unwrap() error { return e.Err }
+
+// SetsInForce says whether the sets hold the whole policy, going by what Apply,
+// Reconciler.Set or Check returned: there was no error, or none but of other
+// layers. Whoever keeps the office waiting for containment asks this: an access
+// point that hangs must not keep every port down.
+func SetsInForce(err error) bool {
+	switch e := err.(type) {
+	case nil, *LayerError:
+		return true
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(e.Unwrap(), func(err error) bool { return !SetsInForce(err) })
+	case interface{ Unwrap() error }:
+		inner := e.Unwrap()
+		return inner != nil && SetsInForce(inner)
+	}
+	return false
+}
+
 // Observed joins what the layers hold. A layer of More that cannot tell is
-// reported as altered, so that it is applied again and the others with it.
+// reported as altered, so that it is applied again and the others with it; one
+// that is out of date holds all the same.
 func (l Layers) Observed(ctx context.Context) (Policy, error) {
 	p, err := l.Base.Observed(ctx)
 	var altered *AlteredError
@@ -50,7 +80,12 @@ func (l Layers) Observed(ctx context.Context) (Policy, error) {
 	}
 	for _, m := range slices.Sorted(maps.Keys(l.More)) {
 		held, heldErr := l.More[m].Observed(ctx)
-		if heldErr != nil && altered == nil {
+		switch {
+		case errors.As(heldErr, &outdated):
+			if err == nil {
+				err = outdated
+			}
+		case heldErr != nil && altered == nil:
 			altered = &AlteredError{What: fmt.Sprintf("held by %s: %v", m, heldErr)}
 			err = altered
 		}

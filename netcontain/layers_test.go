@@ -83,6 +83,33 @@ func TestAFailingLayerKeepsNobodyFromBeingHeld(t *testing.T) {
 	}
 }
 
+func TestAFailingLayerIsToldFromFailingSets(t *testing.T) {
+	l, base, vlan := twoLayers()
+	r, err := netcontain.NewReconciler(netcontain.Config{Enforcer: l, Log: discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Set(t.Context(), both()); !netcontain.SetsInForce(err) {
+		t.Errorf("no error: %v", err)
+	}
+	vlan.Fail(errors.Join(errors.New("port 2"), errors.New("port 3")))
+	var layer *netcontain.LayerError
+	if err := r.Set(t.Context(), isolated("another")); !netcontain.SetsInForce(err) || !errors.As(err, &layer) || layer.By != netcontain.ByVLAN {
+		t.Errorf("only a layer failed: %v", err)
+	}
+	base.Fail(errors.New("no nftables"))
+	if err := r.Set(t.Context(), both()); netcontain.SetsInForce(err) {
+		t.Errorf("the sets failed too: %v", err)
+	}
+	vlan.Fail(nil)
+	if err := r.Set(t.Context(), both()); netcontain.SetsInForce(err) {
+		t.Errorf("the sets failed: %v", err)
+	}
+	if netcontain.SetsInForce(context.Canceled) || netcontain.SetsInForce(&netcontain.NeverError{}) {
+		t.Error("an error of nobody's is taken for a layer's")
+	}
+}
+
 func TestALayerThatCannotTellIsAppliedAgain(t *testing.T) {
 	l, _, vlan := twoLayers()
 	vlan.blind = errors.New("device is gone")
@@ -99,6 +126,27 @@ func TestALayerThatCannotTellIsAppliedAgain(t *testing.T) {
 	}
 	if vlan.Applied() != before+1 {
 		t.Errorf("applied %d times more", vlan.Applied()-before)
+	}
+}
+
+func TestALayerThatIsOutOfDateIsAppliedAgainWithoutDrift(t *testing.T) {
+	l, _, vlan := twoLayers()
+	r, err := netcontain.NewReconciler(netcontain.Config{Enforcer: l, Log: discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Set(t.Context(), both()); err != nil {
+		t.Fatal(err)
+	}
+	vlan.blind = &netcontain.OutdatedError{What: "a link is to be set up again"}
+	before := vlan.Applied()
+	if d, err := r.Check(t.Context()); err != nil || !d.Empty() || vlan.Applied() != before+1 {
+		t.Errorf("drift %s, error %v, applied %d times more", d, err, vlan.Applied()-before)
+	}
+	l.More[netcontain.ByWiFi] = &layer{blind: errors.New("device is gone")}
+	var altered *netcontain.AlteredError
+	if _, err := l.Observed(t.Context()); !errors.As(err, &altered) {
+		t.Errorf("what is altered hides behind what is out of date: %v", err)
 	}
 }
 

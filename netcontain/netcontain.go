@@ -8,6 +8,7 @@ package netcontain
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 )
@@ -19,6 +20,19 @@ func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
 
 // MarshalText implements encoding.TextMarshaler.
 func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (m *MAC) UnmarshalText(text []byte) error {
+	hw, err := net.ParseMAC(string(text))
+	if err != nil {
+		return err
+	}
+	if len(hw) != len(m) {
+		return fmt.Errorf("MAC %s: %d bytes, not %d", hw, len(hw), len(m))
+	}
+	*m = MAC(hw)
+	return nil
+}
 
 // Level is how far a host is held back.
 type Level uint8

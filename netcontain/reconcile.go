@@ -39,7 +39,8 @@ type Config struct {
 	// with the error of that attempt. It must not block. It may be nil.
 	OnDrift func(Drift, error)
 	// Refine adds what only the present network knows (netcontain/plan: the
-	// ports of a host). It runs before every comparison. It may be nil.
+	// ports of a host). It runs before every comparison, after what was altered
+	// has been put back. It may be nil.
 	Refine func(Policy) (Policy, error)
 }
 
@@ -50,7 +51,8 @@ type Reconciler struct {
 
 	mu      sync.Mutex
 	desired Policy
-	known   bool // Set was called: before that there is nothing to defend
+	known   bool   // Set was called: before that there is nothing to defend
+	applied Policy // desired as last refined and handed to the Enforcer
 }
 
 // NewReconciler returns a Reconciler that wants nothing yet.
@@ -78,11 +80,12 @@ func (r *Reconciler) Set(ctx context.Context, p Policy) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	err := r.cfg.Enforcer.Apply(ctx, r.refine(p))
+	refined := r.refine(p)
+	err := r.cfg.Enforcer.Apply(ctx, refined)
 	if errors.Is(err, ErrNever) {
 		return fmt.Errorf("set policy: %w", err)
 	}
-	r.desired, r.known = p.Canonical(), true
+	r.desired, r.known, r.applied = p.Canonical(), true, refined
 	if err != nil {
 		return fmt.Errorf("set policy: %w", err)
 	}
@@ -132,21 +135,31 @@ func (r *Reconciler) Check(ctx context.Context) (Drift, error) {
 	if !r.known {
 		return Drift{}, nil
 	}
-	want := r.refine(r.desired)
 	observed, err := r.cfg.Enforcer.Observed(ctx)
-	drift := Diff(want, observed)
 	var altered *AlteredError
 	var outdated *OutdatedError
+	var restored error
+	if errors.As(err, &altered) {
+		// What was in force goes back first: to ask the network how it is now takes
+		// longer, and it has learnt from what got through meanwhile.
+		restored = r.cfg.Enforcer.Apply(ctx, r.applied)
+	}
+	want := r.refine(r.desired)
+	drift := Diff(want, observed)
 	switch {
 	case errors.As(err, &outdated):
 		r.cfg.Log.Debug("containment follows the gateway", "what", outdated.What)
-	case errors.As(err, &altered):
+	case altered != nil:
 		drift.Altered = altered.What
+		if restored == nil && Diff(want, r.applied).Empty() {
+			return drift, nil
+		}
 	case err != nil:
 		return Drift{}, fmt.Errorf("observe containment: %w", err)
 	case drift.Empty():
 		return drift, nil
 	}
+	r.applied = want
 	if err := r.cfg.Enforcer.Apply(ctx, want); err != nil {
 		return drift, fmt.Errorf("repair containment: %w", err)
 	}

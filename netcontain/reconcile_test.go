@@ -188,6 +188,57 @@ func TestRefinementIsAppliedAndItsFailureDoesNotDelayContainment(t *testing.T) {
 	}
 }
 
+// altered says that somebody changed the rules, as often as told.
+type altered struct {
+	netcontaintest.Fake
+	times int
+}
+
+func (a *altered) Observed(ctx context.Context) (netcontain.Policy, error) {
+	p, err := a.Fake.Observed(ctx)
+	if a.times--; a.times >= 0 {
+		err = &netcontain.AlteredError{What: "tables are gone"}
+	}
+	return p, err
+}
+
+func TestWhatWasInForceGoesBackBeforeTheNetworkIsAsked(t *testing.T) {
+	e := &altered{}
+	var whenAsked []int // how often the enforcer had been applied
+	port := "lan1"
+	r, err := netcontain.NewReconciler(netcontain.Config{Enforcer: e, Log: discard, Refine: func(p netcontain.Policy) (netcontain.Policy, error) {
+		whenAsked = append(whenAsked, e.Applied())
+		p = p.Canonical()
+		p.Hosts[0].Ports = []string{port}
+		return p, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Set(t.Context(), isolated("a")); err != nil {
+		t.Fatal(err)
+	}
+	e.times = 1
+	if d, err := r.Check(t.Context()); err != nil || d.Altered == "" {
+		t.Errorf("drift %s, error %v", d, err)
+	}
+	if n := whenAsked[len(whenAsked)-1]; n != 2 || e.Applied() != 2 {
+		t.Errorf("the network was asked after %d of %d times", n, e.Applied())
+	}
+	e.times, port = 1, "lan2"
+	if d, err := r.Check(t.Context()); err != nil || d.Altered == "" {
+		t.Errorf("drift %s, error %v", d, err)
+	}
+	if p, _ := e.Fake.Observed(t.Context()); p.Hosts[0].Ports[0] != "lan2" || e.Applied() != 4 {
+		t.Errorf("held %+v, applied %d times", p.Hosts, e.Applied())
+	}
+	e.Fail(errors.New("no buffer space"))
+	e.times = 1
+	if _, err := r.Check(t.Context()); err == nil {
+		t.Error("a failed repair is no error")
+	}
+}
+
 func TestWhatTwoClaimBelongsToTheStricterOne(t *testing.T) {
 	shared := netip.MustParseAddr("192.0.2.9")
 	p := netcontain.Policy{Hosts: []netcontain.Host{

@@ -125,11 +125,13 @@ func (s *site) apiIncident(w http.ResponseWriter, r *http.Request) {
 	s.fail(w, r, http.StatusNotFound, "unknown")
 }
 
-// deed handles release, dismiss, isolate and unteach.
+// deed handles what is done to one incident: release, dismiss, isolate, limit,
+// lower, undo, tick, untick and unteach.
 func (s *site) deed(w http.ResponseWriter, r *http.Request) {
 	var in struct {
 		By   string `json:"by"`
 		Note string `json:"note"`
+		Item string `json:"item"` // tick, untick
 	}
 	if !s.read(w, r, &in) {
 		return
@@ -140,8 +142,12 @@ func (s *site) deed(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusUnprocessableEntity, "name")
 		return
 	}
-	if utf8.RuneCountInString(in.Note) > 500 || (what == "dismiss" && in.Note == "") {
+	if utf8.RuneCountInString(in.Note) > 500 || (in.Note == "" && (what == "dismiss" || what == "lower")) {
 		s.fail(w, r, http.StatusUnprocessableEntity, "note")
+		return
+	}
+	if (what == "tick" || what == "untick") == (in.Item == "") {
+		s.fail(w, r, http.StatusUnprocessableEntity, "item")
 		return
 	}
 	var i incident.Incident
@@ -156,6 +162,14 @@ func (s *site) deed(w http.ResponseWriter, r *http.Request) {
 		i, err = s.cfg.Gateway.Dismiss(ctx, id, by, in.Note)
 	case "isolate":
 		i, err = s.cfg.Gateway.Isolate(ctx, id, by)
+	case "limit":
+		i, err = s.cfg.Gateway.Limit(ctx, id, by)
+	case "lower":
+		i, err = s.cfg.Gateway.Lower(ctx, id, by, in.Note)
+	case "undo":
+		i, err = s.cfg.Gateway.Undo(ctx, id, by, in.Note)
+	case "tick", "untick":
+		i, err = s.cfg.Gateway.Tick(ctx, id, in.Item, what == "tick", by, in.Note)
 	case "unteach":
 		i, err = s.cfg.Gateway.Unteach(ctx, id, by, in.Note)
 	default:
@@ -211,7 +225,7 @@ func (s *site) apiDevice(w http.ResponseWriter, r *http.Request) {
 	if !s.read(w, r, &in) {
 		return
 	}
-	if in.Name == nil && in.Protected == nil {
+	if in.Name == nil && in.Protected == nil && in.Kin == nil {
 		s.fail(w, r, http.StatusUnprocessableEntity, "body")
 		return
 	}
@@ -244,7 +258,10 @@ func (s *site) apiHealth(w http.ResponseWriter, r *http.Request) {
 
 // answer sends a result, or what became of the wish.
 func (s *site) answer(w http.ResponseWriter, r *http.Request, v any, err error) {
+	missing, early := asMissing(err)
 	switch {
+	case early:
+		s.missing(w, r, missing)
 	case errors.Is(err, ErrUnknown):
 		s.fail(w, r, http.StatusNotFound, "unknown")
 	case errors.Is(err, ErrCutOff):

@@ -109,8 +109,8 @@ func TestAPersonIsolatesTheSuspectInABrowser(t *testing.T) {
 			if spoken := ask(t, ctx, chromedp.TextContent("#lines")); !strings.Contains(spoken, "経理PC-2") {
 				t.Errorf("a screen reader would hear %q", spoken)
 			}
-			act(t, ctx, chromedp.Click(".incident summary"), chromedp.WaitVisible(`button[value="release"]`))
-			shot(t, ctx, "desktop_release_"+lang)
+			act(t, ctx, chromedp.Click(".incident summary"), chromedp.WaitVisible(`button[value="dismiss"]`))
+			shot(t, ctx, "desktop_details_"+lang)
 			act(t, ctx, chromedp.EmulateViewport(390, 844))
 			if !ask(t, ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth <= innerWidth`)) {
 				t.Error("the page is wider than a phone")

@@ -38,6 +38,7 @@ type Gateway interface {
 	Dismiss(ctx context.Context, id, by, note string) (incident.Incident, error)
 	// Unteach takes back what the end of an incident taught.
 	Unteach(ctx context.Context, id, by, note string) (incident.Incident, error)
+	Steps
 	// Lockdown says whether the whole office is cut off; SetLockdown begins or
 	// ends that. Its error means that the kernel did not take it.
 	Lockdown() bool
@@ -52,6 +53,15 @@ type Gateway interface {
 type DeviceChange struct {
 	Name      *string `json:"name,omitempty"`
 	Protected *bool   `json:"protected,omitempty"`
+	// Kin says whether another Ethernet address is the same device.
+	Kin *KinChange `json:"kin,omitempty"`
+}
+
+// KinChange is a person's word on two Ethernet addresses; without Same it is
+// taken back.
+type KinChange struct {
+	With asset.ID `json:"with"`
+	Same *bool    `json:"same"`
 }
 
 // Panel is the panel that the page shows; *virtual.Panel is one.
@@ -93,12 +103,14 @@ type Config struct {
 	Lang    string       // "ja" or "en" when the browser asks for neither; empty: "ja"
 	// Fingerprint of the key that signs evidence, for people to compare with what
 	// sekishoctl says; empty: not shown.
-	Fingerprint string
-	Vendors     Vendors          // nil: the vendor's access is off
-	Evidence    Evidence         // nil: not shown
-	Hosts       []string         // names under which the page may be asked for, besides localhost and addresses
-	Guard       Guard            // nil: Loopback
-	Now         func() time.Time // nil: time.Now
+	Fingerprint  string
+	Vendors      Vendors          // nil: the vendor's access is off
+	Evidence     Evidence         // nil: not shown
+	Containments Containments     // nil: how a device is held is not shown
+	Impacts      Impacts          // nil: not shown
+	Hosts        []string         // names under which the page may be asked for, besides localhost and addresses
+	Guard        Guard            // nil: Loopback
+	Now          func() time.Time // nil: time.Now
 }
 
 // New builds the handler. Time-outs, except that of each write of the event

@@ -170,6 +170,23 @@ func (o *office) Isolate(_ context.Context, id, by string) (incident.Incident, e
 func (o *office) Release(_ context.Context, id, by, note string) (incident.Incident, error) {
 	return o.did("release", id, by, note)
 }
+func (o *office) Limit(_ context.Context, id, by string) (incident.Incident, error) {
+	return o.did("limit", id, by, "")
+}
+func (o *office) Lower(_ context.Context, id, by, note string) (incident.Incident, error) {
+	return o.did("lower", id, by, note)
+}
+func (o *office) Undo(_ context.Context, id, by, note string) (incident.Incident, error) {
+	return o.did("undo", id, by, note)
+}
+func (o *office) Tick(_ context.Context, id, item string, done bool, by, note string) (incident.Incident, error) {
+	return o.did(fmt.Sprintf("tick %s %v", item, done), id, by, note)
+}
+func (o *office) Limits() incident.Limits {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return incident.Limits{AutoIsolate: true, Used: 1, Max: 2, Window: 10 * time.Minute, FreeAt: now.Add(6 * time.Minute), Held: 1, MostHeld: 2, Active: 14, MaxPercent: 20, Probation: 72 * time.Hour}
+}
 func (o *office) Unteach(_ context.Context, id, by, note string) (incident.Incident, error) {
 	return o.did("unteach", id, by, note)
 }
@@ -188,6 +205,10 @@ func (o *office) SetDevice(_ context.Context, id asset.ID, c DeviceChange, by st
 			}
 			if c.Name != nil {
 				a.Name = *c.Name
+			}
+			if c.Kin != nil {
+				o.calls = append(o.calls, fmt.Sprintf("kin %s %s %v by %s", id, c.Kin.With, *c.Kin.Same, by))
+				return *a, nil
 			}
 			o.calls = append(o.calls, fmt.Sprintf("device %s %s %v by %s", id, a.Name, a.Protected, by))
 			o.tell()
@@ -261,6 +282,16 @@ func TestAPIAnswersAndRefusals(t *testing.T) {
 		{"unteach without a name", "POST", in + "/unteach", `{}`, 422, "name", ""},
 		{"dismiss without a reason", "POST", in + "/dismiss", `{"by":"A"}`, 422, "note", ""},
 		{"isolate", "POST", in + "/isolate", `{"by":"A"}`, 200, inID, "isolate|" + inID + "|web:A|"},
+		{"limit", "POST", in + "/limit", `{"by":"A"}`, 200, inID, "limit|" + inID + "|web:A|"},
+		{"lower", "POST", in + "/lower", `{"by":"A","note":"work"}`, 200, inID, "lower|" + inID + "|web:A|work"},
+		{"lower without a reason", "POST", in + "/lower", `{"by":"A"}`, 422, "note", ""},
+		{"undo", "POST", in + "/undo", `{"by":"A"}`, 200, inID, "undo|" + inID + "|web:A|"},
+		{"undo without a name", "POST", in + "/undo", `{}`, 422, "name", ""},
+		{"tick", "POST", in + "/tick", `{"by":"A","item":"cause","note":"mail"}`, 200, inID, "tick cause true|" + inID + "|web:A|mail"},
+		{"untick", "POST", in + "/untick", `{"by":"A","item":"cause"}`, 200, inID, "tick cause false|" + inID + "|web:A|"},
+		{"tick nothing", "POST", in + "/tick", `{"by":"A"}`, 422, "item", ""},
+		{"an item with another deed", "POST", in + "/release", `{"by":"A","item":"cause"}`, 422, "item", ""},
+		{"limits", "GET", "/api/limits", "", 200, `"used":1,"max":2`, ""},
 		{"release what is not there", "POST", "/api/incidents/none/release", `{"by":"A"}`, 404, "unknown", ""},
 		{"no such deed", "POST", in + "/delete", `{"by":"A"}`, 404, "unknown", ""},
 		{"devices", "GET", "/api/devices", "", 200, "複合機", ""},
@@ -469,7 +500,7 @@ func TestEventsTellOfAPressAndEndWithTheReader(t *testing.T) {
 // The document names exactly the routes that there are, with the answers'
 // required fields.
 func TestOpenAPIIsTrue(t *testing.T) {
-	h := handler(t, newOffice("ja"), withCabinet(newCabinet()))
+	h := handler(t, newOffice("ja"), func(c *Config) { withCabinet(newCabinet())(c); withImpacts(c); withContainments(inID)(c) })
 	var doc struct {
 		Paths      map[string]map[string]struct{ Responses map[string]any }
 		Components struct {
@@ -482,9 +513,9 @@ func TestOpenAPIIsTrue(t *testing.T) {
 	if err := json.Unmarshal(do(h, request("GET", "/openapi.json", "")).Body.Bytes(), &doc); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/unteach", "/api/incidents/{id}/isolate", "/api/lockdown", "/api/devices", "/api/devices/{id}", "/api/health", "/api/events", "/openapi.json",
+	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/unteach", "/api/incidents/{id}/isolate", "/api/incidents/{id}/limit", "/api/incidents/{id}/lower", "/api/incidents/{id}/undo", "/api/incidents/{id}/tick", "/api/incidents/{id}/untick", "/api/limits", "/api/lockdown", "/api/devices", "/api/devices/{id}", "/api/health", "/api/events", "/openapi.json",
 		"/api/vendor", "/api/vendor/invitations", "/api/vendor/grants/{id}/approve", "/api/vendor/grants/{id}/deny", "/api/vendor/grants/{id}/end",
-		"/api/vendor/vendors/{id}/revoke", "/api/evidence", "/api/evidence/{id}/hold", "/api/evidence/{id}/delete", "/api/evidence/{id}/package", "/api/devices/{id}/purge", "/api/evidence/clock", "/api/copies/{id}/retry"}
+		"/api/vendor/vendors/{id}/revoke", "/api/evidence", "/api/evidence/{id}/hold", "/api/evidence/{id}/delete", "/api/evidence/{id}/package", "/api/devices/{id}/purge", "/api/devices/{id}/impact", "/api/incidents/{id}/containment", "/api/evidence/clock", "/api/copies/{id}/retry"}
 	for _, p := range want {
 		if doc.Paths[p] == nil {
 			t.Errorf("%s is not described", p)
@@ -508,7 +539,7 @@ func TestOpenAPIIsTrue(t *testing.T) {
 			}
 		}
 	}
-	for schema, path := range map[string]string{"Panel": "/api/panel", "Incident": "/api/incidents/" + inID, "Error": "/api/nothing", "Access": "/api/vendor", "Kept": "/api/evidence"} {
+	for schema, path := range map[string]string{"Panel": "/api/panel", "Incident": "/api/incidents/" + inID, "Error": "/api/nothing", "Limits": "/api/limits", "Access": "/api/vendor", "Kept": "/api/evidence"} {
 		var got map[string]any
 		if err := json.Unmarshal(do(h, request("GET", path, "")).Body.Bytes(), &got); err != nil {
 			t.Fatal(err)

@@ -32,6 +32,8 @@ type view struct {
 	Lockdown  bool
 	Incidents []incidentView
 	Older     int
+	Returns   []returnView
+	Limits    limitsView
 	Lessons   []lessonView
 	Quiet     string // what Lessons are, for people
 	Devices   []deviceView
@@ -52,7 +54,10 @@ type stage struct {
 type incidentView struct {
 	ID, Name, Place, State, Tone, Since, Bundle, Why, Proof string
 	Addrs                                                   string
-	Drill, Held, CanDismiss, CanIsolate, Twice              bool
+	Drill, Held, CanDismiss, CanIsolate, CanLimit, Twice    bool
+	Impact                                                  *impactView // before a decision; nil: nothing to decide, or not known
+	Kin                                                     *kinPart
+	Containment                                             *containmentView // nil: not held
 	Findings                                                []findingView
 	History                                                 []line
 }
@@ -67,6 +72,7 @@ type line struct{ Time, Text string }
 type deviceView struct {
 	ID, Name, Given, Vendor, Kind, Addrs, MAC, Port, Seen string
 	Protected, Fixed, Held                                bool
+	Impact                                                *impactView // nil: not known
 }
 
 type warningView struct{ Title, Text, Help string }
@@ -84,6 +90,9 @@ func (s *site) data(r *http.Request) view {
 	for _, i := range all {
 		if i.State.Held() {
 			held[i.Asset.ID] = true
+			for _, k := range i.Asset.Kin {
+				held[k.ID] = held[k.ID] || k.Follows
+			}
 		}
 	}
 	for _, i := range newestFirst(all, maxIncidents) {
@@ -101,6 +110,11 @@ func (s *site) data(r *http.Request) view {
 		now = quiet(f.Status.State, v.Lockdown)
 		v.Steps = splitSteps(w["steps_"+now])
 	}
+	on := ""
+	if v.Focus != nil {
+		on = v.Focus.ID
+	}
+	v.Returns, v.Limits = s.returns(all, on, l), s.limits(l)
 	v.Headline = w["head_"+now]
 	v.Stages = stages(w, now)
 	v.Deed, v.Idle = deed(w, f.Status)
@@ -160,9 +174,11 @@ func focus(all []incident.Incident, st hal.Status) (incident.Incident, bool) {
 // phase names the headline and the steps of an incident.
 func phase(i incident.Incident, now time.Time) string {
 	switch {
-	case i.State == incident.Contained && i.Level == incident.Limit:
+	case i.State == incident.Containing && i.Level == incident.Limit:
+		return "limiting"
+	case stopped(i) && i.Level == incident.Limit:
 		return "limited"
-	case i.State == incident.Contained && i.Proof.Grade == incident.BestEffort:
+	case stopped(i) && i.Proof.Grade == incident.BestEffort:
 		return "best_effort"
 	case i.State == incident.Open && !AskedUntil(i, now).IsZero():
 		return "again"
@@ -170,8 +186,15 @@ func phase(i incident.Incident, now time.Time) string {
 		return "guarded"
 	case i.State == incident.Open && i.Guard == incident.GuardNever:
 		return "untouchable"
+	case i.State == incident.Open && i.Automatic.Undone():
+		return "undone"
 	}
 	return string(i.State)
+}
+
+// stopped says that the device is held as ordered, cleaned already or not.
+func stopped(i incident.Incident) bool {
+	return i.State == incident.Contained || i.State == incident.Eradicating
 }
 
 // quiet is the phase when no device is in question.
@@ -245,7 +268,7 @@ func AskedUntil(i incident.Incident, now time.Time) time.Time {
 // stages places an incident on the handbook's way.
 func stages(w map[string]string, now string) []stage {
 	names := strings.Split(w["stages"], "|")
-	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "again": 0, "guarded": 0, "untouchable": 0, "limited": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4}[now]
+	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "again": 0, "undone": 0, "guarded": 0, "untouchable": 0, "limiting": 2, "limited": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4}[now]
 	var out []stage
 	for i, n := range names {
 		mark := "later"
@@ -268,13 +291,21 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 		Since: s.when(i.Since, l), Bundle: i.Bundle, Why: i.Why.In(l), Proof: i.Proof.Text.In(l), Addrs: addrs(i.Asset),
 		Drill: i.Drill, Held: i.State.Held(), CanDismiss: i.State.Live(),
 		CanIsolate: i.State == incident.Open || i.State == incident.Probation || i.State == incident.ContainFailed || (i.State.Held() && i.Level == incident.Limit),
+		CanLimit:   i.State == incident.Open || i.State == incident.Probation,
 		Twice:      i.Guard == incident.GuardTwice && !i.State.Held(),
 	}
-	if i.State == incident.Contained && i.Level == incident.Limit {
+	v.Kin = kin(i, l)
+	if i.State.Held() {
+		v.Containment = s.containment(i.ID, l)
+	}
+	if stopped(i) && i.Level == incident.Limit {
 		v.State = w["state_limited"]
 	}
 	if i.Guard == incident.GuardNever {
-		v.CanIsolate = false
+		v.CanIsolate, v.CanLimit = false, false
+	}
+	if v.CanIsolate && !i.State.Held() { // a limited device has stopped serving already
+		v.Impact = s.impact(i.Asset.ID, l)
 	}
 	for _, o := range i.Findings {
 		v.Findings = append(v.Findings, findingView{o.Title.In(l), o.Explain.In(l), o.Technique, s.when(o.First, l) + " – " + o.Last.In(s.cfg.Now().Location()).Format("15:04:05")})
@@ -309,10 +340,30 @@ func told(t incident.Transition, w map[string]string) string {
 	if who := who(t.By, w); who != "" {
 		text += w["("] + who + w[")"]
 	}
-	if t.Note != "" && !t.Refused && (t.Input == incident.InRelease || t.Input == incident.InDismiss || t.Input == incident.InUnteach || t.Input == incident.InEradicated) {
-		text += w[":"] + t.Note
+	if note := written(t, w); note != "" && !t.Refused {
+		text += w[":"] + note
 	}
 	return text
+}
+
+// written is what a person wrote, and for the checklist what it is about.
+func written(t incident.Transition, w map[string]string) string {
+	switch t.Input {
+	case incident.InRelease, incident.InDismiss, incident.InUnteach, incident.InLower, incident.InUndo, "eradicated":
+		return t.Note
+	case incident.InTick, incident.InUntick:
+		key, note, more := strings.Cut(t.Note, ": ")
+		text, ok := incident.ItemText(key)
+		if !ok {
+			return t.Note
+		}
+		out := text.In(w["lang"])
+		if more {
+			out += w["("] + note + w[")"]
+		}
+		return out
+	}
+	return ""
 }
 
 func who(by string, w map[string]string) string {
@@ -411,6 +462,9 @@ func (s *site) device(a asset.Asset, l string, held bool) deviceView {
 	}
 	if !a.MAC.IsZero() {
 		v.MAC = a.MAC.String()
+	}
+	if !a.Gateway && !held {
+		v.Impact = s.impact(a.ID, l)
 	}
 	return v
 }

@@ -1,4 +1,5 @@
-// Package asset keeps the inventory of devices, learnt from events alone.
+// Package asset keeps the inventory of devices, learnt from events alone, and says
+// which Ethernet addresses are one device (Kin).
 //
 // The gateway feeds it every event before the detectors see it; detect,
 // incident, store and ui read snapshots. It never talks to the network, and a
@@ -35,6 +36,10 @@ type Asset struct {
 	Gateway   bool         `json:"gateway,omitempty"`   // this appliance itself
 	Router    bool         `json:"router,omitempty"`    // forwards for others
 	Protected bool         `json:"protected,omitempty"` // marked by the owner
+	Identity  Identity     `json:"identity,omitzero"`
+	// Kin are other Ethernet addresses of the device, as of a moment: only what an
+	// incident is about has them.
+	Kin []Kin `json:"kin,omitempty"`
 }
 
 // Kind is a guess at what a device is.

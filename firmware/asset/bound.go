@@ -13,14 +13,14 @@ import (
 // A flood of invented addresses must not push out the devices of the office.
 // Two queues, least recently seen first: devices that nobody confirmed go
 // before those that held up a conversation or got a lease. Whatever the owner
-// marked or named, and the gateway, stands in no queue.
+// marked, named or judged, what is pinned, and the gateway, stands in no queue.
 
 func (v *Inventory) place(e *entry) {
 	if e.elem != nil {
 		e.home.Remove(e.elem)
 		e.elem = nil
 	}
-	if e.Protected || e.Gateway || e.NameFrom == "owner" {
+	if e.Protected || e.Gateway || e.NameFrom == "owner" || v.pinned[e.ID] || len(e.Identity.Verdicts) > 0 {
 		return
 	}
 	e.home = &v.fresh
@@ -61,6 +61,7 @@ func (v *Inventory) remove(e *entry) {
 			delete(v.byAddr, a)
 		}
 	}
+	v.forgotten(e)
 	if e.told {
 		v.mark(e)
 		return
@@ -153,6 +154,9 @@ func (v *Inventory) give(e *entry, a netip.Addr, b binding) {
 		return
 	}
 	e.Addrs, e.bound = slices.Insert(e.Addrs, 0, a), slices.Insert(e.bound, 0, b)
+	if m, ok := builtFrom(a); ok {
+		v.claims(e, macKey(m, e.MAC), b.last)
+	}
 	if len(e.Addrs) > maxAddrs {
 		v.take(e, e.Addrs[maxAddrs])
 	}

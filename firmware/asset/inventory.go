@@ -18,6 +18,9 @@ type Config struct {
 	SelfAddrs []netip.Addr              // the gateway's own addresses: nobody else is ever given them
 	PortName  func(iface uint32) string // nil: ports are unknown
 	Max       int                       // most devices kept; 0: 4096
+	// Shared says of a port that many devices use it by design, as an access
+	// point's: being there says nothing. nil: none is known.
+	Shared func(port string) bool
 }
 
 const (
@@ -58,13 +61,19 @@ type Inventory struct {
 	self    []flow.MAC
 	mine    map[netip.Addr]bool
 	port    func(uint32) string
+	shared  func(string) bool
 	max     int
 	byID    map[ID]*entry
 	byMAC   map[flow.MAC]*entry
 	byAddr  map[netip.Addr]*entry
-	fresh   list.List // never confirmed, least recently seen first
-	known   list.List // confirmed, least recently seen first
+	fresh   list.List           // never confirmed, least recently seen first
+	known   list.List           // confirmed, least recently seen first
+	pinned  map[ID]bool         // see Pin
+	byKey   map[string][]*entry // who claims a thing: at most maxClaims for each device
+	paired  map[ID]*entry       // devices that keep turns
+	sampled time.Time
 	changed map[ID]struct{}
+	epoch   uint64
 	evicted uint64
 	refused uint64
 }
@@ -97,7 +106,7 @@ func New(c Config) *Inventory {
 		c.Max = defaultMax
 	}
 	v := &Inventory{
-		lan: NewNets(c.LAN), self: c.Self, port: c.PortName, max: c.Max,
+		lan: NewNets(c.LAN), self: c.Self, port: c.PortName, shared: c.Shared, max: c.Max,
 		mine: make(map[netip.Addr]bool, len(c.SelfAddrs)),
 	}
 	for _, a := range c.SelfAddrs {
@@ -111,6 +120,8 @@ func (v *Inventory) reset() {
 	v.byID = make(map[ID]*entry)
 	v.byMAC = make(map[flow.MAC]*entry)
 	v.byAddr = make(map[netip.Addr]*entry)
+	v.byKey = make(map[string][]*entry)
+	v.paired = make(map[ID]*entry)
 	v.changed = make(map[ID]struct{})
 	v.fresh.Init()
 	v.known.Init()
@@ -238,6 +249,29 @@ func (v *Inventory) SetName(id ID, name string) bool {
 	return true
 }
 
+// Pin keeps devices from being forgotten to make room, until the next call: those
+// that are held, whose flood of invented addresses must not wash away what they
+// are known by. A quarter of the inventory can be pinned at most.
+func (v *Inventory) Pin(ids []ID) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	before := v.pinned
+	v.pinned = make(map[ID]bool, len(ids))
+	for _, id := range ids[:min(len(ids), v.max/4)] {
+		v.pinned[id] = true
+	}
+	for id := range before {
+		if e := v.byID[id]; e != nil && !v.pinned[id] {
+			v.place(e)
+		}
+	}
+	for id := range v.pinned {
+		if e := v.byID[id]; e != nil && !before[id] {
+			v.place(e)
+		}
+	}
+}
+
 // Forget drops a device; should it speak again, it is a new one. The gateway
 // itself stays. It reports whether a device was dropped.
 func (v *Inventory) Forget(id ID) bool {
@@ -248,6 +282,15 @@ func (v *Inventory) Forget(id ID) bool {
 		return false
 	}
 	v.remove(e)
+	for _, o := range v.byID { // what others keep of it names it, too
+		taken, verdicts := len(o.Identity.Taken), len(o.Identity.Verdicts)
+		o.Identity.Taken = slices.DeleteFunc(o.Identity.Taken, func(t Taken) bool { return t.From == id })
+		o.Identity.Verdicts = slices.DeleteFunc(o.Identity.Verdicts, func(d Verdict) bool { return d.With == id })
+		if len(o.Identity.Taken) != taken || len(o.Identity.Verdicts) != verdicts {
+			v.place(o)
+			v.mark(o)
+		}
+	}
 	return true
 }
 
@@ -268,7 +311,7 @@ func (v *Inventory) restore(a Asset) {
 	if a.MAC.IsZero() {
 		a.MAC = macOf(a.ID) // the JSON form does not repeat it
 	}
-	a.Addrs = slices.Clone(a.Addrs)
+	a.Addrs, a.Identity, a.Kin = slices.Clone(a.Addrs), a.Identity.clone(), nil
 	e := &entry{Asset: a, confirmed: true, toldSeen: a.LastSeen, told: true}
 	if a.Kind != KindUnknown {
 		e.kindRank = rankRestored
@@ -287,6 +330,12 @@ func (v *Inventory) restore(a Asset) {
 			v.byAddr[ip] = e
 		}
 	}
+	for _, c := range a.Identity.Claims {
+		v.byKey[c.Key] = append(v.byKey[c.Key], e)
+	}
+	if len(a.Identity.Turns) > 0 {
+		v.paired[a.ID] = e
+	}
 	v.place(e)
 }
 
@@ -303,10 +352,21 @@ func (e *entry) snapshot() (Asset, bool) {
 		return Asset{}, false
 	}
 	a := e.Asset
-	a.Addrs = slices.Clone(a.Addrs)
+	a.Addrs, a.Identity = slices.Clone(a.Addrs), a.Identity.clone()
 	return a, true
 }
 
 func (v *Inventory) onLAN(a netip.Addr) bool { return v.lan.Contains(a) }
 
-func (v *Inventory) mark(e *entry) { v.changed[e.ID] = struct{}{} }
+func (v *Inventory) mark(e *entry) {
+	v.changed[e.ID] = struct{}{}
+	v.epoch++
+}
+
+// Epoch grows with every change of what is known of any device. Whoever keeps
+// something that was made of the inventory asks it whether to make that anew.
+func (v *Inventory) Epoch() uint64 {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.epoch
+}

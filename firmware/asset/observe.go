@@ -12,7 +12,7 @@ import (
 // announced it.
 func (v *Inventory) Observe(ev flow.Event) {
 	switch ev.(type) {
-	case *flow.Tick, *flow.Malformed, *flow.TLSHello, *flow.HTTP, *flow.SMB:
+	case *flow.Malformed, *flow.TLSHello, *flow.HTTP, *flow.SMB:
 		return // nothing in them that the connection did not say
 	}
 	v.mu.Lock()
@@ -30,6 +30,10 @@ func (v *Inventory) Observe(ev flow.Event) {
 		v.source(e.SrcMAC, e.Src, &e.Meta)
 	case *flow.DNS:
 		v.dns(e)
+	case *flow.DHCP6:
+		v.dhcp6(e)
+	case *flow.Tick:
+		v.sample(e.Time)
 	}
 }
 
@@ -88,6 +92,9 @@ func (v *Inventory) dhcp(e *flow.DHCP) {
 	}
 	v.name(d, e.Hostname, "dhcp")
 	v.kindByDHCP(d, e)
+	if mac == e.SrcMAC {
+		v.saysDHCP(d, e)
+	}
 }
 
 // lease learns from a server: what an ACK grants is the client's, whoever had
@@ -111,6 +118,7 @@ func (v *Inventory) lease(e *flow.DHCP) {
 	}
 	v.confirm(d)
 	v.give(d, e.YourIP, binding{strong: true, last: e.Time})
+	d.leased(e.YourIP)
 }
 
 func (v *Inventory) conn(e *flow.Conn) {
@@ -212,6 +220,9 @@ func (v *Inventory) claim(d *entry, a netip.Addr, h *flow.Meta) {
 			return
 		}
 	}
+	if owner != nil && owner != d && h.SrcMAC == d.MAC { // its own word, not another's about it
+		v.took(d, owner, a, h.Time)
+	}
 	if b := d.of(a); b != nil && b.proven && d.unclaimed > 0 {
 		d.unclaimed--
 	}
@@ -282,15 +293,24 @@ func (v *Inventory) dns(e *flow.DNS) {
 		if e.Proto != flow.NameNBNS && r.Data == string(own) && e.Response {
 			// Only who answers for its own address names itself.
 			v.name(d, strings.TrimSuffix(r.Name, ".local"), protoNames[e.Proto])
+			v.hostClaim(d, r.Name, &e.Meta)
 		}
 		if e.Proto == flow.NameNBNS && e.Response && r.Type == nodeStatus {
 			v.name(d, r.Data, "nbns")
+			v.hostClaim(d, r.Data, &e.Meta)
 		}
 		// The computer's own name is registered first; workgroup names follow
 		// from the same address, so the first one stays (RFC 1002, 4.2).
 		if e.Proto == flow.NameNBNS && e.RCode == 0 && r.Data == string(own) && d.NameFrom != "nbns" {
 			v.name(d, r.Name, "nbns")
 		}
+	}
+}
+
+// hostClaim takes a name that the device's own frame gave itself.
+func (v *Inventory) hostClaim(d *entry, name string, h *flow.Meta) {
+	if host := hostKey(name); host != "" && d.MAC == h.SrcMAC {
+		v.claims(d, "host:"+host, h.Time)
 	}
 }
 

@@ -86,6 +86,7 @@ type Stats struct {
 	Bytes   uint64
 	Drops   uint64
 	Freezes uint64 // live: how often the ring was full and the kernel stopped
+	Absent  int    // live: taps that there is no interface for now
 }
 
 // DamageError names the place where a capture file stops making sense.

@@ -3,6 +3,7 @@ package capture
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -13,42 +14,54 @@ import (
 // maxTaps keeps every jump of the filter within the 8 bits that it has.
 const maxTaps = 200
 
-// compile turns taps into the kernel filter and the interface to bind to: the
-// only tap, or 0 for all interfaces. A fanout socket cannot be bound anew
-// later, so it is bound to all.
-func compile(cfg LiveConfig) ([]unix.SockFilter, int, error) {
-	index := make([]int, len(cfg.Taps))
-	for i, t := range cfg.Taps {
-		ifi, err := net.InterfaceByName(t.Name)
-		if err != nil {
-			return nil, 0, fmt.Errorf("interface %q: %w (there are: %s)", t.Name, err, interfaces())
-		}
-		if !t.In && !t.Out {
-			return nil, 0, fmt.Errorf("interface %q: neither direction chosen", t.Name)
-		}
-		index[i] = ifi.Index
-	}
-	filter, err := assemble(cfg.Taps, index, cfg.SnapLen)
-	if err != nil {
-		return nil, 0, err
-	}
-	bind := 0
-	if len(index) == 1 && cfg.Fanout == nil {
-		bind = index[0]
-	}
-	return filter, bind, nil
+// target is what a socket is told to capture: a kernel filter, and the
+// interface to bind to.
+type target struct {
+	filter []unix.SockFilter
+	bind   int // the only tap, or 0 for all interfaces
+	absent int // taps that there is no interface for
 }
 
-func interfaces() string {
+// compile turns taps into a target. A tap without an interface is an error, or
+// left out when some may be absent. A fanout socket cannot be bound anew later,
+// so it is bound to all.
+func compile(cfg LiveConfig, mayBeAbsent bool) (target, error) {
 	all, err := net.Interfaces()
 	if err != nil {
-		return "unknown"
+		return target{}, fmt.Errorf("list interfaces: %w", err)
 	}
-	names := make([]string, len(all))
+	var out target
+	var taps []Tap
+	var index []int
+	for _, t := range cfg.Taps {
+		if !t.In && !t.Out {
+			return target{}, fmt.Errorf("interface %q: neither direction chosen", t.Name)
+		}
+		at := slices.IndexFunc(all, func(i net.Interface) bool { return i.Name == t.Name })
+		switch {
+		case at >= 0:
+			taps, index = append(taps, t), append(index, all[at].Index)
+		case mayBeAbsent:
+			out.absent++
+		default:
+			return target{}, fmt.Errorf("interface %q: no such network interface (there are: %s)", t.Name, names(all))
+		}
+	}
+	if out.filter, err = assemble(taps, index, cfg.SnapLen); err != nil {
+		return target{}, err
+	}
+	if len(index) == 1 && len(cfg.Taps) == 1 && cfg.Fanout == nil {
+		out.bind = index[0]
+	}
+	return out, nil
+}
+
+func names(all []net.Interface) string {
+	out := make([]string, len(all))
 	for i, ifi := range all {
-		names[i] = ifi.Name
+		out[i] = ifi.Name
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(out, ", ")
 }
 
 // assemble builds the filter: one comparison per tap of the frame's interface

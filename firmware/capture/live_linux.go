@@ -22,10 +22,11 @@ type Live struct {
 	ring ring // owned by Next, guarded against Close by mu
 	mu   sync.Mutex
 
-	ctl   sync.Mutex // guards fd, bound, sum
-	fd    int        // -1 once closed
-	bound int        // ifindex, 0: all interfaces
-	sum   Stats      // drops and freezes so far
+	ctl    sync.Mutex // guards what follows
+	fd     int        // -1 once closed
+	bound  int        // ifindex, 0: all interfaces
+	absent int        // taps without an interface
+	sum    Stats      // drops and freezes so far
 
 	packets, bytes atomic.Uint64
 }
@@ -40,7 +41,7 @@ func OpenLive(cfg LiveConfig) (*Live, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("capture live: %w", err)
 	}
-	filter, bind, err := compile(cfg)
+	t, err := compile(cfg, false)
 	if err != nil {
 		return nil, fmt.Errorf("capture live: %w", err)
 	}
@@ -52,8 +53,8 @@ func OpenLive(cfg LiveConfig) (*Live, error) {
 		}
 		return nil, fmt.Errorf("capture live: open packet socket: %w", err)
 	}
-	l := &Live{cfg: cfg, fd: fd, bound: bind}
-	if err := l.setup(filter); err != nil {
+	l := &Live{cfg: cfg, fd: fd, bound: t.bind}
+	if err := l.setup(t.filter); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("capture live: %w", err)
 	}
@@ -189,16 +190,18 @@ func (l *Live) clearError() error {
 }
 
 // Retap replaces what is captured, when ports come and go or come back under
-// a new index. Frames that are already in the ring still arrive. Going from one
-// tap to several or back binds the socket anew and may miss frames meanwhile.
-// After an error, taps that still exist go on.
+// a new index. A tap that there is no interface for is left out and counted in
+// Stats.Absent, until a later Retap finds one of its name: the caller listens
+// for that. Frames that are already in the ring still arrive. Between one tap and
+// several the socket is bound anew and may miss frames meanwhile. After an
+// error, taps that still exist go on.
 func (l *Live) Retap(taps []Tap) error {
 	cfg := l.cfg
 	cfg.Taps = taps
 	if len(taps) == 0 {
 		return errors.New("change taps: no interface given")
 	}
-	filter, bind, err := compile(cfg)
+	t, err := compile(cfg, true)
 	if err != nil {
 		return fmt.Errorf("change taps: %w", err)
 	}
@@ -207,15 +210,16 @@ func (l *Live) Retap(taps []Tap) error {
 	if l.fd < 0 {
 		return fmt.Errorf("change taps: %w", os.ErrClosed)
 	}
-	if bind != l.bound {
-		if err := bindTo(l.fd, bind); err != nil {
+	if t.bind != l.bound {
+		if err := bindTo(l.fd, t.bind); err != nil {
 			return fmt.Errorf("change taps: %w", err)
 		}
-		l.bound = bind
+		l.bound = t.bind
 	}
-	if err := attach(l.fd, filter); err != nil {
+	if err := attach(l.fd, t.filter); err != nil {
 		return fmt.Errorf("change taps: %w", err)
 	}
+	l.absent = t.absent
 	return nil
 }
 
@@ -226,6 +230,7 @@ func (l *Live) Stats() Stats {
 	defer l.ctl.Unlock()
 	l.collect()
 	s := l.sum
+	s.Absent = l.absent
 	s.Packets, s.Bytes = l.packets.Load(), l.bytes.Load()
 	return s
 }

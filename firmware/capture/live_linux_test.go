@@ -266,9 +266,65 @@ func TestRetapFollowsPorts(t *testing.T) {
 	if have := sights(t, l); fmt.Sprint(have) != fmt.Sprint([]sight{{"now tapped", o.lan2, false}}) {
 		t.Errorf("after Retap seen %v", have)
 	}
-	o.gw.Do(t, func() { err = l.Retap([]Tap{{Name: "gone", In: true}}) })
-	if err == nil {
-		t.Error("a missing port was tapped")
+	o.gw.Do(t, func() { err = l.Retap([]Tap{{Name: "lan1"}}) })
+	if err == nil || !strings.Contains(err.Error(), "neither direction") {
+		t.Errorf("a tap without a direction: %v", err)
+	}
+}
+
+// replug deletes a port and makes it anew, as a USB network adapter does that is
+// pulled and plugged in; the new one has another index.
+func (o *office) replug(t *testing.T, port string, h *nstest.NS, whileGone func()) {
+	t.Helper()
+	o.gw.Run(t, "ip link del "+port)
+	whileGone()
+	o.gw.Run(t, "ip link add "+port+" type veth peer name peer")
+	o.gw.Do(t, func() { moveTo(t, "peer", h) })
+	o.gw.Run(t, "ip link set "+port+" master br0 up")
+	h.Run(t, "ip link set peer up")
+	o.ready(t)
+}
+
+func TestAPortThatGoesAwayIsCountedAndCapturedAgainWhenItIsBack(t *testing.T) {
+	for name, taps := range map[string][]Tap{
+		"one of several": {{Name: "lan1", In: true}, {Name: "lan2", In: true}, {Name: "br0", Out: true}},
+		"the only one":   {{Name: "lan1", In: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t)
+			l := open(t, o.gw, LiveConfig{Taps: taps})
+			retap := func(absent int) {
+				t.Helper()
+				var err error
+				o.gw.Do(t, func() { err = l.Retap(taps) })
+				if err != nil || l.Stats().Absent != absent {
+					t.Errorf("%v, %d absent", err, l.Stats().Absent)
+				}
+			}
+			all := net.HardwareAddr{255, 255, 255, 255, 255, 255}
+			o.replug(t, "lan1", o.h1, func() {
+				retap(1)
+				p2 := newSender(t, o.h2, "peer")
+				p2.send(t, frame(all, o.mac2, "meanwhile"))
+				var f Frame
+				for err := error(nil); err != ErrIdle; { // a port that is gone is no error
+					if err = l.Next(&f); err != nil && err != ErrIdle {
+						t.Fatal(err)
+					}
+				}
+			})
+			before := o.lan1
+			if o.lan1, _ = link(t, o.gw, "lan1"); o.lan1 == before {
+				t.Fatalf("the port has its old index %d", before)
+			}
+			retap(0)
+			p1 := newSender(t, o.h1, "peer")
+			p1.send(t, frame(all, o.mac1, "back"))
+			p1.send(t, frame(all, o.mac1, "end"))
+			if have := sights(t, l); fmt.Sprint(have) != fmt.Sprint([]sight{{"back", o.lan1, false}}) {
+				t.Errorf("seen %v, the port is %d now", have, o.lan1)
+			}
+		})
 	}
 }
 

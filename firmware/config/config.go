@@ -70,6 +70,9 @@ type Network struct {
 	QuarantineVLAN uint16 `toml:"quarantine_vlan"`
 	// Quarantine is the gateway's address and network in that VLAN.
 	Quarantine netip.Prefix `toml:"quarantine"`
+	// Switches are those of Ports behind which a switch is, with several devices: such a
+	// port is never held whole, or moved, for one of them.
+	Switches []string `toml:"switches"`
 	// WiFi are those of Ports that are access points run by hostapd, with its
 	// control sockets in the folder Hostapd.
 	WiFi    []string `toml:"wifi"`
@@ -81,6 +84,15 @@ type Network struct {
 	DHCPServers []netip.Addr `toml:"dhcp_servers"`
 	// DHCPPool is the range that dnsmasq leases: never used for decoys.
 	DHCPPool Range `toml:"dhcp_pool"`
+}
+
+// Inside is every network that the gateway answers for: the office's, and the
+// quarantine.
+func (n Network) Inside() []netip.Prefix {
+	if n.QuarantineVLAN == 0 {
+		return n.LAN
+	}
+	return append(n.LAN[:len(n.LAN):len(n.LAN)], n.Quarantine.Masked())
 }
 
 // Range is an inclusive address range; the zero Range is empty.

@@ -119,6 +119,7 @@ func TestProblemsNameTheirKey(t *testing.T) {
 		"no gateway there":  {`wan = "wan0"`, "wan = \"wan0\"\nquarantine = \"172.30.66.0/24\"", "network.quarantine: 172.30.66.0/24 is not an IPv4 address"},
 		"quarantine inside": {`wan = "wan0"`, "wan = \"wan0\"\nquarantine = \"192.168.77.9/26\"", "network.quarantine: overlaps"},
 		"name with a space": {`wan = "wan0"`, "wan = \"wan0\"\nallow_names = [\"update example\"]", "network.allow_names[0]:"},
+		"switch elsewhere":  {`wan = "wan0"`, "wan = \"wan0\"\nswitches = [\"lan9\"]", "network.switches[0]:"},
 		"radio elsewhere":   {`wan = "wan0"`, "wan = \"wan0\"\nwifi = [\"wlan0\"]", "network.wifi[0]:"},
 		"no probation":      {`[policy]`, "[policy]\nprobation = \"1m\"", "policy.probation: must be at least 1h"},
 		"button nowhere":    {`[policy]`, "[panel]\nkind = \"gpio\"\n[policy]", "panel.button: is empty"},

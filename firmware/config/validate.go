@@ -101,6 +101,9 @@ func (n Network) validateContainment(p *problems) {
 			p.check(!lan.Overlaps(q), "network.quarantine", "overlaps %s of network.lan", lan)
 		}
 	}
+	for i, s := range n.Switches {
+		p.check(slices.Contains(n.Ports, s), fmt.Sprintf("network.switches[%d]", i), "%q is not one of network.ports", s)
+	}
 	for i, w := range n.WiFi {
 		p.check(slices.Contains(n.Ports, w), fmt.Sprintf("network.wifi[%d]", i), "%q is not one of network.ports", w)
 	}

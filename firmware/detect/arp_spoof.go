@@ -144,7 +144,7 @@ func (d *arpSpoof) arp(e *flow.ARP) {
 		how := answered
 		if e.SenderIP == e.TargetIP {
 			how = announced
-		} else if e.Op == 2 {
+		} else if e.Op == 2 && !d.toNowhere(e) {
 			if t := d.asked.peek(e.SenderIP); t == nil || e.Time.Sub(*t) > askedFor {
 				how = unasked
 			}
@@ -158,6 +158,13 @@ func (d *arpSpoof) arp(e *flow.ARP) {
 	if e.Op == 1 && e.SenderIP != e.TargetIP {
 		*d.asked.get(e.TargetIP) = e.Time
 	}
+}
+
+// toNowhere says that an answer goes to where netcontain/neigh asks from, by the
+// port alone, so that the question was not seen. No machine takes such a frame:
+// to call it asked for hides no poisoning.
+func (d *arpSpoof) toNowhere(e *flow.ARP) bool {
+	return !d.net.Nowhere.IsZero() && e.DstMAC == d.net.Nowhere
 }
 
 func (d *arpSpoof) gateway(a netip.Addr) bool { return slices.Contains(d.net.Gateway, a) }

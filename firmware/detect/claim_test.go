@@ -52,6 +52,30 @@ func TestPoisoningOfALivingHostIsHigh(t *testing.T) {
 	o.want("arp_spoof", detect.High)
 }
 
+// TestAnswersThatContainmentAskedForMakeNoImpostor has two devices with one
+// address behind a switch where netcontain/neigh works: it asks both, again and
+// again, by their port alone.
+func TestAnswersThatContainmentAskedForMakeNoImpostor(t *testing.T) {
+	nowhere := flow.MAC{0x02, 0x9a, 1, 2, 3, 4}
+	for _, asker := range []flow.MAC{nowhere, mac(10)} {
+		o := newOffice(t, detect.Config{Nowhere: nowhere})
+		o.arp(1, mac(1), ip(1), ip(10))
+		for range 10 {
+			for _, m := range []flow.MAC{mac(66), mac(1)} {
+				meta := o.meta(m)
+				meta.DstMAC = asker
+				o.play(&flow.ARP{Meta: meta, Op: 2, SenderMAC: m, SenderIP: ip(1), TargetMAC: asker, TargetIP: ip(10)})
+				o.wait(4 * time.Second)
+			}
+		}
+		want := detect.Medium // two devices with one address
+		if asker != nowhere {
+			want = detect.High // the same to a machine that did not ask
+		}
+		o.want("arp_spoof", want)
+	}
+}
+
 // say is an ARP answer about an address, sent by one device in the name of another.
 func (o *office) say(by, of flow.MAC, a, to netip.Addr) {
 	o.play(&flow.ARP{Meta: o.meta(by), Op: 2, SenderMAC: of, SenderIP: a, TargetIP: to})

@@ -24,6 +24,7 @@ type Config struct {
 	Assets      Assets
 	LAN         []netip.Prefix      // nil: asset.DefaultLAN
 	Gateway     []netip.Addr        // the gateway's own addresses; empty in a replay
+	Nowhere     flow.MAC            // where netcontain/neigh sends those that miss a held host; answers to it were asked for
 	DHCPServers []netip.Addr        // known good besides the gateway; empty and no Gateway: the first one seen
 	Decoys      func() []netip.Addr // addresses that nobody uses, read every second; nil: none
 	DecoyNames  func() []string     // names that no device has, read every second; nil: none

@@ -79,6 +79,7 @@ type parser uint8
 const (
 	parseNDP parser = iota
 	parseDHCP
+	parseDHCP6
 	parseDNS
 	parseTLS
 	parseHTTP
@@ -101,6 +102,7 @@ const (
 var errPanic = [...]*Error{
 	parseNDP:        {"ndp", "the decoder panicked"},
 	parseDHCP:       {"dhcp", "the decoder panicked"},
+	parseDHCP6:      {"dhcp6", "the decoder panicked"},
 	parseDNS:        {"dns", "the decoder panicked"},
 	parseTLS:        {"tls", "the decoder panicked"},
 	parseHTTP:       {"http", "the decoder panicked"},
@@ -154,6 +156,8 @@ func (t *Tracker) guarded(p parser, data []byte) *Error {
 			return t.deep.readNDP(data, &t.ev.ndp)
 		case parseDHCP:
 			return t.deep.readDHCP(data, &t.ev.dhcp)
+		case parseDHCP6:
+			return readDHCP6(data, &t.ev.dhcp6)
 		case parseDNS:
 			return t.deep.readDNS(data, &t.ev.dns)
 		}
@@ -171,11 +175,16 @@ func (t *Tracker) udpPayload(c *conn, dir int, emit func(Event)) {
 		t.ev.dhcp = DHCP{
 			Meta: t.here(), Src: h.Src.Netip(), Dst: h.Dst.Netip(),
 			Routers: t.ev.dhcp.Routers[:0], DNS: t.ev.dhcp.DNS[:0], Params: t.ev.dhcp.Params[:0],
+			ClientID: t.ev.dhcp.ClientID[:0],
 		}
 		if t.parse(parseDHCP, h.Payload, emit) {
 			t.stats.DHCP++
 			emit(&t.ev.dhcp)
 		}
+		return
+	}
+	if dst == portDHCP6 {
+		t.dhcp6(emit)
 		return
 	}
 	proto, ok := nameProto(dst)

@@ -75,6 +75,10 @@ func (e *DHCP) option(kind layers.DHCPOpt, data []byte) bool {
 		}
 	case layers.DHCPOptClassID:
 		e.VendorClass = printable(data)
+	case layers.DHCPOptClientID:
+		if len(e.ClientID) == 0 {
+			e.ClientID = append(e.ClientID, data...)
+		}
 	case layers.DHCPOptParamsRequest:
 		e.Params = append(e.Params, data[:min(len(data), 255-min(len(e.Params), 255))]...)
 	}

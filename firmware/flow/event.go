@@ -208,7 +208,19 @@ type DHCP struct {
 	Hostname    string // option 12 or 81, as sent, at most 255 bytes
 	VendorClass string // option 60
 	Params      []byte // option 55
+	ClientID    []byte // option 61, at most 255 bytes; a client may claim any
 	FromServer  bool   // BOOTREPLY
+}
+
+// DHCP6 is what a DHCPv6 client says of itself (RFC 8415). Messages of servers
+// and relays are not read: they say nothing about who a client is that the
+// client did not say.
+type DHCP6 struct {
+	Meta
+	Src      netip.Addr
+	Type     uint8  // 1 SOLICIT … 11 INFORMATION-REQUEST
+	ClientID []byte // DUID of option 1, at most 130 bytes; a client may claim any
+	Hostname string // option 39 (RFC 4704), at most 255 bytes
 }
 
 // NameProto says which protocol carried a DNS-format message.
@@ -268,6 +280,7 @@ var (
 	_ Event = (*ICMP)(nil)
 	_ Event = (*Conn)(nil)
 	_ Event = (*DHCP)(nil)
+	_ Event = (*DHCP6)(nil)
 	_ Event = (*DNS)(nil)
 	_ Event = (*Activity)(nil)
 	_ Event = (*Malformed)(nil)

@@ -134,6 +134,7 @@ type events struct {
 	icmp  ICMP
 	conn  Conn
 	dhcp  DHCP
+	dhcp6 DHCP6
 	dns   DNS
 	tls   TLSHello
 	http  HTTP

@@ -3,8 +3,12 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
 	"time"
 
+	"sekisho/firmware/asset"
 	"sekisho/firmware/detect"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
@@ -19,6 +23,10 @@ const applyWithin = 5 * time.Second
 
 // contain puts the present policy in force; the incident is what changed.
 func (g *Gateway) contain(ctx context.Context, i incident.Incident, level incident.Level) {
+	kin, changed := g.kinOf(i) // whoever is held is held with all its addresses, from the first moment on
+	if changed {
+		i = kin.Incident
+	}
 	if level == incident.Isolate {
 		g.watch(ctx, i)
 	}
@@ -32,6 +40,9 @@ func (g *Gateway) contain(ctx context.Context, i incident.Incident, level incide
 		g.unwatch(i.ID)
 	} else if err == nil {
 		g.heal(ctx, host(i))
+	}
+	if changed {
+		g.noteKin(ctx, kin)
 	}
 	g.apply(ctx, i.ID, in)
 }
@@ -113,12 +124,25 @@ func (g *Gateway) enforce(ctx context.Context) error {
 	defer cancel()
 	p := g.policy()
 	err := g.parts.Contain.Set(ctx, p)
-	if saveErr := savePolicy(g.cfg.StateDir, p); saveErr != nil {
-		g.faults.set("policy", saveErr)
-	} else {
-		g.faults.clear("policy")
+	if err != nil && netcontain.SetsInForce(err) { // everybody is held, some less well than was chosen
+		g.log.Error("a mechanism beside the sets failed", "err", err)
+		g.faults.set("mechanism", err)
+		err = nil
+	} else if err == nil {
+		g.faults.clear("mechanism")
 	}
+	g.keepPolicy(p)
 	return err
+}
+
+// keepPolicy writes down the policy, and where its hosts are.
+func (g *Gateway) keepPolicy(p netcontain.Policy) {
+	var holding Holding
+	if g.parts.Holds != nil {
+		holding = g.parts.Holds.Holding()
+	}
+	g.settle("policy", savePolicy(g.cfg.StateDir, p, holding))
+	g.kept = holding
 }
 
 // policy is the whole desired state: every held incident, at its level.
@@ -135,34 +159,54 @@ func (g *Gateway) policy() netcontain.Policy {
 	return p
 }
 
-// host is the incident's device as netcontain takes it.
+// host is the incident's device as netcontain takes it: its own Ethernet address
+// first, then those of its kin that follow.
 func host(i incident.Incident) netcontain.Host {
 	h := netcontain.Host{ID: i.ID, Addrs: i.Asset.Addrs, Level: level(i.Level)}
-	if !i.Asset.MAC.IsZero() {
-		h.MACs = []netcontain.MAC{netcontain.MAC(i.Asset.MAC)}
+	if i.Asset.MAC.IsZero() {
+		return h
+	}
+	h.Addrs = slices.Clone(h.Addrs)
+	h.MACs = []netcontain.MAC{netcontain.MAC(i.Asset.MAC)}
+	for _, k := range i.Asset.Kin {
+		if k.Follows && !k.MAC.IsZero() {
+			h.MACs = append(h.MACs, netcontain.MAC(k.MAC))
+			h.Addrs = append(h.Addrs, k.Addrs...)
+		}
 	}
 	return h
 }
 
-// known adds the addresses that the device has taken since, and leaves out
-// those that belong to somebody else by now: whoever spoofed them must not take
-// their owner along.
+// known adds the addresses that the device has taken since, under whichever of
+// its Ethernet addresses, and leaves out those that belong to somebody else by
+// now, and those that it took by its own word: whoever spoofs an address must not
+// take its owner along.
 func (g *Gateway) known(h netcontain.Host) netcontain.Host {
 	inventory := g.parts.Pipeline.inventory
-	kept := h.Addrs[:0:0]
-	if len(h.MACs) > 0 {
-		if a, ok := inventory.ByMAC(flow.MAC(h.MACs[0])); ok {
+	kept, taken := h.Addrs[:0:0], map[netip.Addr]bool{}
+	for _, mac := range h.MACs {
+		if a, ok := inventory.ByMAC(flow.MAC(mac)); ok {
 			h.Addrs = append(h.Addrs[:len(h.Addrs):len(h.Addrs)], a.Addrs...)
+			for _, t := range a.Identity.Taken {
+				taken[t.Addr] = taken[t.Addr] || g.others(t, h.MACs)
+			}
 		}
 	}
 	for _, addr := range h.Addrs {
 		owner, ok := inventory.ByAddr(addr)
-		if !ok || len(h.MACs) == 0 || netcontain.MAC(owner.MAC) == h.MACs[0] {
+		if !taken[addr] && (!ok || len(h.MACs) == 0 || slices.Contains(h.MACs, netcontain.MAC(owner.MAC))) {
 			kept = append(kept, addr)
 		}
 	}
 	h.Addrs = kept
 	return h
+}
+
+// others says that an address was taken from a device that is not one of macs,
+// and is still about.
+func (g *Gateway) others(t asset.Taken, macs []netcontain.MAC) bool {
+	from, ok := g.parts.Pipeline.inventory.Get(t.From)
+	return ok && !slices.Contains(macs, netcontain.MAC(from.MAC)) && g.now().Sub(from.LastSeen) <= neighbourFor
 }
 
 func level(l incident.Level) netcontain.Level {
@@ -234,8 +278,10 @@ func (g *Gateway) refresh(ctx context.Context) {
 			delete(g.recorded, id)
 		}
 	}
-	if !netcontain.Diff(g.policy(), g.parts.Contain.Desired()).Empty() {
+	if p := g.policy(); !netcontain.Diff(p, g.parts.Contain.Desired()).Empty() {
 		g.settle("drift", g.enforce(ctx))
+	} else if g.parts.Holds != nil && !reflect.DeepEqual(g.parts.Holds.Holding(), g.kept) {
+		g.keepPolicy(p) // a held host was seen on another port
 	}
 }
 

@@ -52,6 +52,7 @@ func (g *Gateway) core(ctx context.Context) error {
 				g.carry(ctx, c)
 			}
 			g.reprove(ctx)
+			g.follow(ctx)
 			g.refresh(ctx)
 		case <-save.C:
 			g.saveAssets(ctx)
@@ -114,6 +115,14 @@ func (g *Gateway) adopt() (changes []incident.Change) {
 		a, ok := g.parts.Pipeline.inventory.ByMAC(flow.MAC(h.MACs[0]))
 		if !ok {
 			a = asset.Asset{ID: asset.ID("mac:" + h.MACs[0].String()), MAC: flow.MAC(h.MACs[0]), Addrs: h.Addrs, Kind: asset.KindUnknown}
+		}
+		for _, mac := range h.MACs[1:] { // all of them were held as one device
+			id := asset.ID("mac:" + mac.String())
+			other, known := g.parts.Pipeline.inventory.Get(id)
+			if !known {
+				other = asset.Asset{ID: id, MAC: flow.MAC(mac)}
+			}
+			a.Kin = append(a.Kin, asset.Together(other))
 		}
 		g.log.Warn("held device without a record", "host", a.ID, "was", h.ID)
 		changes = append(changes, g.desk.Adopt(g.now(), a, incident.Level(h.Level.String())))

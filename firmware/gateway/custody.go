@@ -88,6 +88,11 @@ func (c *custody) seal(ctx context.Context, i incident.Incident, assets []asset.
 	if !i.Asset.MAC.IsZero() {
 		match.MACs = [][6]byte{i.Asset.MAC}
 	}
+	for _, k := range i.Asset.Kin { // the same device under another address
+		if k.Follows && !k.MAC.IsZero() {
+			match.MACs = append(match.MACs, k.MAC)
+		}
+	}
 	packets := func(ctx context.Context, w io.Writer) (evidence.Extraction, error) {
 		return c.parts.Spool.Extract(ctx, i.ID, match, asked.from, asked.to, w, nil)
 	}

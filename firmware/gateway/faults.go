@@ -71,7 +71,7 @@ func (g *Gateway) checks() []health.Check {
 	}, {
 		Name: "containment", Vital: true, Title: health.Text{EN: "Isolation is in force", JA: "隔離の設定"},
 		Help:  health.Text{EN: "Something else changes this device's network settings. Call the IT vendor.", JA: "本装置のネットワーク設定が変更されています。IT事業者に連絡してください。"},
-		Probe: reported("drift", "policy", "lockdown"),
+		Probe: reported("drift", "policy", "lockdown", "mechanism"),
 	}, {
 		Name: "records", Vital: true, Title: health.Text{EN: "Records are written", JA: "記録の保存"},
 		Help:  health.Text{EN: "The internal storage does not take writes. Call the IT vendor.", JA: "内部ストレージに書き込めません。IT事業者に連絡してください。"},
@@ -110,6 +110,14 @@ func (g *Gateway) checks() []health.Check {
 		parts = append(parts, "eve")
 	}
 	for _, name := range append(parts, g.serviceNames()...) {
+		if name == "ports" {
+			checks = append(checks, health.Check{
+				Name: "ports", Title: health.Text{EN: "Every LAN port is there", JA: "LAN ポート"},
+				Help:  health.Text{EN: "Check that the adapter is plugged in. The other ports go on working.", JA: "LAN アダプターが差し込まれているか確認してください。ほかのポートはそのまま使えます。"},
+				Probe: reported(name),
+			})
+			continue
+		}
 		checks = append(checks, health.Check{
 			Name: "part:" + name, Title: health.Text{EN: "Part: " + name, JA: "部品：" + name},
 			Help:  health.Text{EN: "Restart the device; the isolation stays in force.", JA: "本装置を再起動してください。隔離は維持されます。"},

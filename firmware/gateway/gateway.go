@@ -35,6 +35,7 @@ import (
 	"sekisho/firmware/store"
 	"sekisho/hal"
 	"sekisho/netcontain"
+	"sekisho/netcontain/plan"
 	"sekisho/netcontain/probe"
 )
 
@@ -50,6 +51,12 @@ type Watch interface {
 	// Blind says that it no longer sees every port.
 	Blind() bool
 	Close() error
+}
+
+// Holds is what was chosen for the hosts that are held.
+type Holds interface {
+	Hold(id string) (plan.Hold, bool)
+	Holding() Holding
 }
 
 // Service is a part that only has to run: the refuge, for example.
@@ -106,6 +113,9 @@ type Parts struct {
 	// nobody asks.
 	Suspects *suspects
 
+	// Holds says how each host is held; nil: by the sets, and nothing more is known.
+	Holds Holds
+
 	// Restored is the policy that was put in force before the start.
 	Restored netcontain.Policy
 
@@ -155,12 +165,15 @@ type Gateway struct {
 	remote    *remote.Server // nil: the vendor's access is off
 	archive   *archive
 
-	began     time.Time        // first start ever; zero: not known
-	lockdown  bool             // owned by the core goroutine
+	began     time.Time            // first start ever; zero: not known
+	lockdown  bool                 // owned by the core goroutine
 	watches   map[string]hostWatch // by incident, owned by the core goroutine
 	proving   map[string]bool
 	proveAt   map[string]time.Time
 	refreshAt time.Time
+	kept      Holding // what the policy file says of where hosts are
+	brief     brief   // owned by the core goroutine
+	chase     chase   // of what the inventory learns of held devices
 	work      sync.WaitGroup
 
 	view     atomic.Pointer[View]
@@ -173,6 +186,7 @@ type View struct {
 	Incidents []incident.Incident // oldest first
 	Suspect   string              // id of the incident that a press means, or empty
 	Lockdown  bool
+	Limits    incident.Limits // how far it may go by itself
 	Status    hal.Status
 }
 

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
+	"sekisho/firmware/asset"
 	"sekisho/firmware/durable"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
@@ -20,19 +22,31 @@ import (
 // it costs nothing but those minutes.
 const (
 	memoryName  = "learnt.json"
+	usesName    = "uses.json" // who used whom as a server; damaged alone, it is lost alone
 	memoryMost  = 64 << 20
 	memoryEvery = 10 * time.Minute
 )
 
-func memoryPath(dir string) string { return filepath.Join(dir, memoryName) }
-
 // recall gives the detectors back what they knew. A damaged file is set aside:
 // the learning begins anew, and that is said.
 func (o *opening) recall(p *Pipeline) {
-	path := memoryPath(o.config.Storage.State)
+	dir := o.config.Storage.State
+	var errs []error
+	for _, part := range []struct {
+		name    string
+		restore func([]byte) error
+	}{{memoryName, p.engine.Restore}, {usesName, p.uses.Restore}} {
+		errs = append(errs, o.recallFile(filepath.Join(dir, part.name), part.restore))
+	}
+	if err := errors.Join(errs...); err != nil {
+		o.faults.set("history", err)
+	}
+}
+
+func (o *opening) recallFile(path string, restore func([]byte) error) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return
+		return nil
 	}
 	var data []byte
 	if err == nil && info.Size() > memoryMost {
@@ -42,25 +56,29 @@ func (o *opening) recall(p *Pipeline) {
 		data, err = os.ReadFile(path)
 	}
 	if err == nil {
-		err = p.engine.Restore(data)
+		err = restore(data)
 	}
-	if err != nil {
-		o.log.Error("what was learnt of the office is damaged", "err", err)
-		o.faults.set("history", errors.Join(fmt.Errorf("what was learnt of the office was damaged and set aside; learning begins anew: %w", err), setAside(path)))
+	if err == nil {
+		return nil
 	}
+	o.log.Error("what was learnt of the office is damaged", "file", path, "err", err)
+	return errors.Join(fmt.Errorf("what was learnt of the office was damaged and set aside; learning begins anew: %w", err), setAside(path))
 }
 
 // memory carries snapshots from the watcher, which owns the detectors, to the
 // disk, for which the watcher must not wait.
 type memory struct {
-	path  string
-	fresh chan []byte // room for one
+	dir   string
+	fresh chan learnt // room for one
 	every time.Duration
 	next  time.Time // owned by the watcher
 }
 
+// learnt is one snapshot: what each of the files is to hold.
+type learnt struct{ detectors, uses []byte }
+
 func newMemory(dir string) *memory {
-	return &memory{path: memoryPath(dir), fresh: make(chan []byte, 1), every: memoryEvery}
+	return &memory{dir: dir, fresh: make(chan learnt, 1), every: memoryEvery}
 }
 
 // take makes a snapshot when one is due. It runs between two frames.
@@ -76,7 +94,11 @@ func (m *memory) take(p *Pipeline, now time.Time) error {
 }
 
 func (m *memory) snapshot(p *Pipeline) error {
-	data, err := p.engine.Snapshot()
+	detectors, err := p.engine.Snapshot()
+	if err != nil {
+		return err
+	}
+	uses, err := p.uses.Snapshot()
 	if err != nil {
 		return err
 	}
@@ -84,7 +106,7 @@ func (m *memory) snapshot(p *Pipeline) error {
 	case <-m.fresh: // the disk is behind: the newer one counts
 	default:
 	}
-	m.fresh <- data
+	m.fresh <- learnt{detectors, uses}
 	return nil
 }
 
@@ -109,8 +131,12 @@ func (g *Gateway) lastMemory() {
 	}
 }
 
-func (g *Gateway) saveMemory(data []byte) {
-	if err := durable.WriteFile(g.watcher.memory.path, data, 0o600); err != nil {
+func (g *Gateway) saveMemory(data learnt) {
+	dir := g.watcher.memory.dir
+	err := errors.Join(
+		durable.WriteFile(filepath.Join(dir, memoryName), data.detectors, 0o600),
+		durable.WriteFile(filepath.Join(dir, usesName), data.uses, 0o600))
+	if err != nil {
 		g.log.Error("what was learnt is not saved", "err", err)
 		g.faults.set("memory", err)
 		return
@@ -121,7 +147,17 @@ func (g *Gateway) saveMemory(data []byte) {
 // suspects is the set of devices from which nothing is learnt, as the core last
 // published it. Any goroutine reads it; Learning must not follow an attacker.
 type suspects struct {
-	set atomic.Pointer[map[flow.MAC]bool]
+	set  atomic.Pointer[map[flow.MAC]bool]
+	held atomic.Pointer[map[netip.Addr]time.Time]
+}
+
+// since is when the device of an address was isolated, for the help page; zero
+// when it is not, or is only limited.
+func (s *suspects) since(a netip.Addr) time.Time {
+	if held := s.held.Load(); held != nil {
+		return (*held)[a]
+	}
+	return time.Time{}
 }
 
 func (s *suspects) has(m flow.MAC) bool {
@@ -132,12 +168,21 @@ func (s *suspects) has(m flow.MAC) bool {
 // publish takes every device that waits for a decision, is held, or came back
 // lately.
 func (s *suspects) publish(all []incident.Incident) {
-	set := map[flow.MAC]bool{}
+	set, held := map[flow.MAC]bool{}, map[netip.Addr]time.Time{}
 	for _, i := range all {
+		if i.State.Held() && i.Level == incident.Isolate {
+			for _, a := range i.Asset.Addrs {
+				held[a] = i.HeldFrom()
+			}
+		}
 		if i.Waiting() || i.State.Held() || i.State == incident.Probation {
 			set[i.Asset.MAC] = true
+			for _, mac := range asset.Following(i.Asset.Kin) {
+				set[mac] = true
+			}
 		}
 	}
+	s.held.Store(&held)
 	if old := s.set.Load(); old != nil && len(*old) == 0 && len(set) == 0 {
 		return
 	}

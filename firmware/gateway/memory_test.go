@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -50,20 +51,43 @@ func TestWhatWasLearntOutlivesARestart(t *testing.T) {
 	if string(got) != string(want) {
 		t.Errorf("%d bytes were kept, %d came back", len(want), len(got))
 	}
+	want, err = os.ReadFile(filepath.Join(dir, usesName))
+	if err != nil || len(want) < 200 {
+		t.Fatalf("%d bytes of uses were kept: %v", len(want), err)
+	}
+	if got, err = p.uses.Snapshot(); err != nil || string(got) != string(want) {
+		t.Errorf("%d bytes of uses were kept, %d came back: %v", len(want), len(got), err)
+	}
 }
 
 func TestDamagedMemoryIsSetAsideAndSaid(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, memoryName)
-	if err := os.WriteFile(path, []byte("{\"version\":1,"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, o := restarted(t, dir)
-	if o.faults.of("history") == nil {
-		t.Error("nothing is said")
-	}
-	if _, err := os.Stat(path); err == nil {
-		t.Error("the damaged file is still in place")
+	for _, name := range []string{memoryName, usesName} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("{\"version\":1,"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		other := map[string]string{memoryName: usesName, usesName: memoryName}[name]
+		sound, err := NewPipeline(PipelineConfig{}).uses.Snapshot()
+		if other == memoryName {
+			sound, err = NewPipeline(PipelineConfig{}).engine.Snapshot()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, other), sound, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, o := restarted(t, dir)
+		if o.faults.of("history") == nil {
+			t.Errorf("%s: nothing is said", name)
+		}
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("%s: the damaged file is still in place", name)
+		}
+		if _, err := os.Stat(filepath.Join(dir, other)); err != nil {
+			t.Errorf("%s took the sound one along: %v", name, err)
+		}
 	}
 }
 
@@ -94,5 +118,30 @@ func TestNothingIsLearntFromTheSuspect(t *testing.T) {
 	s.publish(nil)
 	if s.has(at(1).MAC) {
 		t.Error("suspect for ever")
+	}
+}
+
+func TestTheHelpPageIsToldSinceWhenADeviceIsIsolated(t *testing.T) {
+	var s suspects
+	a := netip.MustParseAddr("192.168.10.23")
+	if !s.since(a).IsZero() {
+		t.Error("before anything was published")
+	}
+	i := incident.Incident{Asset: asset.Asset{Addrs: []netip.Addr{a}}, State: incident.Contained, Level: incident.Isolate, Contained: start}
+	for _, c := range []struct {
+		name   string
+		change func(*incident.Incident)
+		want   time.Time
+	}{
+		{"isolated", func(*incident.Incident) {}, start},
+		{"only limited", func(i *incident.Incident) { i.Level = incident.Limit }, time.Time{}},
+		{"released", func(i *incident.Incident) { i.State = incident.Probation }, time.Time{}},
+	} {
+		now := i
+		c.change(&now)
+		s.publish([]incident.Incident{now})
+		if got := s.since(a); !got.Equal(c.want) {
+			t.Errorf("%s: %v", c.name, got)
+		}
 	}
 }

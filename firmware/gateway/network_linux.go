@@ -3,8 +3,11 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -17,8 +20,9 @@ import (
 type Network struct {
 	Bridge, WAN string
 	Ports       []string
-	names       map[uint32]string // ifindex -> port
-	Self        []flow.MAC        // the gateway's own
+	WiFi        []string                          // those of Ports that hostapd raises, and takes into the bridge
+	names       atomic.Pointer[map[uint32]string] // ifindex -> port, of now and before
+	Self        []flow.MAC                        // the gateway's own
 	BridgeMAC   flow.MAC
 	Addrs       []netip.Addr   // on the bridge
 	Prefixes    []netip.Prefix // of the bridge's addresses
@@ -26,7 +30,7 @@ type Network struct {
 
 // Inspect looks the interfaces up. Its errors say which setting to mend.
 func Inspect(c config.Network) (*Network, error) {
-	n := &Network{Bridge: c.Bridge, WAN: c.WAN, Ports: c.Ports, names: map[uint32]string{}}
+	n := &Network{Bridge: c.Bridge, WAN: c.WAN, Ports: c.Ports, WiFi: c.WiFi}
 	var problems []error
 	find := func(key, name string) netlink.Link {
 		link, err := netlink.LinkByName(name)
@@ -58,8 +62,8 @@ func Inspect(c config.Network) (*Network, error) {
 		if port == nil {
 			continue
 		}
-		n.names[uint32(port.Attrs().Index)] = name
-		if bridge != nil && port.Attrs().MasterIndex != bridge.Attrs().Index {
+		n.learn(uint32(port.Attrs().Index), name)
+		if bridge != nil && !n.isWiFi(name) && port.Attrs().MasterIndex != bridge.Attrs().Index {
 			problems = append(problems, fmt.Errorf("network.ports[%d]: %q is not a port of bridge %q", i, name, c.Bridge))
 		}
 	}
@@ -85,13 +89,47 @@ func Inspect(c config.Network) (*Network, error) {
 	return n, nil
 }
 
-// PortName names the bridge port with that ifindex, or "".
-func (n *Network) PortName(ifindex uint32) string { return n.names[ifindex] }
+// PortName names the bridge port that has, or had, that ifindex, or "". Any
+// goroutine may call it.
+func (n *Network) PortName(ifindex uint32) string {
+	if names := n.names.Load(); names != nil {
+		return (*names)[ifindex]
+	}
+	return ""
+}
+
+// maxNames bounds the indexes of ports that came and went; the kernel counts
+// up, so that the lowest is the oldest.
+const maxNames = 1024
+
+// learn adds the index of a port. What it had before stays: frames from then are
+// still in the ring and in the spool. One goroutine at a time may call it.
+func (n *Network) learn(ifindex uint32, name string) {
+	names := map[uint32]string{}
+	if old := n.names.Load(); old != nil {
+		if (*old)[ifindex] == name {
+			return
+		}
+		maps.Copy(names, *old)
+	}
+	if len(names) >= maxNames {
+		delete(names, slices.Min(slices.Collect(maps.Keys(names))))
+	}
+	names[ifindex] = name
+	n.names.Store(&names)
+}
+
+// isWiFi says that hostapd has charge of the port: it may start later than this
+// program, and an interface that is taken down under it ends the access point.
+func (n *Network) isWiFi(port string) bool { return slices.Contains(n.WiFi, port) }
 
 // Raise brings the LAN ports up. It is called only after the containment
 // policy is in the kernel: until then no port forwards a frame.
 func (n *Network) Raise() error {
 	for _, name := range n.Ports {
+		if n.isWiFi(name) {
+			continue
+		}
 		link, err := netlink.LinkByName(name)
 		if err != nil {
 			return fmt.Errorf("raise port %s: %w", name, err)

@@ -393,8 +393,21 @@ func (o *office) press(t *testing.T, host int) {
 	}
 }
 
+// release does what the return gate asks for, and lets the host go.
 func (o *office) release(t *testing.T, id string) {
 	t.Helper()
+	var i incident.Incident
+	if err := o.get("/api/incidents/"+id, &i); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.post("/api/incidents/"+id+"/release", map[string]string{"by": "Sato"}); err == nil || !strings.Contains(err.Error(), `"missing"`) {
+		t.Errorf("released before anything was done: %v", err)
+	}
+	for _, it := range i.Missing() {
+		if err := o.post("/api/incidents/"+id+"/tick", map[string]string{"by": "Sato", "item": it.Key, "note": "done"}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := o.post("/api/incidents/"+id+"/release", map[string]string{"by": "Sato", "note": "cleaned"}); err != nil {
 		t.Fatal(err)
 	}
@@ -435,6 +448,14 @@ func probeFrame(mac [6]byte, src netip.Addr, n int) []byte {
 	dst := netip.AddrFrom4([4]byte{192, 168, 77, byte(100 + n%100)})
 	ip := flowtest.IP{Src: src, Dst: dst, Proto: 6}
 	syn := flowtest.Segment{SrcPort: uint16(20000 + n%40000), DstPort: 445, Seq: uint32(n), Flags: flow.FlagSYN}
+	return flowtest.Ether{Src: mac, Dst: [6]byte{2, 0, 0, 0, 2, byte(n % 100)}}.Frame(ip.EtherType(), ip.Packet(syn.Bytes(nil)))
+}
+
+// loginFrame is the same for another service.
+func loginFrame(mac [6]byte, src netip.Addr, n int) []byte {
+	dst := netip.AddrFrom4([4]byte{192, 168, 77, byte(100 + n%100)})
+	ip := flowtest.IP{Src: src, Dst: dst, Proto: 6}
+	syn := flowtest.Segment{SrcPort: uint16(20000 + n%40000), DstPort: 22, Seq: uint32(n), Flags: flow.FlagSYN}
 	return flowtest.Ether{Src: mac, Dst: [6]byte{2, 0, 0, 0, 2, byte(n % 100)}}.Frame(ip.EtherType(), ip.Packet(syn.Bytes(nil)))
 }
 

@@ -44,13 +44,16 @@ func (o *opening) lists(p *Parts) error {
 func (o *opening) decoys(p *Parts) error {
 	n := o.config.Network
 	pc := PipelineConfig{
-		LAN: n.LAN, Self: o.network.Self, SelfAddrs: o.network.Addrs,
+		LAN: n.Inside(), Self: o.network.Self, SelfAddrs: o.network.Addrs,
 		DHCPServers: append(o.network.Addrs[:len(o.network.Addrs):len(o.network.Addrs)], n.DHCPServers...),
 		PortName:    o.network.PortName,
+		SharedPort:  func(port string) bool { return slices.Contains(n.WiFi, port) },
 		DecoyNames:  func() []string { return o.config.Detect.DecoyNames },
 		Indicators:  indicators(o.known),
 		Learn:       time.Duration(o.config.Detect.Learn),
 		Suspect:     p.Suspects.has,
+		Zone:        time.Local,
+		Nowhere:     o.nowhere,
 	}
 	if lan, ok := firstIPv4(n.LAN); ok && o.config.Decoy.Count > 0 {
 		exclude := []decoy.Range{}

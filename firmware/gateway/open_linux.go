@@ -16,6 +16,7 @@ import (
 	"sekisho/firmware/capture"
 	"sekisho/firmware/config"
 	"sekisho/firmware/evidence"
+	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ioc"
 	"sekisho/firmware/store"
@@ -23,7 +24,6 @@ import (
 	"sekisho/hal/virtual"
 	"sekisho/netcontain"
 	"sekisho/netcontain/neigh"
-	"sekisho/netcontain/nft"
 	"sekisho/netcontain/refuge"
 )
 
@@ -77,6 +77,9 @@ type opening struct {
 	faults  *faults
 	known   *ioc.Keeper
 	sftpKey string
+	nowhere flow.MAC          // where the segment leads those that miss a held host
+	beside  []companion       // run beside containment
+	noticed []<-chan struct{} // say that a look at containment is due
 	closers []func() error
 }
 
@@ -104,8 +107,8 @@ func (o *opening) open(ctx context.Context) (*Gateway, error) {
 	}
 	parts := Parts{
 		Contain: contain, Restored: policy, Prover: o.wire, Listener: o.around.Listener,
-		Heal:     func(macs []netcontain.MAC) error { return neigh.Heal(o.network.Bridge, macs) },
-		Services: map[string]Service{}, Log: o.log, Now: time.Now, faults: o.faults, Suspects: &suspects{},
+		Heal:  func(macs []netcontain.MAC) error { return neigh.Heal(o.network.Bridge, macs) },
+		Holds: o.wire, Services: map[string]Service{"containment": companions{o.beside, o.companionFailed}}, Log: o.log, Now: time.Now, faults: o.faults, Suspects: &suspects{},
 	}
 	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.lists, o.decoys, o.refuge, o.panel, o.vendor, o.copies} {
 		if err := step(&parts); err != nil {
@@ -149,13 +152,17 @@ func (o *opening) defend(ctx context.Context) (*netcontain.Reconciler, netcontai
 	if err != nil {
 		return nil, netcontain.Policy{}, fmt.Errorf("set up containment: %w", err)
 	}
-	policy := o.restored(ctx)
+	policy, holding := o.restored(ctx)
+	o.wire.restore(holding)
 	ctx, cancel := context.WithTimeout(ctx, applyWithin)
 	defer cancel()
-	if err := contain.Set(ctx, policy); err != nil {
+	if err := contain.Set(ctx, policy); !netcontain.SetsInForce(err) {
 		return nil, policy, fmt.Errorf("restore the containment policy: %w", permission(err))
+	} else if err != nil { // the reconciler goes on trying
+		o.log.Error("restore the containment policy: the sets are in force, not every layer", "err", err)
+		o.faults.set("drift", err)
 	}
-	if err := savePolicy(o.config.Storage.State, policy); err != nil {
+	if err := savePolicy(o.config.Storage.State, policy, o.wire.Holding()); err != nil {
 		o.faults.set("policy", err)
 	}
 	if o.config.Network.HoldPorts {
@@ -167,8 +174,8 @@ func (o *opening) defend(ctx context.Context) (*netcontain.Reconciler, netcontai
 // restored is what the file and the journal say together: the power may have
 // gone between the two, and either may be damaged. What one of them holds is
 // held.
-func (o *opening) restored(ctx context.Context) netcontain.Policy {
-	policy, err := loadPolicy(o.config.Storage.State)
+func (o *opening) restored(ctx context.Context) (netcontain.Policy, Holding) {
+	policy, holding, err := loadPolicy(o.config.Storage.State)
 	if err != nil {
 		o.log.Error("the policy file is damaged; the database decides", "err", err)
 		o.faults.set("history", errors.Join(err, setAside(policyPath(o.config.Storage.State))))
@@ -184,7 +191,7 @@ func (o *opening) restored(ctx context.Context) netcontain.Policy {
 			policy.Hosts = append(policy.Hosts, h)
 		}
 	}
-	return policy
+	return policy, holding
 }
 
 // lockedDown asks the database for what the policy file alone would forget.
@@ -197,28 +204,6 @@ func (o *opening) lockedDown(ctx context.Context) bool {
 		o.log.Error("read the lockdown from the database", "err", err)
 	}
 	return on == "on"
-}
-
-func (o *opening) reconciler() (*netcontain.Reconciler, error) {
-	enforcer, err := nft.New(nft.Config{
-		Bridge: o.network.Bridge, WAN: o.network.WAN, Refuge: nft.Refuge{DNS: refugeDNS, HTTP: refugeHTTP},
-	})
-	if err != nil {
-		return nil, err
-	}
-	o.opened(enforcer)
-	o.wire = &wire{net: o.network, enforcer: enforcer, now: time.Now}
-	return netcontain.NewReconciler(netcontain.Config{
-		Enforcer: enforcer, Log: o.log.With("component", "netcontain"), Refine: o.wire.refine(),
-		OnDrift: func(d netcontain.Drift, err error) {
-			o.log.Warn("containment was changed by something else", "drift", d.String(), "err", err)
-			if err != nil {
-				o.faults.set("drift", err)
-			} else {
-				o.faults.clear("drift")
-			}
-		},
-	})
 }
 
 // journalled asks the database who is held. What it could read counts, even
@@ -251,6 +236,23 @@ func (o *opening) watch(p *Parts) error {
 	}
 	o.opened(live)
 	p.Source = live
+	p.Services["ports"] = &ports{
+		net: o.network, hold: o.config.Network.HoldPorts, log: o.log.With("component", "ports"),
+		retap: func() error { return live.Retap(taps) },
+		force: func(ctx context.Context) error {
+			if _, err := p.Contain.Check(ctx); !netcontain.SetsInForce(err) {
+				return err
+			}
+			return nil
+		},
+		report: func(err error) {
+			if err == nil {
+				o.faults.clear("ports")
+				return
+			}
+			o.faults.set("ports", err)
+		},
+	}
 	return nil
 }
 
@@ -258,6 +260,10 @@ func (o *opening) refuge(p *Parts) error {
 	c := refuge.Config{
 		Interface: o.network.Bridge, HTTPPort: refugeHTTP, DNSPort: refugeDNS,
 		Vendor: o.config.Office.Vendor, VendorPhone: o.config.Office.VendorPhone, Log: o.log.With("component", "refuge"),
+		Since: p.Suspects.since,
+	}
+	if device := o.quarantineDevice(); device != "" {
+		c.Quarantine = refuge.Quarantine{Interface: device, Prefix: o.config.Network.Quarantine, Prefix6: refuge.UniqueLocal(o.network.BridgeMAC[:])}
 	}
 	for _, a := range o.network.Addrs {
 		switch {
@@ -317,12 +323,12 @@ func (o *opening) gatewayConfig() Config {
 		Lang: c.Office.Lang, Office: c.Office.Name, Vendor: c.Office.Vendor, VendorPhone: c.Office.VendorPhone,
 		Policy: incident.Policy{
 			AutoIsolate: c.Policy.AutoIsolate, MaxHosts: c.Policy.MaxHosts, MaxPercent: c.Policy.MaxPercent,
-			Window: time.Duration(c.Policy.Window), Business: hours, LAN: c.Network.LAN,
+			Window: time.Duration(c.Policy.Window), Business: hours, LAN: c.Network.Inside(),
 			Probation: time.Duration(c.Policy.Probation), ReleaseAfter: time.Duration(c.Policy.ReleaseAfter),
 			Protected: ids(protected(c.Policy.Protected)),
 		},
 		Allow:  c.Network.Allow,
-		LAN:    c.Network.LAN,
+		LAN:    c.Network.Inside(),
 		Eve:    c.Eve,
 		Learn:  time.Duration(c.Detect.Learn),
 		Before: time.Duration(c.Evidence.Before), After: time.Duration(c.Evidence.After), StateDir: c.Storage.State,

@@ -8,6 +8,7 @@ import (
 	"sekisho/firmware/capture"
 	"sekisho/firmware/detect"
 	"sekisho/firmware/flow"
+	"sekisho/firmware/impact"
 )
 
 // Pipeline is the pure part of the gateway, frames in and findings out. It is
@@ -17,6 +18,7 @@ type Pipeline struct {
 	tracker   *flow.Tracker
 	inventory *asset.Inventory
 	engine    *detect.Engine
+	uses      *impact.Usage
 	emit      func(flow.Event) // bound once: a method value allocates
 	found     []detect.Finding
 }
@@ -29,6 +31,7 @@ type PipelineConfig struct {
 	SelfAddrs   []netip.Addr
 	DHCPServers []netip.Addr              // known good; empty: the first one seen
 	PortName    func(iface uint32) string // nil: ports are unknown
+	SharedPort  func(port string) bool    // many devices use it by design: an access point; nil: none
 	Decoys      func() []netip.Addr       // nil: none
 	DecoyNames  func() []string           // names that nobody has; nil: none
 	// Indicators are the lists in force; nil: none.
@@ -36,6 +39,11 @@ type PipelineConfig struct {
 	// Suspect says that nothing is to be learnt from a device; nil: nobody is.
 	Suspect func(flow.MAC) bool
 	Learn   time.Duration // 0: the default of detect
+	// Nowhere is where netcontain/neigh leads those that miss a held host; zero:
+	// nowhere.
+	Nowhere flow.MAC
+	// Zone is where a day begins and ends; nil: UTC.
+	Zone *time.Location
 	// Seen is told every address that a device says it uses; it must not
 	// block. May be nil.
 	Seen func(netip.Addr, [6]byte)
@@ -45,17 +53,19 @@ type PipelineConfig struct {
 func NewPipeline(c PipelineConfig) *Pipeline {
 	p := &Pipeline{
 		tracker:   flow.New(flow.Config{LAN: c.LAN}),
-		inventory: asset.New(asset.Config{LAN: c.LAN, Self: c.Self, SelfAddrs: c.SelfAddrs, PortName: c.PortName}),
+		inventory: asset.New(asset.Config{LAN: c.LAN, Self: c.Self, SelfAddrs: c.SelfAddrs, PortName: c.PortName, Shared: c.SharedPort}),
 	}
 	p.engine = detect.New(detect.Config{
 		Assets: p.inventory, LAN: c.LAN, Gateway: c.SelfAddrs, DHCPServers: c.DHCPServers, Decoys: c.Decoys,
-		DecoyNames: c.DecoyNames, Indicators: c.Indicators, Suspect: c.Suspect, Learn: c.Learn,
+		DecoyNames: c.DecoyNames, Indicators: c.Indicators, Suspect: c.Suspect, Learn: c.Learn, Nowhere: c.Nowhere,
 	})
+	p.uses = impact.New(impact.Config{Assets: p.inventory, LAN: c.LAN, Suspect: c.Suspect, Zone: c.Zone, Name: p.whose})
 	p.emit = func(ev flow.Event) {
 		if c.Seen != nil {
 			tellSeen(ev, c.Seen)
 		}
 		p.inventory.Observe(ev)
+		p.uses.Observe(ev)
 		p.found = append(p.found, p.engine.Observe(ev)...)
 	}
 	return p

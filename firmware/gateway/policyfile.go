@@ -22,6 +22,7 @@ type policyFile struct {
 	Hosts    []policyHost   `json:"hosts"`
 	Allow    []netip.Prefix `json:"allow,omitempty"`
 	Lockdown bool           `json:"lockdown,omitempty"`
+	Holding
 }
 
 type policyHost struct {
@@ -34,8 +35,8 @@ type policyHost struct {
 func policyPath(dir string) string { return filepath.Join(dir, "policy.json") }
 
 // savePolicy replaces the file, synced.
-func savePolicy(dir string, p netcontain.Policy) error {
-	doc := policyFile{Hosts: []policyHost{}, Allow: p.Allow, Lockdown: p.Lockdown}
+func savePolicy(dir string, p netcontain.Policy, holding Holding) error {
+	doc := policyFile{Hosts: []policyHost{}, Allow: p.Allow, Lockdown: p.Lockdown, Holding: holding}
 	for _, h := range p.Hosts {
 		host := policyHost{ID: h.ID, Addrs: h.Addrs, Level: h.Level}
 		for _, m := range h.MACs {
@@ -54,17 +55,17 @@ func savePolicy(dir string, p netcontain.Policy) error {
 }
 
 // loadPolicy returns the zero policy when nothing was ever held.
-func loadPolicy(dir string) (netcontain.Policy, error) {
+func loadPolicy(dir string) (netcontain.Policy, Holding, error) {
 	data, err := os.ReadFile(policyPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return netcontain.Policy{}, nil
+		return netcontain.Policy{}, Holding{}, nil
 	}
 	var doc policyFile
 	if err == nil {
 		err = json.Unmarshal(data, &doc)
 	}
 	if err != nil {
-		return netcontain.Policy{}, fmt.Errorf("load policy: %w", err)
+		return netcontain.Policy{}, Holding{}, fmt.Errorf("load policy: %w", err)
 	}
 	p := netcontain.Policy{Allow: doc.Allow, Lockdown: doc.Lockdown}
 	for _, h := range doc.Hosts {
@@ -73,13 +74,13 @@ func loadPolicy(dir string) (netcontain.Policy, error) {
 			var mac netcontain.MAC
 			hw, err := net.ParseMAC(text)
 			if err != nil || copy(mac[:], hw) != len(mac) {
-				return netcontain.Policy{}, fmt.Errorf("load policy: host %s: %q is not a MAC address", h.ID, text)
+				return netcontain.Policy{}, Holding{}, fmt.Errorf("load policy: host %s: %q is not a MAC address", h.ID, text)
 			}
 			host.MACs = append(host.MACs, mac)
 		}
 		p.Hosts = append(p.Hosts, host)
 	}
-	return p, nil
+	return p, doc.Holding, nil
 }
 
 // setAside renames damaged files, so that a person can still look at them.

@@ -4,10 +4,12 @@ import (
 	"net/netip"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"sekisho/netcontain"
+	"sekisho/netcontain/plan"
 )
 
 var addrs = cmp.Options{
@@ -17,7 +19,7 @@ var addrs = cmp.Options{
 
 func TestThePolicyFileSurvivesARestart(t *testing.T) {
 	dir := t.TempDir()
-	if p, err := loadPolicy(dir); err != nil || !p.IsZero() {
+	if p, _, err := loadPolicy(dir); err != nil || !p.IsZero() {
 		t.Fatalf("a new appliance holds %v (%v)", p, err)
 	}
 	want := netcontain.Policy{
@@ -28,17 +30,27 @@ func TestThePolicyFileSurvivesARestart(t *testing.T) {
 		Allow:    []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
 		Lockdown: true,
 	}
+	holding := Holding{
+		Memory: plan.Memory{"20261123-013005-5366": {
+			At:   map[netcontain.MAC][]string{netcontain.MAC(infected): {"lan2"}},
+			With: map[string][]netcontain.MAC{"lan2": {{2, 0, 0, 0, 0, 9}}},
+		}},
+		Since: map[string]time.Time{"20261123-013005-5366": start},
+	}
 	for range 2 {
-		if err := savePolicy(dir, want); err != nil {
+		if err := savePolicy(dir, want, holding); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := loadPolicy(dir)
+	got, held, err := loadPolicy(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(want, got, addrs); d != "" {
 		t.Errorf("the policy changed (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff(holding, held); d != "" {
+		t.Errorf("where the hosts are changed (-want +got):\n%s", d)
 	}
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 1 {
@@ -52,7 +64,7 @@ func TestADamagedPolicyFileIsAnErrorNotAnEmptyPolicy(t *testing.T) {
 		if err := os.WriteFile(policyPath(dir), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if p, err := loadPolicy(dir); err == nil {
+		if p, _, err := loadPolicy(dir); err == nil {
 			t.Errorf("%q was read as %v", text, p)
 		}
 	}

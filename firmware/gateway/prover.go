@@ -2,32 +2,101 @@ package gateway
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"sekisho/firmware/asset"
 	"sekisho/netcontain"
+	"sekisho/netcontain/neigh"
 	"sekisho/netcontain/nft"
 	"sekisho/netcontain/plan"
 	"sekisho/netcontain/probe"
+	"sekisho/netcontain/vlan"
 )
 
-// wire is the Prover on the real network.
+// wire is the network as containment sees it: the Prover, and what plan chooses
+// mechanisms by.
 type wire struct {
-	net      *Network
-	enforcer *nft.Enforcer
-	devices  func() []asset.Asset // nil until the inventory is there
-	now      func() time.Time
+	net        *Network
+	enforcer   *nft.Enforcer
+	vlan       *vlan.Enforcer
+	can        plan.Network // what the settings allow, without anything observed
+	quarantine probe.Voice
+	devices    func() []asset.Asset // nil until the inventory is there
+	now        func() time.Time
+
+	mu    sync.Mutex
+	last  plan.Plan
+	since map[string]time.Time // when containment began, by Host.ID
 }
 
-// A device that was not heard for five minutes is gone from the bridge's
-// forwarding table (ageing time of IEEE 802.1D), but a colleague's machine that
-// is off tonight still shares the port tomorrow: whoever was seen there in the
-// last two weeks counts. A device that appeared within the hour does not: it may
-// be one more address that the suspect invents.
-const (
-	neighbourFor   = 14 * 24 * time.Hour
-	neighbourAfter = time.Hour
-)
+// Holding is what has to outlive a restart beside the policy: where held hosts
+// were, and with whom. Without it a port could not be held again before its host
+// has spoken there.
+type Holding struct {
+	Memory plan.Memory          `json:"memory,omitempty"`
+	Since  map[string]time.Time `json:"since,omitempty"`
+}
+
+// Holding returns a copy of what is known now.
+func (w *wire) Holding() Holding {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return Holding{Memory: maps.Clone(w.last.Memory), Since: maps.Clone(w.since)}
+}
+
+// restore takes up what was kept, before the first policy.
+func (w *wire) restore(h Holding) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last.Memory, w.since = h.Memory, h.Since
+}
+
+// Hold says how a host is held, and why so.
+func (w *wire) Hold(id string) (plan.Hold, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range w.last.Holds {
+		if h.ID == id {
+			return h, true
+		}
+	}
+	return plan.Hold{}, false
+}
+
+// refine chooses the mechanisms of a policy's hosts, by the network as it is now
+// and by what was known of it before.
+func (w *wire) refine(p netcontain.Policy) (netcontain.Policy, error) {
+	n, err := w.observed()
+	if err != nil {
+		return p, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	since := map[string]time.Time{}
+	for _, h := range p.Hosts {
+		at, known := w.since[h.ID]
+		if !known {
+			at = w.now()
+		}
+		since[h.ID] = at
+	}
+	w.since, n.Since = since, since
+	w.last = plan.Make(p, n, w.last)
+	return w.last.Policy, nil
+}
+
+// neighbourFor is how long a device counts as being on the port where it was last
+// seen. One that was not heard for five minutes is gone from the bridge's
+// forwarding table (ageing time of IEEE 802.1D), but a colleague's machine that is
+// off tonight still shares the port tomorrow, and after the summer holidays.
+const neighbourFor = 14 * 24 * time.Hour
+
+// neighbourAfter is the age from which a device counts that the bridge does not
+// show at this moment: a younger one may be an address that the suspect invents.
+const neighbourAfter = time.Hour
 
 // neighbours adds remembered devices to the ports that the bridge knows now.
 func neighbours(ports map[netcontain.MAC]string, all []asset.Asset, now time.Time) {
@@ -43,47 +112,67 @@ func neighbours(ports map[netcontain.MAC]string, all []asset.Asset, now time.Tim
 
 // Watch begins to watch every port and the uplink.
 func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
-	seen, err := w.observed()
-	if err != nil {
-		return nil, err
+	hold, known := w.Hold(h.ID)
+	if !known { // nothing holds it yet
+		n, err := w.observed()
+		if err != nil {
+			return nil, err
+		}
+		if p := plan.Make(netcontain.Policy{Hosts: []netcontain.Host{h}}, n, plan.Plan{}); len(p.Holds) == 1 {
+			hold = p.Holds[0]
+		}
 	}
-	p := plan.Make(netcontain.Policy{Hosts: []netcontain.Host{h}}, seen, plan.Plan{})
 	c := probe.Config{
-		Ports: append(append([]string{}, w.net.Ports...), w.net.WAN), Bridge: w.net.Bridge, Host: h,
+		Ports: append(slices.Clone(w.net.Ports), w.net.WAN), Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
 		Voices: []probe.Voice{{Device: w.net.Bridge, MAC: netcontain.MAC(w.net.BridgeMAC), Addrs: w.net.Addrs}},
 	}
-	if len(p.Holds) == 1 {
-		c.Shared = p.Holds[0].BestEffort
-		if len(p.Holds[0].Ports) == 1 {
-			c.HostPort = p.Holds[0].Ports[0]
-		}
+	if w.quarantine.Device != "" {
+		c.Voices = append(c.Voices, w.quarantine)
+	}
+	if len(hold.Ports) == 1 {
+		c.HostPort = hold.Ports[0]
 	}
 	return probe.Start(ctx, c)
 }
 
 // observed is the network as plan wants it.
 func (w *wire) observed() (plan.Network, error) {
-	ports, err := w.enforcer.Ports()
+	n := w.can
+	bridge, err := w.vlan.Observe()
 	if err != nil {
-		return plan.Network{}, err
+		return n, err
+	}
+	n.Ports, n.Quarantine, n.Filtering, n.PortInfo = bridge.Office, bridge.Quarantine, bridge.Filtering, map[string]plan.Port{}
+	for name, p := range bridge.Ports {
+		n.PortInfo[name] = plan.Port{
+			PVID: p.PVID, Untagged: len(p.Untagged), Tagged: len(p.Tagged), Wireless: p.Wireless, Held: p.Held,
+			Uplink: name == w.net.WAN,
+		}
 	}
 	if w.devices != nil {
-		neighbours(ports, w.devices(), w.now())
+		all := w.devices()
+		n.FirstSeen = make(map[netcontain.MAC]time.Time, len(all))
+		for _, a := range all {
+			n.FirstSeen[netcontain.MAC(a.MAC)] = a.FirstSeen
+		}
+		neighbours(n.Ports, all, w.now())
 	}
-	macs, addrs, err := w.enforcer.Never()
-	return plan.Network{Ports: ports, NeverMACs: macs, NeverAddrs: addrs}, err
+	n.NeverMACs, n.NeverAddrs, err = w.enforcer.Never()
+	return n, err
 }
 
-// refine gives a policy the ports that its hosts have for themselves, and
-// keeps what it knew of hosts that the bridge has forgotten.
-func (w *wire) refine() func(netcontain.Policy) (netcontain.Policy, error) {
-	var previous plan.Plan
-	return func(p netcontain.Policy) (netcontain.Policy, error) {
-		seen, err := w.observed()
-		if err != nil {
-			return p, err
-		}
-		previous = plan.Make(p, seen, previous)
-		return previous.Policy, nil
+// onSegment is every device with its place, as neigh.Segment wants it.
+func (w *wire) onSegment() []neigh.Neighbour {
+	if w.devices == nil {
+		return nil
 	}
+	now := w.now()
+	var out []neigh.Neighbour
+	for _, a := range w.devices() {
+		if a.MAC.IsZero() || a.Port == "" || now.Sub(a.LastSeen) > neighbourFor {
+			continue
+		}
+		out = append(out, neigh.Neighbour{MAC: netcontain.MAC(a.MAC), Addrs: a.Addrs, Port: a.Port, Quiet: a.Protected, Router: a.Router || a.Gateway})
+	}
+	return out
 }

@@ -74,6 +74,7 @@ func (w web) Purge(ctx context.Context, id asset.ID, by, why string) (ui.Purged,
 	if err != nil {
 		return done, err
 	}
+	w.parts.Pipeline.uses.Forget(a.MAC)
 	inventory.Forget(id) // last: until then all this can be repeated
 	w.archive.look()
 	return done, nil

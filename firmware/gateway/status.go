@@ -23,7 +23,8 @@ func (g *Gateway) show() {
 	if g.parts.Suspects != nil {
 		g.parts.Suspects.publish(all)
 	}
-	v := &View{Incidents: all, Lockdown: g.lockdown, Status: g.status(all)}
+	now := g.now()
+	v := &View{Incidents: all, Lockdown: g.lockdown, Status: g.status(all), Limits: g.desk.Limits(now, g.parts.Pipeline.active(now))}
 	if s, ok := g.desk.Suspect(); ok {
 		v.Suspect = s.ID
 	}
@@ -31,7 +32,8 @@ func (g *Gateway) show() {
 	g.parts.Panel.Show(v.Status)
 	if !slices.EqualFunc(old.Incidents, all, func(a, b incident.Incident) bool {
 		return a.ID == b.ID && a.Updated.Equal(b.Updated) && a.State == b.State && a.Bundle == b.Bundle
-	}) || old.Status.State != v.Status.State || old.Status.Target != v.Status.Target || old.Lockdown != v.Lockdown {
+	}) || old.Status.State != v.Status.State || old.Status.Target != v.Status.Target || old.Lockdown != v.Lockdown ||
+		old.Limits.Used != v.Limits.Used || old.Limits.Held != v.Limits.Held || old.Limits.Business != v.Limits.Business {
 		g.watchers.tell()
 	}
 }
@@ -68,6 +70,7 @@ func (g *Gateway) status(all []incident.Incident) hal.Status {
 		g.name(&s, i)
 		s.State, s.Waiting, s.Target = hal.Attention, len(waiting)-1, i.ID
 		s.What, s.AskedUntil = doing(i).In(g.cfg.Lang), ui.AskedUntil(i, now)
+		s.Impact = g.impactOf(i.Asset, now)
 	}
 	if i, ok := newest(all, func(i incident.Incident) bool { return i.State == incident.Containing }); ok {
 		g.name(&s, i)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"sekisho/firmware/asset"
+	"sekisho/firmware/detect"
 	"sekisho/firmware/health"
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ledger"
@@ -30,7 +31,7 @@ func (g *Gateway) page(ctx context.Context, log *slog.Logger) (http.Handler, err
 	}
 	site, err := ui.New(ui.Config{
 		Gateway: web{g, ctx}, Panel: screen, Logger: log.With("component", "web"), Lang: g.cfg.Lang, Now: g.now,
-		Fingerprint: g.parts.Ledger.Key().Fingerprint(), Evidence: web{g, ctx}, Vendors: g.vendors(),
+		Fingerprint: g.parts.Ledger.Key().Fingerprint(), Evidence: web{g, ctx}, Impacts: web{g, ctx}, Containments: g.containments(), Vendors: g.vendors(),
 	})
 	if err != nil {
 		return nil, err
@@ -109,8 +110,34 @@ func (w web) Isolate(ctx context.Context, id, by string) (incident.Incident, err
 	return w.step(ctx, id, incident.Input{Kind: incident.InRequest, By: by, Level: incident.Isolate})
 }
 
+func (w web) Limit(ctx context.Context, id, by string) (incident.Incident, error) {
+	return w.step(ctx, id, incident.Input{Kind: incident.InRequest, By: by, Level: incident.Limit})
+}
+
+func (w web) Lower(ctx context.Context, id, by, note string) (incident.Incident, error) {
+	return w.step(ctx, id, incident.Input{Kind: incident.InLower, By: by, Note: note, Level: incident.Limit})
+}
+
+func (w web) Undo(ctx context.Context, id, by, note string) (incident.Incident, error) {
+	return w.step(ctx, id, incident.Input{Kind: incident.InUndo, By: by, Note: note})
+}
+
+func (w web) Tick(ctx context.Context, id, item string, done bool, by, note string) (incident.Incident, error) {
+	kind := incident.InTick
+	if !done {
+		kind = incident.InUntick
+	}
+	return w.step(ctx, id, incident.Input{Kind: kind, By: by, Note: note, Item: item})
+}
+
+func (w web) Limits() incident.Limits { return w.View().Limits }
+
 func (w web) Release(ctx context.Context, id, by, note string) (incident.Incident, error) {
-	return w.step(ctx, id, incident.Input{Kind: incident.InRelease, By: by, Note: note})
+	i, err := w.step(ctx, id, incident.Input{Kind: incident.InRelease, By: by, Note: note})
+	if missing := i.Missing(); errors.Is(err, ui.ErrRefused) && i.State.Held() && len(missing) > 0 {
+		err = &ui.MissingError{Items: missing}
+	}
+	return i, err
 }
 
 func (w web) Dismiss(ctx context.Context, id, by, note string) (incident.Incident, error) {
@@ -133,6 +160,11 @@ func (w web) SetDevice(ctx context.Context, id asset.ID, change ui.DeviceChange,
 	if !known {
 		return asset.Asset{}, fmt.Errorf("%w: device %s", ui.ErrUnknown, id)
 	}
+	if change.Kin != nil {
+		if err := w.judge(ctx, id, *change.Kin, by); err != nil {
+			return asset.Asset{}, err
+		}
+	}
 	a, _ := inventory.Get(id)
 	err := w.do(ctx, func() {
 		w.record(ledger.Entry{Actor: by, Action: "device.change", Subject: string(id), Detail: map[string]any{"name": a.Name, "protected": a.Protected}})
@@ -140,4 +172,32 @@ func (w web) SetDevice(ctx context.Context, id asset.ID, change ui.DeviceChange,
 	})
 	w.watchers.tell()
 	return a, err
+}
+
+// containments is nil where nothing says how devices are held.
+func (g *Gateway) containments() ui.Containments {
+	if g.parts.Holds == nil {
+		return nil
+	}
+	return holds{g.parts.Holds}
+}
+
+// holds tells the page what plan chose.
+type holds struct{ Holds }
+
+func (h holds) Containment(incident string) (ui.Containment, bool) {
+	p, ok := h.Hold(incident)
+	if !ok {
+		return ui.Containment{}, false
+	}
+	out := ui.Containment{
+		Mechanisms: []string{}, Ports: append([]string{}, p.Ports...), Reason: detect.Text(p.Reason), BestEffort: p.BestEffort, Limits: []detect.Text{},
+	}
+	for _, m := range p.Mechanisms {
+		out.Mechanisms = append(out.Mechanisms, string(m))
+	}
+	for _, t := range p.Limits {
+		out.Limits = append(out.Limits, detect.Text(t))
+	}
+	return out, true
 }

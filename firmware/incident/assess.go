@@ -10,64 +10,6 @@ import (
 	"sekisho/firmware/detect"
 )
 
-// breaker keeps a false alarm from stopping the business: it counts the
-// distinct devices that policy held lately.
-type breaker struct {
-	window time.Duration
-	hosts  map[asset.ID]time.Time // latest automatic order per device
-}
-
-func (b *breaker) spend(at time.Time, id asset.ID) {
-	if at.After(b.hosts[id]) {
-		b.hosts[id] = at
-	}
-}
-
-// recent counts devices other than id. A time ahead of now (the clock was set
-// back) still counts: the breaker errs towards a person.
-func (b *breaker) recent(now time.Time, id asset.ID) int {
-	n := 0
-	for host, at := range b.hosts {
-		if now.Sub(at) > b.window {
-			delete(b.hosts, host)
-		} else if host != id {
-			n++
-		}
-	}
-	return n
-}
-
-// tripped says why policy may not hold one more device, or nothing.
-func (d *Desk) tripped(now time.Time, id asset.ID, active int) (detect.Text, bool) {
-	if n := d.breaker.recent(now, id); n >= d.policy.MaxHosts {
-		return detect.Text{
-			EN: fmt.Sprintf("The circuit breaker stopped automatic isolation: %d devices in the last %s already.", n, d.policy.Window),
-			JA: fmt.Sprintf("自動隔離は安全装置により止まっています（直近%d分間ですでに%d台）。", int(d.policy.Window.Minutes()), n),
-		}, true
-	}
-	held := d.autoHeld(now, id)
-	if most := max(1, active*d.policy.MaxPercent/100); held >= most {
-		return detect.Text{
-			EN: fmt.Sprintf("The circuit breaker stopped automatic isolation: %d of %d active devices are held already, %d may be.", held, active, most),
-			JA: fmt.Sprintf("自動隔離は安全装置により止まっています（稼働中%d台のうち、すでに%d台を隔離、上限%d台）。", active, held, most),
-		}, true
-	}
-	return detect.Text{}, false
-}
-
-// autoHeld counts other devices that policy holds now or ordered lately.
-func (d *Desk) autoHeld(now time.Time, id asset.ID) int {
-	n := d.breaker.recent(now, id)
-	for _, i := range d.all {
-		if i.State.Held() && i.Decision.By == ByAuto && i.Asset.ID != id {
-			if _, counted := d.breaker.hosts[i.Asset.ID]; !counted {
-				n++
-			}
-		}
-	}
-	return n
-}
-
 // assess weighs the incident's evidence with f added.
 func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) Assessment {
 	i = i.clone()
@@ -78,18 +20,23 @@ func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) A
 	if f.Time.Before(now) {
 		at = f.Time
 	}
-	sum := odds(i.Findings, at)
+	found := i.Findings
+	if i.State == Probation {
+		fresh := Incident{Findings: i.since(f.Detector)}
+		fresh.observe(f)
+		found = fresh.Findings
+	}
+	sum := odds(found, at)
 	confirmed, again := d.confirmed(i)
 	if again {
 		sum += confirmedOdds
 	}
-	a := Assessment{
-		Score: probability(sum), Confidence: band(sum), Action: None, Guard: d.policy.guard(i.Asset),
-		Why: detect.Text{EN: bounded(f.Explain.EN), JA: bounded(f.Explain.JA)},
+	a := Assessment{Action: None, Guard: d.policy.guard(i.Asset), Why: detect.Text{EN: bounded(f.Explain.EN), JA: bounded(f.Explain.JA)}}
+	if len(found) > 1 {
+		a.because(fmt.Sprintf("%d detectors agree.", len(found)), fmt.Sprintf("%d種類の検知が重なっています。", len(found)))
 	}
-	if len(i.Findings) > 1 {
-		a.because(fmt.Sprintf("%d detectors agree.", len(i.Findings)), fmt.Sprintf("%d種類の検知が重なっています。", len(i.Findings)))
-	}
+	sum, trial := d.weigh(now, i, f, sum, &a)
+	a.Score, a.Confidence = probability(sum), band(sum)
 	if again {
 		a.because(
 			fmt.Sprintf("The same was confirmed on this device on %s.", confirmed.At.Format(time.DateOnly)),
@@ -103,12 +50,15 @@ func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) A
 	case !d.local(i.Asset):
 		a.because("The device is not on the office network.", "社内ネットワークの機器ではありません。")
 		return a
+	case trial.old:
+		a.because("It is from before the device was let back on the network.", "ネットワークに戻す前の動きです。")
+		return a
 	case a.Confidence == detect.Low:
 		a.because("This alone is no reason to act.", "これだけでは対処の必要はありません。")
 		return a
 	}
 	a.Action = Suggest
-	if l, ok := d.harmless(i.Asset.ID, f.Detector, a.Confidence); ok {
+	if l, ok := d.harmless(i.Asset.ID, f.Detector, a.Confidence); ok && !(again && confirmed.At.After(l.At)) {
 		a.because(
 			fmt.Sprintf("%s called this harmless on %s.", who(l.By), l.At.Format(time.DateOnly)),
 			fmt.Sprintf("%sに%sが問題なしと判断しています。", l.At.Format(time.DateOnly), who(l.By)),
@@ -121,15 +71,17 @@ func (d *Desk) assess(now time.Time, f detect.Finding, i Incident, active int) A
 	if a.Confidence != detect.High || i.State.Held() {
 		return a
 	}
-	d.auto(now, i.Asset, active, &a)
+	d.auto(now, at, i, trial, active, &a)
 	return a
 }
 
 func (a *Assessment) because(en, ja string) { a.Why.EN += " " + en; a.Why.JA += ja }
 
-// auto says whether policy may hold the device by itself, and why not.
-func (d *Desk) auto(now time.Time, host asset.Asset, active int, a *Assessment) {
-	switch trip, open := d.tripped(now, host.ID, active); {
+// auto says whether policy may hold the device by itself, and why not. at is the
+// time of the evidence.
+func (d *Desk) auto(now, at time.Time, i Incident, trial tried, active int, a *Assessment) {
+	host, limits := i.Asset, d.limits(now, i.Asset.ID, active)
+	switch {
 	case a.Guard != GuardNone:
 		a.because("A protected device or router: a person has to decide.", "保護対象の機器またはルーターのため、担当者の判断が必要です。")
 	case twoPorts(now, host):
@@ -137,16 +89,26 @@ func (d *Desk) auto(now time.Time, host asset.Asset, active int, a *Assessment) 
 			fmt.Sprintf("The device was seen on two ports, %s and %s, within the last minutes: another one may pose as it. A person has to decide.", host.MovedFrom, host.Port),
 			fmt.Sprintf("この機器は直近の数分間に2つのポート（%sと%s）で見つかりました。別の機器がなりすましている可能性があるため、担当者の判断が必要です。", host.MovedFrom, host.Port),
 		)
+	case trial.open:
+		a.because("It may rest on what the device sent before it was let back on the network: a person has to decide.", "ネットワークに戻す前の通信が含まれている可能性があるため、担当者の判断が必要です。")
 	case !d.policy.AutoIsolate:
 		a.because("Automatic isolation is switched off.", "自動隔離は無効に設定されています。")
-	case open:
+	case i.Automatic.Undone() && band(odds(i.news(), at)) != detect.High:
+		by := who(i.Automatic.UndoneBy)
+		a.because(
+			fmt.Sprintf("%s undid the automatic isolation; until a person decides, only other or stronger evidence acts by itself.", by),
+			fmt.Sprintf("%sが自動隔離を取り消しました。担当者が判断するまでは、別の、またはより強い証拠が出たときだけ自動で隔離します。", by),
+		)
+	case limits.Full() && !trial.relapse:
+		trip := limits.tripped()
 		a.because(trip.EN, trip.JA)
 	default:
 		a.Action, a.Level = AutoIsolate, Isolate
-		if d.policy.Business.Contain(now) {
+		if limits.Business && !(trial.relapse && trial.level == Isolate) {
 			a.Level = Limit
 			a.because("Business hours: limited instead of isolated.", "業務時間中のため、隔離ではなく制限にとどめます。")
 		}
+		a.Allowed = limits.allowed(a.Level, trial.relapse)
 	}
 }
 

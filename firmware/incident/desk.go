@@ -104,6 +104,7 @@ type Desk struct {
 	live    map[asset.ID]string // device -> its live incident
 	lessons map[string]lesson   // by incident
 	breaker breaker
+	clock   clock
 	evicted uint64
 
 	order []*Incident // all, by age
@@ -132,6 +133,9 @@ func (d *Desk) Restore(now time.Time, kept []Incident) []Change {
 		if i.Decision.By == ByAuto {
 			d.breaker.spend(i.Decision.At, i.Asset.ID)
 		}
+		if i.Automatic.Kind == InAuto { // also when a person has undone it, or taken it over
+			d.breaker.spend(i.Automatic.At, i.Asset.ID)
+		}
 		d.put(i)
 	}
 	out = append(out, d.makeRoom(now)...)
@@ -150,17 +154,19 @@ func (d *Desk) Restore(now time.Time, kept []Incident) []Change {
 func (d *Desk) Observe(now time.Time, f detect.Finding, a asset.Asset, active int) []Change {
 	a = named(a, f)
 	var out []Change
-	cur := d.current(a.ID)
-	if cur == nil {
+	cur := d.about(a.ID)
+	switch {
+	case cur == nil:
 		cur = d.open(now, a)
-	} else {
+	case cur.Asset.ID == a.ID:
+		a.Kin = cur.Asset.Kin
 		cur.Asset = a
 	}
 	c := d.judge(now, f, *cur, active)
 	out = append(out, c)
 	if c.Incident.State == Closed { // a relapse
-		next := d.open(now, a)
-		next.Previous = c.Incident.ID
+		next := d.open(now, relapsed(a, c.Incident.Asset))
+		next.Previous, next.Findings = c.Incident.ID, append(next.Findings, c.Incident.since(f.Detector)...)
 		out = append(out, d.judge(now, f, *next, active))
 	}
 	return append(out, d.makeRoom(now)...)
@@ -173,7 +179,7 @@ func (d *Desk) judge(now time.Time, f detect.Finding, i Incident, active int) Ch
 	next, commands := Step(i, Input{Kind: InFinding, At: now, By: bounded(f.Detector), Finding: f, Assessment: a})
 	if a.Action == AutoIsolate && next.State == Open {
 		var more []Command
-		next, more = Step(next, Input{Kind: InAuto, At: now, By: ByAuto, Level: a.Level, Why: a.Why})
+		next, more = Step(next, Input{Kind: InAuto, At: now, By: ByAuto, Level: a.Level, Why: a.Why, Allowed: a.Allowed})
 		if next.State == Containing {
 			d.breaker.spend(now, next.Asset.ID)
 			// Isolation first, whatever else the finding asked for.
@@ -196,12 +202,14 @@ func distinct(in []Command) []Command {
 
 // Request holds a device that a person names, with or without an incident.
 func (d *Desk) Request(now time.Time, a asset.Asset, level Level, by string) Change {
-	cur := d.current(a.ID)
+	cur := d.about(a.ID)
 	if cur == nil {
 		cur = d.open(now, a)
 		cur.Why = detect.Text{EN: "A person asked for it.", JA: "担当者の操作によるものです。"}
 	}
-	cur.Guard = d.policy.guard(a) // Apply steps from here
+	if cur.Asset.ID == a.ID {
+		cur.Guard = d.policy.guard(a) // Apply steps from here
+	}
 	c, _ := d.Apply(cur.ID, Input{Kind: InRequest, At: now, By: by, Level: level})
 	return c
 }
@@ -237,6 +245,7 @@ func (d *Desk) Apply(id string, in Input) (Change, error) {
 	if i == nil {
 		return Change{}, &UnknownError{id}
 	}
+	in.probation = d.policy.Probation
 	next, commands := Step(*i, in)
 	d.put(next)
 	return Change{next, commands}, nil
@@ -250,6 +259,7 @@ const resealAfter = 10 * time.Minute
 // that failed.
 func (d *Desk) Advance(now time.Time) []Change {
 	var out []Change
+	d.clock.tell(now)
 	for id, l := range d.lessons {
 		if now.Sub(l.At) > d.policy.Remember {
 			delete(d.lessons, id)
@@ -261,9 +271,9 @@ func (d *Desk) Advance(now time.Time) []Change {
 		case i.State == Containing && now.Sub(i.Since) > d.policy.ProofWithin,
 			i.State == Open && i.Action == None && now.Sub(i.Updated) > d.policy.Quiet,
 			(i.State == Contained || i.State == Eradicating) && d.policy.ReleaseAfter > 0 &&
-				i.Decision.By == ByAuto && now.Sub(i.Since) > d.policy.ReleaseAfter:
+				i.Decision.By == ByAuto && d.clock.lasted(i.Since, now) > d.policy.ReleaseAfter:
 			in.Kind = InDeadline
-		case i.State == Probation && now.Sub(i.Since) > d.policy.Probation:
+		case i.State == Probation && now.After(d.probationEnd(*i)):
 			in.Kind = InExpired
 		case i.sealDue() && !i.LastSealTry.IsZero() && now.Sub(i.LastSealTry) >= resealAfter:
 			in.Kind, in.reseal = InDeadline, true
@@ -275,6 +285,14 @@ func (d *Desk) Advance(now time.Time) []Change {
 		}
 	}
 	return out
+}
+
+// probationEnd is also there for one that began before its end was kept.
+func (d *Desk) probationEnd(i Incident) time.Time {
+	if i.Until.IsZero() {
+		return i.Since.Add(d.policy.Probation)
+	}
+	return i.Until
 }
 
 // Get returns the incident with the given id.
@@ -290,7 +308,7 @@ func (d *Desk) current(id asset.ID) *Incident { return d.all[d.live[id]] }
 
 func (d *Desk) open(now time.Time, a asset.Asset) *Incident {
 	i := Incident{
-		ID: d.newID(now, a), State: Open, Asset: a, Guard: d.policy.guard(a), Drill: d.policy.Drill, Level: Watch,
+		ID: d.newID(now, a), State: Open, Asset: plain(a), Guard: d.policy.guard(a), Drill: d.policy.Drill, Level: Watch,
 		Action: None, Confidence: detect.Low, Opened: now.UTC(), Updated: now.UTC(), Since: now.UTC(),
 		Findings: []Observation{}, History: []Transition{},
 	}
@@ -377,6 +395,7 @@ func (d *Desk) newID(now time.Time, a asset.Asset) string {
 
 // named gives an unknown device the identity that the detector saw.
 func named(a asset.Asset, f detect.Finding) asset.Asset {
+	a = plain(a)
 	if a.MAC.IsZero() {
 		a.MAC = f.Host.MAC
 	}

@@ -194,7 +194,9 @@ type Incident struct {
 	Frozen         time.Time         `json:"frozen"` // evidence was pinned
 	Bundle         string            `json:"bundle,omitempty"`
 	LastSealTry    time.Time         `json:"last_seal_try,omitzero"` // when it failed; zero while a try runs, or all is well
-	Steps          []string          `json:"steps,omitempty"`        // eradication done so far, bounded
+	Checklist      []Item            `json:"checklist,omitempty"`    // of the return to the network; from when it was first held
+	Automatic      Automatic         `json:"automatic,omitzero"`     // the latest thing that policy did by itself
+	Until          time.Time         `json:"until,omitzero"`         // end of the latest probation
 	Opened         time.Time         `json:"opened"`
 	Updated        time.Time         `json:"updated"`
 	Since          time.Time         `json:"since"`     // of State
@@ -206,11 +208,24 @@ type Incident struct {
 }
 
 // UnmarshalJSON restores the Ethernet address, which the asset's own JSON
-// leaves to its ID.
+// leaves to its ID, and what former versions wrote otherwise.
 func (i *Incident) UnmarshalJSON(b []byte) error {
 	type plain Incident
-	if err := json.Unmarshal(b, (*plain)(i)); err != nil {
+	former := struct {
+		*plain
+		Steps []string `json:"steps"`
+	}{plain: (*plain)(i)}
+	if err := json.Unmarshal(b, &former); err != nil {
 		return fmt.Errorf("decode incident: %w", err)
+	}
+	if len(i.Checklist) == 0 {
+		i.formerSteps(former.Steps)
+		if i.State.Held() {
+			i.list()
+		}
+	}
+	if i.State.Held() && i.Decision.By == ByAuto && i.Automatic.At.IsZero() {
+		i.Automatic = Automatic{Kind: InAuto, At: i.Decision.At, Level: i.Level, From: Open, Before: Watch, Why: i.Decision.Why}
 	}
 	if text, ok := strings.CutPrefix(string(i.Asset.ID), "mac:"); ok {
 		if mac, err := net.ParseMAC(text); err == nil && len(mac) == len(i.Asset.MAC) {

@@ -110,7 +110,7 @@ func (m *move) teach(k LessonKind) {
 // unteach takes the lesson back. The incident itself stays as it ended.
 func (m *move) unteach() {
 	switch {
-	case m.in.By == "" || m.in.By == ByButton || m.in.By == ByAuto:
+	case !person(m.in.By):
 		m.refuse("only a person on the web page takes a lesson back")
 	case !m.i.Lesson.Holds():
 		m.refuse("there is nothing to take back")

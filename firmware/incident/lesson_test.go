@@ -110,9 +110,10 @@ func TestAConfirmedPatternWeighsMoreTheNextTime(t *testing.T) {
 	d := NewDesk(Policy{})
 	i := say(t, d, noon, "beacon", detect.Medium)
 	plain := i.Score
-	for _, k := range []Kind{InRequest, InApplied, InProven, InRelease} {
+	for _, k := range []Kind{InRequest, InApplied, InProven} {
 		i = deed(t, d, i.ID, k, noon.Add(time.Minute))
 	}
+	i = letGo(d, i.ID, noon.Add(2*time.Minute))
 	if i.Lesson.Kind != Confirmed {
 		t.Fatalf("lesson %+v", i.Lesson)
 	}

@@ -1,7 +1,6 @@
 package incident
 
 import (
-	"slices"
 	"time"
 
 	"sekisho/firmware/detect"
@@ -27,6 +26,9 @@ func (m *move) finding() {
 		m.i.Closed = m.in.At
 		m.do(Notify{NoticeRelapse})
 		return
+	}
+	if m.i.State.Held() {
+		m.i.list()
 	}
 	if m.i.State != Open {
 		return
@@ -65,12 +67,16 @@ func (m *move) ask() {
 	case m.i.State.Held() && m.i.State != ContainFailed && level.rank() <= m.i.Level.rank():
 		m.note = "already ordered"
 	case m.i.Guard == GuardTwice && !m.i.State.Held() && !m.askedBefore():
-		m.i.Asked = m.in.At
-		m.note = "asked once; a second time within two minutes carries it out"
-		m.do(Notify{NoticeAskAgain})
+		m.askAgain()
 	default:
 		m.contain(level)
 	}
+}
+
+func (m *move) askAgain() {
+	m.i.Asked = m.in.At
+	m.note = "asked once; a second time within two minutes carries it out"
+	m.do(Notify{NoticeAskAgain})
 }
 
 func (m *move) askedBefore() bool {
@@ -86,14 +92,26 @@ func (m *move) contain(level Level) {
 	if why == (detect.Text{}) {
 		why = m.i.Why
 	}
+	if m.in.Kind == InAuto {
+		m.note = m.in.Allowed.EN // the ledger says what allowed it
+		m.i.Automatic = Automatic{
+			Kind: InAuto, At: m.in.At, Level: level, From: m.i.State, Before: m.i.Level, Why: why, Allowed: m.in.Allowed,
+		}
+	}
+	m.order(level, why)
+}
+
+// order holds the device at level, up or down.
+func (m *move) order(level Level, why detect.Text) {
 	m.i.Level, m.i.Applied, m.i.Proof = level, false, Proof{}
-	m.i.Decision = Decision{At: m.in.At, By: bounded(m.in.By), Level: level, Why: why}
+	m.i.Decision = Decision{At: m.in.At, By: bounded(m.in.By), Level: level, Why: detect.Text{EN: why.EN, JA: why.JA}}
 	if m.i.Decision.By == "" && m.in.Kind == InAuto {
 		m.i.Decision.By = ByAuto
 	} else if m.i.Decision.By == "" && m.in.Kind == InPress {
 		m.i.Decision.By = ByButton
 	}
 	m.i.Asked = time.Time{}
+	m.i.list()
 	m.to(Containing)
 	m.do(SetLevel{level}) // first: isolation never waits for evidence
 	if m.i.Frozen.IsZero() {
@@ -107,7 +125,7 @@ func (m *move) other() bool { return m.in.Level != "" && m.in.Level != m.i.Level
 
 func (m *move) applied() {
 	switch {
-	case m.i.State == Probation:
+	case m.i.State == Probation || m.i.State == Open && m.i.Automatic.Undone():
 		m.silent = true // the release itself
 	case !m.i.State.Held():
 		m.refuse("nothing is ordered; a late result")
@@ -149,7 +167,7 @@ func (m *move) limited() {
 
 func (m *move) applyFailed() {
 	switch {
-	case m.i.State == Probation:
+	case m.i.State == Probation || m.i.State == Open && m.i.Automatic.Undone():
 		m.note = "release: " + m.in.Note
 		m.do(Notify{NoticeReleaseFailed})
 	case !m.i.State.Held():
@@ -281,41 +299,6 @@ func (m *move) unpin() {
 	}
 }
 
-// release is the return-to-network gate: never a gesture, never a machine.
-func (m *move) release() {
-	switch {
-	case m.in.By == "" || m.in.By == ByButton || m.in.By == ByAuto:
-		m.refuse("only a person on the web page releases a device")
-	case m.i.State.Held():
-		m.free()
-		m.teach(Confirmed)
-	default:
-		m.refuse("the device is not held")
-	}
-}
-
-func (m *move) free() {
-	m.to(Probation)
-	m.i.Level, m.i.Applied = Watch, false
-	m.do(Release{}, Notify{NoticeReleased})
-	m.seal()
-	m.unpin()
-}
-
-func (m *move) eradicated() {
-	switch m.i.State {
-	case Contained, ContainFailed, Eradicating:
-		if m.in.Note != "" && len(m.i.Steps) < maxObservations && !slices.Contains(m.i.Steps, bounded(m.in.Note)) {
-			m.i.Steps = append(m.i.Steps, bounded(m.in.Note))
-		}
-		if m.i.State != Eradicating {
-			m.to(Eradicating)
-		}
-	default:
-		m.refuse("cleaning begins once the device is held")
-	}
-}
-
 func (m *move) expired() {
 	if m.i.State != Probation {
 		m.refuse("not in probation")
@@ -328,7 +311,7 @@ func (m *move) expired() {
 
 func (m *move) dismiss() {
 	switch {
-	case m.in.By == "" || m.in.By == ByButton || m.in.By == ByAuto:
+	case !person(m.in.By):
 		m.refuse("only a person on the web page dismisses an incident")
 	case m.in.Note == "":
 		m.refuse("a dismissal needs a reason")
@@ -380,11 +363,20 @@ func (m *move) deadline() {
 			JA: "隔離の確認が時間内に取れませんでした。この機器のLANケーブルを抜いてください。",
 		}})
 	case Contained, Eradicating:
-		if m.in.By != ByPolicy {
-			m.refuse("the owner did not set a release by time")
+		if m.in.By != ByPolicy || m.i.Decision.By != ByAuto {
+			m.refuse("only what was held automatically is released by time, when the owner set that")
 			return
 		}
 		m.note = "released by time, as the owner set"
+		m.i.Automatic = Automatic{
+			Kind: InDeadline, At: m.in.At, Level: Watch, From: m.i.State, Before: m.i.Level, Why: detect.Text{
+				EN: "It had been held automatically, and nobody decided until the time was over.",
+				JA: "自動で止めたあと、期限まで担当者の判断がありませんでした。",
+			}, Allowed: detect.Text{
+				EN: "The owner set that what was held automatically is released after a time (policy.release_after). A person can undo it on the web page in one step.",
+				JA: "自動で止めた機器は一定の時間で解除する設定です（policy.release_after）。担当者は、画面から1回の操作で取り消せます。",
+			},
+		}
 		m.free()
 	default:
 		m.refuse("no deadline runs")

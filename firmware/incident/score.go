@@ -26,6 +26,9 @@ import (
 // What follows: lows alone never become high (their sum stays under 2.8), nor
 // do lows tip one medium over (2.5 + 2.1 = 4.6 is the limit that is not
 // reached); two mediums and a low, or three mediums, of different families, do.
+//
+// On a device that was let back on the network a moment ago the sum starts higher,
+// see probation.go.
 const (
 	halfLife   = 30 * time.Minute
 	discount   = 0.75
@@ -59,6 +62,7 @@ type Assessment struct {
 	Level      Level // for AutoIsolate
 	Guard      Guard
 	Why        detect.Text
+	Allowed    detect.Text // for AutoIsolate: which limits leave room for it
 }
 
 func weight(f detect.Finding) float64 {

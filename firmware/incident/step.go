@@ -26,7 +26,10 @@ const (
 	InSealed       Kind = "sealed"        // the bundle is complete and verified; Note is its path
 	InSealFailed   Kind = "seal_failed"   // it is not; asked for again after resealAfter, and at boot
 	InRelease      Kind = "release"       // a person passed the return-to-network gate
-	InEradicated   Kind = "eradicated"    // one cleaning step is done; Note names it
+	InTick         Kind = "tick"          // a person says that Item of the checklist is done
+	InUntick       Kind = "untick"        // or that it is not after all
+	InLower        Kind = "lower"         // a person steps a held device down to limit; Note is the reason
+	InUndo         Kind = "undo"          // a person undoes what policy did by itself
 	InExpired      Kind = "expired"       // probation is over
 	InDismiss      Kind = "dismiss"       // a person calls it a false alarm; Note is the reason
 	InUnteach      Kind = "unteach"       // a person takes back what a dismissal or a release taught; Note is the reason
@@ -38,7 +41,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		InFinding, InPress, InRequest, InAuto, InApplied, InApplyFailed, InProven, InLeaked, InFrozen,
-		InFreezeFailed, InSealed, InSealFailed, InRelease, InEradicated, InExpired, InDismiss, InUnteach, InDeadline, InRestart,
+		InFreezeFailed, InSealed, InSealFailed, InRelease, InTick, InUntick, InLower, InUndo, InExpired, InDismiss, InUnteach, InDeadline, InRestart,
 	}
 }
 
@@ -50,13 +53,17 @@ type Input struct {
 	By         string // person or part; see ByButton
 	Note       string
 	Level      Level       // request, auto (a press always isolates), applied, apply_failed; empty: the wanted one
+	Item       string      // tick, untick: key of the checklist's item
 	Why        detect.Text // auto
+	Allowed    detect.Text // auto: see Automatic
 	Finding    detect.Finding
 	Assessment Assessment // finding
 	Proof      Proof      // proven, leaked
 
 	crowded bool // deadline: the desk needs the room for a stronger suspect
 	reseal  bool // deadline: a seal failed some time ago
+
+	probation time.Duration // release, deadline: how long; 0: as in DefaultPolicy
 }
 
 // Command is something that the gateway has to do after it has journalled the
@@ -100,6 +107,7 @@ const (
 	NoticeLimited       Notice = "limited"
 	NoticeContainFailed Notice = "contain_failed" // pull the cable
 	NoticeReleased      Notice = "released"
+	NoticeUndone        Notice = "undone" // an automatic act was taken back; somebody should decide
 	NoticeReleaseFailed Notice = "release_failed"
 	NoticeRelapse       Notice = "relapse" // it began again after release
 	NoticeClosed        Notice = "closed"
@@ -147,7 +155,7 @@ func Resume(i Incident) []Command {
 	if i.State.Held() {
 		out = append(out, SetLevel{i.Level})
 	}
-	if i.State == Probation || i.State == Dismissed && !i.Decision.At.IsZero() {
+	if i.State == Probation || (i.State == Dismissed || i.State == Open) && !i.Decision.At.IsZero() {
 		out = append(out, Release{})
 	}
 	if i.State.Live() && (i.Action != None || i.State.Held()) && i.Frozen.IsZero() && !i.packed() {
@@ -197,8 +205,12 @@ func (m *move) handle() {
 		m.sealFailed()
 	case InRelease:
 		m.release()
-	case InEradicated:
-		m.eradicated()
+	case InTick, InUntick:
+		m.tick(m.in.Kind == InTick)
+	case InLower:
+		m.lower()
+	case InUndo:
+		m.undo()
 	case InExpired:
 		m.expired()
 	case InDismiss:
@@ -245,7 +257,7 @@ func (m *move) record() {
 func (i Incident) clone() Incident {
 	i.Findings = slices.Clone(i.Findings)
 	i.History = slices.Clone(i.History)
-	i.Steps = slices.Clone(i.Steps)
+	i.Checklist = slices.Clone(i.Checklist)
 	i.Asset.Addrs = slices.Clone(i.Asset.Addrs)
 	return i
 }

@@ -26,14 +26,26 @@ func in(t *testing.T, s State) Incident {
 	i := Incident{ID: "x", State: Open, Asset: device(1), Level: Watch, Action: Suggest, Opened: noon, Updated: noon, Since: noon}
 	ways := map[State][]Kind{
 		Open: {}, Containing: {InPress}, Contained: {InPress, InApplied, InProven},
-		Eradicating: {InPress, InApplied, InProven, InEradicated}, Probation: {InPress, InApplied, InProven, InRelease},
+		Eradicating: {InPress, InApplied, InProven, InTick}, Probation: {InPress, InApplied, InProven, InRelease},
 		Closed: {InPress, InApplied, InProven, InRelease, InExpired}, ContainFailed: {InPress, InApplyFailed}, Dismissed: {InDismiss},
 	}
 	for _, k := range ways[s] {
+		if k == InRelease {
+			i = ticked(i)
+		}
 		i, _ = Step(i, sample(k))
 	}
 	if i.State != s {
 		t.Fatalf("the way to %s ended in %s", s, i.State)
+	}
+	return i
+}
+
+// ticked has everything done that a release needs, without a line of history.
+func ticked(i Incident) Incident {
+	i = i.clone()
+	for n := range i.Checklist {
+		i.Checklist[n].At, i.Checklist[n].By = noon, "web:sato"
 	}
 	return i
 }
@@ -43,6 +55,10 @@ func sample(k Kind) Input {
 	switch k {
 	case InPress:
 		in.By = ByButton
+	case InTick, InUntick:
+		in.Item = "cause"
+	case InLower:
+		in.Level = Limit
 	case InAuto:
 		in.By = ByAuto
 	case InFinding:
@@ -70,8 +86,11 @@ var steps = map[Kind]string{
 	InFreezeFailed: "=: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | = | =: notify evidence | =",
 	InSealed:       "x | =: notify sealed | =: notify sealed, unpin_evidence | =: notify sealed, unpin_evidence | =: notify sealed, unpin_evidence | =: notify sealed, unpin_evidence | =: notify sealed | x",
 	InSealFailed:   "x | =: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | =: notify evidence | x",
-	InRelease:      "x | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | x | x | probation: release, notify released, seal_bundle | x",
-	InEradicated:   "x | x | eradicating | = | x | x | eradicating | x",
+	InRelease:      "x | x | x | x | x | x | x | x", // nothing is done yet, see ready
+	InTick:         "x | = | eradicating | = | x | x | = | x",
+	InUntick:       "x | = | = | = | x | x | = | x",
+	InLower:        "x | =: set_level limit, freeze_evidence, notify containing | containing: set_level limit, freeze_evidence, notify containing | containing: set_level limit, freeze_evidence, notify containing | x | x | containing: set_level limit, freeze_evidence, notify containing | x",
+	InUndo:         "x | x | x | x | x | x | x | x", // a person held it, see byPolicy
 	InExpired:      "x | x | x | x | closed: notify closed | x | x | x",
 	InDismiss:      "dismissed: notify dismissed | dismissed: release, notify dismissed | dismissed: release, notify dismissed | dismissed: release, notify dismissed | dismissed: notify dismissed | x | dismissed: release, notify dismissed | x",
 	InUnteach:      "x | x | x | x | = | = | x | =",
@@ -92,6 +111,56 @@ func TestEveryStateAndInputHasItsPlaceInTheTable(t *testing.T) {
 	}
 }
 
+// ready has the gate with everything done, in every state.
+const ready = "x | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | x | x | probation: release, notify released, seal_bundle | x"
+
+func TestTheGateOpensWhenEverythingIsDone(t *testing.T) {
+	for n, s := range States() {
+		check(t, ticked(in(t, s)), sample(InRelease), strings.Split(ready, "|")[n])
+	}
+}
+
+// byPolicy has what depends on who decided: for a device that policy holds, and
+// one that it released by time.
+var byPolicy = map[Kind]string{
+	//           containing | contained | eradicating | contain_failed | probation
+	InUndo:     "open: release, notify undone | open: release, notify undone | open: release, notify undone | open: release, notify undone | containing: set_level isolate, freeze_evidence, notify containing",
+	InDeadline: "contain_failed: notify contain_failed | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | x | x",
+}
+
+func TestWhatPolicyDidHasItsPlaceInTheTableToo(t *testing.T) {
+	for k, row := range byPolicy {
+		for n, s := range []State{Containing, Contained, Eradicating, ContainFailed, Probation} {
+			input := sample(k)
+			if k == InDeadline {
+				input.By = ByPolicy
+			}
+			check(t, automatic(t, s), input, strings.Split(row, "|")[n])
+		}
+	}
+}
+
+// automatic brings a fresh incident into a state without a person.
+func automatic(t *testing.T, s State) Incident {
+	t.Helper()
+	i := in(t, Open)
+	ways := map[State][]Kind{
+		Containing: {InAuto}, Contained: {InAuto, InApplied, InProven}, Eradicating: {InAuto, InApplied, InProven, InTick},
+		ContainFailed: {InAuto, InApplyFailed}, Probation: {InAuto, InApplied, InProven, InDeadline},
+	}
+	for _, k := range ways[s] {
+		input := sample(k)
+		if k == InDeadline {
+			input.By = ByPolicy
+		}
+		i, _ = Step(i, input)
+	}
+	if i.State != s || i.Automatic.At.IsZero() {
+		t.Fatalf("the way to %s ended in %s, %+v", s, i.State, i.Automatic)
+	}
+	return i
+}
+
 // atLimit has the inputs whose meaning depends on the level: for a device that
 // is being limited, limited, and for which that failed.
 var atLimit = map[Kind]string{
@@ -102,6 +171,7 @@ var atLimit = map[Kind]string{
 	InApplyFailed: "contain_failed: notify contain_failed | contain_failed: notify contain_failed | =",
 	InProven:      "x | x | x",
 	InLeaked:      "x | x | x",
+	InLower:       "x | x | x",
 	InRestart:     "=: set_level limit, freeze_evidence | =: set_level limit, freeze_evidence, seal_bundle | =: set_level limit, freeze_evidence",
 }
 
@@ -189,7 +259,7 @@ func TestWhatIsSealedIsPinnedNoLonger(t *testing.T) {
 	if done {
 		t.Error("unpinned while frames get through")
 	}
-	if _, done := unpins(leaks, InRelease); !done {
+	if _, done := unpins(ticked(leaks), InRelease); !done {
 		t.Error("the pin stays after the release")
 	}
 }
@@ -202,7 +272,7 @@ func TestHeldFromIsTheProofOrElseTheOrder(t *testing.T) {
 	ordered := i.Decision.At
 	release := sample(InRelease)
 	release.At = noon.Add(time.Hour)
-	if i, _ = Step(i, release); !i.HeldFrom().Equal(ordered) {
+	if i, _ = Step(ticked(i), release); !i.HeldFrom().Equal(ordered) {
 		t.Errorf("never proven: from %s, ordered at %s", i.HeldFrom(), ordered)
 	}
 	i, _ = Step(in(t, Containing), sample(InApplied))
@@ -249,11 +319,11 @@ func TestAHeldDeviceIsProvenAgainAfterARestart(t *testing.T) {
 }
 
 func TestReleaseAndDismissalAreNeverAGesture(t *testing.T) {
-	for _, k := range []Kind{InRelease, InDismiss} {
-		for _, by := range []string{"", ByButton, ByAuto} {
+	for _, k := range []Kind{InRelease, InDismiss, InTick, InLower, InUndo} {
+		for _, by := range []string{"", ByButton, ByAuto, ByPolicy, ByGateway, "web", "web: "} {
 			input := sample(k)
 			input.By = by
-			if i, c := Step(in(t, Contained), input); i.State != Contained || len(c) != 0 {
+			if i, c := Step(ticked(automatic(t, Contained)), input); i.State != Contained || len(c) != 0 {
 				t.Errorf("%s by %q led to %s, %v", k, by, i.State, c)
 			}
 		}
@@ -319,8 +389,11 @@ func TestLimitIsRaisedToIsolateByAPress(t *testing.T) {
 func TestReleaseByTimeNeedsTheOwnersWord(t *testing.T) {
 	input := sample(InDeadline)
 	input.By = ByPolicy
-	if i, _ := Step(in(t, Contained), input); i.State != Probation {
+	if i, _ := Step(automatic(t, Contained), input); i.State != Probation {
 		t.Errorf("the owner's deadline led to %s", i.State)
+	}
+	if i, _ := Step(in(t, Contained), input); i.State != Contained {
+		t.Errorf("a person's isolation ended by time: %s", i.State)
 	}
 }
 

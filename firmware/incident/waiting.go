@@ -54,14 +54,15 @@ func strength(a, b *Incident) int {
 // makeRoom ends the weakest questions beyond maxWaiting, among equals the one
 // that was heard of least recently, as dismissed: who invents a thousand devices
 // must not bury the one that matters. The one that a press means stays, and so
-// does a device that a person has asked for once.
+// does a device that a person has asked for once or let go again: what that person
+// undid would else be done anew.
 func (d *Desk) makeRoom(now time.Time) []Change {
 	asked := d.questions()
 	over := len(asked) - maxWaiting
 	if over <= 0 {
 		return nil
 	}
-	weak := slices.DeleteFunc(asked[1:], func(i *Incident) bool { return !i.Asked.IsZero() })
+	weak := slices.DeleteFunc(asked[1:], func(i *Incident) bool { return !i.Asked.IsZero() || i.Automatic.Undone() })
 	slices.SortStableFunc(weak, func(a, b *Incident) int {
 		return cmp.Or(strength(a, b), a.Updated.Compare(b.Updated), cmp.Compare(a.ID, b.ID))
 	})

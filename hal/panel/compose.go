@@ -32,6 +32,7 @@ const (
 	softRow                 // 12 high, centred
 	nameRow                 // 12 high, bold: a name where there is less room
 	blankRow                // nothing, as high as a text row
+	turnRow                 // 12 high, left: two texts in turn
 )
 
 func (k rowKind) height() int {
@@ -50,7 +51,8 @@ type row struct {
 	label          string // pair: above the first number; bar: unused
 	label2, text2  string // pair: the second number
 	unit1, unit2   string
-	progress, span int // bar
+	progress, span int  // bar
+	second         bool // turn: text2 is shown now
 }
 
 // compose decides what a page says.
@@ -141,6 +143,10 @@ func (c *content) state(w words, s hal.Status, page int) {
 			c.body[1].text = fmt.Sprintf(w.againLeft, sec/60, sec%60)
 			c.body[2].text = w.again
 		}
+		if s.Impact != "" { // never smaller letters: the name decides what is isolated
+			c.body[1].kind, c.body[1].text2 = turnRow, s.Impact
+			c.body[1].second = s.Now.Unix()/turn%2 == 1
+		}
 	case hal.Isolating:
 		// The bar says "still working", not how far: nobody knows that.
 		c.body = []row{{kind: bigRow, text: name}, {kind: barRow, progress: int(s.Now.UnixMilli() / 100 % 32), span: 32}, {kind: softRow, text: w.isolatingTo}}
@@ -172,6 +178,10 @@ func (c *content) state(w words, s hal.Status, page int) {
 		c.body = []row{{kind: paraRow, text: s.FaultText}, {kind: textRow, text: s.FaultCall}}
 	}
 }
+
+// turn is how long each of two texts stays, seconds: Japanese film subtitles
+// count four characters a second, and a line has about ten.
+const turn = 3
 
 // contact is the telephone of whoever helps, with the name where it fits.
 func contact(w words, s hal.Status) string {
@@ -250,6 +260,12 @@ func (m *Image) row(y int, r row) {
 	switch r.kind {
 	case textRow:
 		m.text(y, r.text)
+	case turnRow:
+		if r.second {
+			m.text(y, r.text2)
+		} else {
+			m.text(y, r.text)
+		}
 	case softRow:
 		m.line(0, Width, y, r.text, centre)
 	case bigRow:

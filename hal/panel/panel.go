@@ -98,6 +98,8 @@ func Lines(s hal.Status, page int, h Hold) []string {
 		switch {
 		case l.kind == pairRow:
 			lines = append(lines, l.label+" "+l.text, l.label2+" "+l.text2)
+		case l.kind == turnRow:
+			lines = append(lines, l.text+" "+l.text2)
 		case l.text != "":
 			lines = append(lines, l.text)
 		}

@@ -81,6 +81,13 @@ func pictures() []picture {
 		nameless.Suspect = hal.Device{Addr: "192.168.10.123"}
 		again := status(hal.Attention, lang)
 		again.AskedUntil = now.Add(118*time.Second - 500*time.Millisecond)
+		stops := status(hal.Attention, lang)
+		stops.Impact = map[string]string{"ja": "影響:共有ファイル4台", "en": "Stops files: 4"}[lang]
+		stopsNow := stops
+		stopsNow.Now = now.Add(turn * time.Second)
+		stopsMore := stopsNow
+		stopsMore.Impact = map[string]string{"ja": "影響:共有ほか250台", "en": "Stops web pages+: 250"}[lang]
+		stopsMore.AskedUntil = stopsNow.Now.Add(80 * time.Second)
 		best := status(hal.NotIsolated, lang)
 		best.BestEffort = true
 		locked := status(hal.Normal, lang)
@@ -100,6 +107,7 @@ func pictures() []picture {
 			picture{"attention_long_" + lang, long, 0, Hold{}}, picture{"attention_mid_" + lang, mid, 0, Hold{}},
 			picture{"isolated_long_" + lang, iso, 0, Hold{}}, picture{"not_isolated_nameless_" + lang, nameless, 0, Hold{}},
 			picture{"attention_again_" + lang, again, 0, Hold{}}, picture{"best_effort_" + lang, best, 0, Hold{}},
+			picture{"attention_stops1_" + lang, stops, 0, Hold{}}, picture{"attention_stops2_" + lang, stopsNow, 0, Hold{}}, picture{"attention_stops_again_" + lang, stopsMore, 0, Hold{}},
 			picture{"lockdown_" + lang, locked, 0, Hold{}}, picture{"lockdown_fault_" + lang, lockedFault, 1, Hold{}},
 			picture{"vendor_held_" + lang, vendor, 0, Hold{}},
 			picture{"approval_" + lang, ask, 0, Hold{}}, picture{"approval_isolated_" + lang, askIsolated, 0, Hold{}}, picture{"hold_approve_" + lang, ask, 0, Hold{Phase: HoldApprove}},
@@ -196,10 +204,27 @@ func TestNameOfTheSuspectIsInThePictureOfItsStates(t *testing.T) {
 	}
 }
 
+func TestWhatAnIsolationStopsTakesTurnsWithWhatTheDeviceDoes(t *testing.T) {
+	s := status(hal.Attention, "en")
+	plain := *Render(s, 0)
+	s.Impact = "Stops files: 4"
+	seen := map[Image]int{}
+	for sec := range 4 * turn {
+		s.Now = now.Truncate(time.Second).Add(time.Duration(sec) * time.Second)
+		seen[*Render(s, 0)]++
+	}
+	if len(seen) != 2 || seen[plain] != 2*turn {
+		t.Errorf("%d pictures, the suspect's deed in %d of %d seconds", len(seen), seen[plain], 4*turn)
+	}
+	if lines := strings.Join(Lines(s, 0, Hold{}), "|"); !strings.Contains(lines, "Probing 23 devices Stops files: 4") {
+		t.Errorf("a screen reader hears %q", lines)
+	}
+}
+
 func TestHostileNamesDrawSomethingAndNeverPanic(t *testing.T) {
 	for _, name := range []string{"\x00\x1b[2J", "\u202egnp.exe", strings.Repeat("長", 5000), "👾", "a\u0300", "\xff\xfe", "   "} {
 		s := status(hal.Attention, "ja")
-		s.Suspect.Name, s.What, s.Suspect.Place = name, name, name
+		s.Suspect.Name, s.What, s.Suspect.Place, s.Impact = name, name, name, name
 		empty := *Render(status(hal.Attention, "ja"), 0)
 		if got := Render(s, 0); *got == empty || *got == (Image{}) {
 			t.Errorf("%q: nothing drawn", name)

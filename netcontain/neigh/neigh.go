@@ -1,13 +1,35 @@
-// Package neigh repairs neighbour tables after a host that spoofed ARP was
-// isolated: ours, by forgetting what it made us believe, and the others', by
-// announcing the gateway's own addresses (RFC 5227, section 2.3).
+// Package neigh speaks ARP (RFC 826) and NDP (RFC 4861) on behalf of
+// containment. The gateway calls it; it must never say where an address of the
+// gateway or a router is other than in truth, and never send to a router.
 //
-// The gateway calls it after the policy is in force. It must never announce an
-// address that is not the gateway's own, and never touch permanent entries.
+// Heal repairs neighbour tables after a host that spoofed ARP was isolated:
+// ours, by forgetting what it made us believe, and the others', by announcing
+// the gateway's own addresses (RFC 5227, section 2.3). It never touches
+// permanent entries. Limits: IPv4 announcements only; IPv6 neighbours find the
+// gateway again by neighbour unreachability detection (RFC 4861, section 7.3),
+// in about half a minute.
 //
-// Limits: IPv4 announcements only; IPv6 neighbours find the gateway again by
-// neighbour unreachability detection (RFC 4861, section 7.3), in about half a
-// minute.
+// Segment is mechanism `segment`: a held host behind a switch that nobody
+// manages talks to its neighbours there without passing us. It is told that they
+// are, and they are told that it is, at a MAC of ours that no machine has. The
+// switch learns that MAC at our port, so what they send each other comes to us:
+// the sets of netcontain/nft drop it, capture keeps it as evidence, and no other
+// cable carries it. The gateway's own MAC would do so too, but its IP stack would
+// then answer with redirects (RFC 1812, 5.2.7.2), and a MAC that is nowhere would
+// make the switch send every frame to everybody.
+//
+// It is gentle: unicast only, on shared ports only, at a bounded rate (book.go),
+// and taken back at the release. When the program dies, caches heal by
+// themselves: Linux believes an entry for up to 45 s, then waits 5 s and probes
+// three times (base_reachable_time, delay_first_probe_time, ucast_solicit), in
+// all up to 53 s in which host and neighbours miss each other, and nobody else.
+//
+// It is best effort, and always said to be: a host with static entries, or one
+// that sends frames of its own making to MACs that it knows, reaches its
+// neighbours with them, though their answers go nowhere; one that floods keeps us
+// from hearing its neighbours, and only the repetition remains. The first frame to a
+// neighbour that was never heard may pass, for its answer and ours race.
+// Switches that inspect ARP (DHCP snooping) may drop what we say.
 package neigh
 
 import (

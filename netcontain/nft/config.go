@@ -8,7 +8,9 @@ package nft
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 
 	"sekisho/netcontain"
 )
@@ -29,7 +31,9 @@ type Refuge struct {
 
 // Config says where and what the Enforcer guards.
 type Config struct {
-	Bridge string // the LAN bridge, required; must exist when Apply is called
+	// Bridge is the LAN bridge, required. While it is gone the sets hold on
+	// whatever other bridge there is; until it was there once, Apply says so.
+	Bridge string
 	WAN    string // the uplink device, required; it need not exist yet
 
 	// Never adds to what may never be held. The addresses of this machine's
@@ -38,6 +42,12 @@ type Config struct {
 	Never func() ([]netcontain.MAC, []netip.Addr)
 
 	Refuge Refuge
+
+	// Quarantine is the gateway's address with its network in the quarantine
+	// VLAN, IPv4, and Quarantine6 the same for IPv6; zero when there is none. An
+	// isolated host may speak from any other address of it to DHCP, DNS and the
+	// help page; nothing is ever routed to it or from it.
+	Quarantine, Quarantine6 netip.Prefix
 }
 
 func (c Config) validate() error {
@@ -51,5 +61,16 @@ func (c Config) validate() error {
 	if (c.Refuge.DNS == 0) != (c.Refuge.HTTP == 0) {
 		errs = append(errs, errors.New("refuge: name both ports or none"))
 	}
+	for name, q := range map[string]netip.Prefix{"quarantine": c.Quarantine, "quarantine6": c.Quarantine6} {
+		four := name == "quarantine"
+		if q != (netip.Prefix{}) && (!q.IsValid() || q.Addr().Unmap().Is4() != four || q.Bits() == 0 || q.Addr() == q.Masked().Addr()) {
+			errs = append(errs, fmt.Errorf("%s: %s is not an address of that family with its network", name, q))
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// quarantines are those that there are.
+func (c Config) quarantines() []netip.Prefix {
+	return slices.DeleteFunc([]netip.Prefix{c.Quarantine, c.Quarantine6}, func(q netip.Prefix) bool { return !q.IsValid() })
 }

@@ -1,13 +1,8 @@
 package nft
 
 import (
-	"errors"
-	"net"
 	"net/netip"
 	"reflect"
-	"sync"
-
-	"github.com/vishvananda/netlink"
 
 	"sekisho/netcontain"
 )
@@ -16,7 +11,7 @@ import (
 // accepted or translated before goes on: neither by another table's
 // "established" rule nor by a flowtable.
 func (e *Enforcer) cut(p, before netcontain.Policy, known bool, net surroundings) error {
-	f := forbidden{hosts: map[netip.Addr]netcontain.Level{}, allow: p.Allow, never: net.neverAddrs}
+	f := forbidden{hosts: map[netip.Addr]netcontain.Level{}, allow: p.Allow, names: e.names.addrs(net.near), never: net.neverAddrs}
 	f.all = p.Lockdown && !(known && before.Lockdown)
 	was := map[string]netcontain.Host{}
 	for _, h := range before.Hosts {
@@ -39,30 +34,20 @@ func (e *Enforcer) cut(p, before netcontain.Policy, known bool, net surroundings
 	if len(f.hosts) == 0 && !f.all {
 		return nil
 	}
-	// The kernel walks its whole table for either family, which takes longer
-	// than everything else of a press: both at a time.
-	var errs [2]error
-	var walks sync.WaitGroup
-	for i, family := range []netlink.InetFamily{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		walks.Go(func() { _, errs[i] = e.flows[i].ConntrackDeleteFilters(netlink.ConntrackTable, family, f) })
-	}
-	walks.Wait()
-	return errors.Join(errs[:]...)
+	_, err := e.flows.delete(f.match)
+	return err
 }
 
-// forbidden matches connections that must end. It implements
-// netlink.CustomConntrackFilter.
+// forbidden matches connections that must end.
 type forbidden struct {
 	hosts map[netip.Addr]netcontain.Level
 	allow []netip.Prefix
+	names map[netip.Addr]bool // what the allow list by name led to
 	never map[netip.Addr]string
 	all   bool // lockdown: every connection that is not the gateway's own
 }
 
-func (f forbidden) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
-	// Forward is as the initiator sees it, Reverse as the responder does: under
-	// NAT only both together name both real ends.
-	ends := [4]netip.Addr{addr(c.Forward.SrcIP), addr(c.Forward.DstIP), addr(c.Reverse.SrcIP), addr(c.Reverse.DstIP)}
+func (f forbidden) match(ends flowEnds) bool {
 	level := netcontain.Watch
 	for _, a := range ends {
 		level = max(level, f.hosts[a])
@@ -72,6 +57,9 @@ func (f forbidden) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
 		return true
 	case level == netcontain.Limit:
 		for _, a := range ends {
+			if f.names[a] {
+				return false
+			}
 			for _, p := range f.allow {
 				if p.Contains(a) {
 					return false
@@ -82,9 +70,4 @@ func (f forbidden) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
 	}
 	initiator, responder := ends[0], ends[2] // the real ends
 	return f.all && f.never[initiator] == "" && f.never[responder] == ""
-}
-
-func addr(ip net.IP) netip.Addr {
-	a, _ := netip.AddrFromSlice(ip)
-	return a.Unmap()
 }

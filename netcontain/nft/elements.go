@@ -20,13 +20,16 @@ var levels = []netcontain.Level{netcontain.Watch, netcontain.Limit, netcontain.I
 func elementsOf(set string, p netcontain.Policy, net surroundings) []nftables.SetElement {
 	switch set {
 	case "gateway_ip4", "gateway_ip6":
-		var out []nftables.SetElement
-		for _, a := range net.gateway {
-			if a.Is4() == strings.HasSuffix(set, "4") {
-				out = append(out, nftables.SetElement{Key: a.AsSlice()})
-			}
+		return addrElements(net.gateway, strings.HasSuffix(set, "4"))
+	case "own_ip4", "own_ip6":
+		return addrElements(net.own, strings.HasSuffix(set, "4"))
+	case "near_ip4", "near_ip6":
+		return intervals(net.near, strings.HasSuffix(set, "4"))
+	case "quarantine_device":
+		if net.quarantine == "" {
+			return nil
 		}
-		return out
+		return []nftables.SetElement{{Key: ifname(net.quarantine)}}
 	case "allow_ip4", "allow_ip6":
 		return intervals(p.Allow, strings.HasSuffix(set, "4"))
 	case "address_unknown":
@@ -37,6 +40,16 @@ func elementsOf(set string, p netcontain.Policy, net surroundings) []nftables.Se
 	for _, h := range p.Hosts {
 		if h.Level.String() == level {
 			out = append(out, hostElements(h, kind)...)
+		}
+	}
+	return out
+}
+
+func addrElements(addrs []netip.Addr, four bool) []nftables.SetElement {
+	var out []nftables.SetElement
+	for _, a := range addrs {
+		if a.Is4() == four {
+			out = append(out, nftables.SetElement{Key: a.AsSlice()})
 		}
 	}
 	return out
@@ -148,7 +161,7 @@ func prefixesOf(elements []nftables.SetElement) ([]netip.Prefix, error) {
 // what they say it returns a *netcontain.AlteredError, and a
 // *netcontain.OutdatedError when they are as written, but the gateway's own
 // addresses have changed since; beside either error the policy is what was
-// found.
+// found. It also looks at what dnsmasq has put into the sets of names.
 func (e *Enforcer) Observed(ctx context.Context) (netcontain.Policy, error) {
 	if err := ctx.Err(); err != nil {
 		return netcontain.Policy{}, fmt.Errorf("observe containment: %w", err)
@@ -159,7 +172,13 @@ func (e *Enforcer) Observed(ctx context.Context) (netcontain.Policy, error) {
 	if err != nil {
 		return netcontain.Policy{}, fmt.Errorf("observe containment: %w", err)
 	}
-	p, err := e.observed(net)
+	p, err := e.look(net)
+	if err == nil && net.trouble != nil {
+		err = &netcontain.AlteredError{What: net.trouble.Error()}
+	}
+	if err == nil {
+		e.lookNames(tablesOf(e.cfg))
+	}
 	if err != nil {
 		err = fmt.Errorf("observe containment: %w", err)
 	}
@@ -197,6 +216,9 @@ func (e *Enforcer) read(tables []*table) (netcontain.Policy, []map[string]string
 	for i, t := range tables {
 		contents[i] = map[string]string{}
 		for _, s := range t.sets {
+			if s.HasTimeout {
+				continue // dnsmasq's: nothing there is altered
+			}
 			elements, err := e.nft.GetSetElements(s)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("read set %s: %w", s.Name, err))
@@ -206,7 +228,7 @@ func (e *Enforcer) read(tables []*table) (netcontain.Policy, []map[string]string
 			if i > 0 {
 				continue
 			}
-			if strings.HasPrefix(s.Name, "allow_") {
+			if strings.HasPrefix(s.Name, "allow_ip") {
 				prefixes, err := prefixesOf(elements)
 				errs = append(errs, err)
 				p.Allow = append(p.Allow, prefixes...)
@@ -279,6 +301,9 @@ func (e *Enforcer) agree(p netcontain.Policy, net surroundings, tables []*table,
 	var outdated error
 	for i, t := range tables {
 		for _, s := range t.sets {
+			if s.HasTimeout {
+				continue
+			}
 			if contents[i][s.Name] != text(elementsOf(s.Name, p, then)) {
 				return &netcontain.AlteredError{What: fmt.Sprintf("set %s of table %s is not as written", s.Name, familyName[t.nft.Family])}
 			}
@@ -292,14 +317,15 @@ func (e *Enforcer) agree(p netcontain.Policy, net surroundings, tables []*table,
 
 var familyName = map[nftables.TableFamily]string{nftables.TableFamilyBridge: "bridge", nftables.TableFamilyINet: "inet"}
 
-// text is a set's content without its order.
+// text is a set's content without its order. The kernel may name an element
+// twice while its table grows.
 func text(elements []nftables.SetElement) string {
 	lines := make([]string, 0, len(elements))
 	for _, el := range elements {
 		lines = append(lines, elementText(el))
 	}
 	slices.Sort(lines)
-	return strings.Join(lines, "\n")
+	return strings.Join(slices.Compact(lines), "\n")
 }
 
 func elementText(el nftables.SetElement) string {

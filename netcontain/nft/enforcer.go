@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -30,10 +31,13 @@ type Enforcer struct {
 	mu    sync.Mutex
 	nft   *nftables.Conn
 	links *netlink.Handle
-	flows [2]*netlink.Handle // IPv4 and IPv6
+	gens  *mdnetlink.Conn
+	flows *flowTable
 	written
-	last netcontain.Policy // what Apply last wrote
-	own  bool              // last is known
+	last    netcontain.Policy // what Apply last wrote
+	own     bool              // last is known
+	names   named
+	bridged bridged
 }
 
 var _ netcontain.Enforcer = (*Enforcer)(nil)
@@ -49,7 +53,7 @@ func New(cfg Config) (*Enforcer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nft enforcer: network namespace: %w", err)
 	}
-	e := &Enforcer{cfg: cfg, ns: ns}
+	e := &Enforcer{cfg: cfg, ns: ns, names: named{}}
 	e.nft, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *mdnetlink.Conn) error {
 		return errors.Join(c.SetReadBuffer(netlinkBuffer), c.SetWriteBuffer(netlinkBuffer))
 	}))
@@ -59,9 +63,8 @@ func New(cfg Config) (*Enforcer, error) {
 	}
 	var errs [3]error
 	e.links, errs[0] = netlink.NewHandle(unix.NETLINK_ROUTE)
-	for i := range e.flows {
-		e.flows[i], errs[1+i] = netlink.NewHandle(unix.NETLINK_NETFILTER)
-	}
+	e.flows, errs[1] = openFlows()
+	e.gens, errs[2] = mdnetlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err := errors.Join(errs[:]...); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("nft enforcer: open netlink: %w", err)
@@ -70,13 +73,19 @@ func New(cfg Config) (*Enforcer, error) {
 }
 
 // Close gives the sockets back. The policy stays in force; when it holds nobody
-// and the tables are still the ones that this Enforcer wrote, they go too.
+// and the tables are still the ones that this Enforcer wrote, they go too, but
+// for those with addresses of names in them: dnsmasq would not say them again
+// until its cache is old.
 func (e *Enforcer) Close() error {
 	err := errors.Join(e.tidy(), e.nft.CloseLasting(), e.ns.Close())
-	for _, h := range append(e.flows[:], e.links) {
-		if h != nil {
-			h.Close()
-		}
+	if e.links != nil {
+		e.links.Close()
+	}
+	if e.flows != nil {
+		e.flows.Close()
+	}
+	if e.gens != nil {
+		err = errors.Join(err, e.gens.Close())
 	}
 	return err
 }
@@ -85,9 +94,11 @@ func (e *Enforcer) Close() error {
 // Policy leaves our tables standing without an element in them, so that holding
 // the first host is a matter of elements too; applied at boot, it prepares
 // that. Connections that p newly forbids are deleted from conntrack after the
-// rules stand, and what stands is read back last. It returns a
+// rules stand, and what stands is read back last, unless nobody else changed
+// anything. It returns a
 // *netcontain.NeverError, and changes nothing, when p names the gateway or its
-// uplink.
+// uplink. Without the bridge it holds by the sets all the same; when there never
+// was one, it says so afterwards.
 func (e *Enforcer) Apply(ctx context.Context, p netcontain.Policy) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("apply containment: %w", err)
@@ -105,7 +116,7 @@ func (e *Enforcer) Apply(ctx context.Context, p netcontain.Policy) error {
 	if err := net.refuse(p); err != nil {
 		return fmt.Errorf("apply containment: %w", err)
 	}
-	updated := e.update(p, net)
+	updated, sole := e.update(p, net)
 	if !updated {
 		if err := e.rebuild(p, net); err != nil {
 			return fmt.Errorf("apply containment: %w", e.diagnose(err))
@@ -114,7 +125,7 @@ func (e *Enforcer) Apply(ctx context.Context, p netcontain.Policy) error {
 	before, known := e.last, e.own
 	e.last, e.own = p, true
 	cutErr := e.cut(p, before, known, net)
-	if updated && !e.stands(p, net) {
+	if updated && !sole && !e.stands(net) {
 		if err := e.rebuild(p, net); err != nil {
 			return fmt.Errorf("apply containment: %w", e.diagnose(err))
 		}
@@ -122,22 +133,26 @@ func (e *Enforcer) Apply(ctx context.Context, p netcontain.Policy) error {
 	if cutErr != nil {
 		return fmt.Errorf("apply containment: rules are in force, but connections were not deleted (CONFIG_NF_CT_NETLINK?): %w", cutErr)
 	}
+	if net.trouble != nil {
+		return fmt.Errorf("apply containment: rules are in force, but %w", net.trouble)
+	}
 	return nil
 }
 
 // update changes the elements that differ from what was last written, in one
 // batch, without a look at the kernel first: isolation must not wait for dumps.
-// An entry that stays is not touched. It returns false, and nothing is changed,
-// when the kernel does not hold what it builds on.
-func (e *Enforcer) update(p netcontain.Policy, net surroundings) bool {
+// An entry that stays is not touched. It returns not done, and nothing is changed,
+// when the kernel does not hold what it builds on; sole is that of commit.
+func (e *Enforcer) update(p netcontain.Policy, net surroundings) (done, sole bool) {
 	if !e.known {
-		return false
+		return false, false
 	}
 	for _, t := range tablesOf(e.cfg) {
 		for _, s := range t.sets {
 			s.ID = 0 // an existing set is named, not numbered
 			if err := e.change(s, elementsOf(s.Name, e.last, e.net), elementsOf(s.Name, p, net)); err != nil {
-				return e.giveUp()
+				e.giveUp()
+				return false, false
 			}
 		}
 		if p.Lockdown != e.last.Lockdown {
@@ -145,19 +160,18 @@ func (e *Enforcer) update(p netcontain.Policy, net surroundings) bool {
 			e.addLockdown(t, p)
 		}
 	}
-	if err := e.nft.Flush(); err != nil {
-		return e.giveUp()
+	sole, err := e.commit()
+	if err != nil {
+		e.giveUp()
+		return false, false
 	}
 	e.net = net
-	return true
+	return true, sole
 }
 
 // giveUp forgets what was believed of the kernel. What Flush has sent is gone
 // from its buffer, also after an error.
-func (e *Enforcer) giveUp() bool {
-	e.written = written{}
-	return false
-}
+func (e *Enforcer) giveUp() { e.written = written{} }
 
 // change queues what makes a set go from one content to another. Intervals hang
 // together, so their sets are replaced whole: they only ever allow.
@@ -195,22 +209,26 @@ func (e *Enforcer) addElements(s *nftables.Set, elements []nftables.SetElement) 
 	return nil
 }
 
-// stands reads back whether the kernel holds exactly p.
-func (e *Enforcer) stands(p netcontain.Policy, net surroundings) bool {
-	got, err := e.observed(net)
-	return err == nil && netcontain.Diff(p, got).Empty()
+// stands reads back whether the kernel holds exactly what was last written.
+func (e *Enforcer) stands(net surroundings) bool {
+	got, err := e.look(net)
+	return err == nil && netcontain.Diff(e.last, got).Empty()
 }
 
-// rebuild replaces both tables whole, in one batch.
+// rebuild replaces both tables whole, in one batch. What dnsmasq had put into
+// them is put back.
 func (e *Enforcer) rebuild(p netcontain.Policy, net surroundings) error {
 	e.written = written{}
-	for _, t := range tablesOf(e.cfg) {
+	tables := tablesOf(e.cfg)
+	e.lookNames(tables)
+	for _, t := range tables {
 		e.nft.AddTable(t.nft) // so that deleting it cannot fail
 		e.nft.DelTable(t.nft)
 		if err := e.writeTable(t, p, net); err != nil {
 			return err
 		}
 	}
+	before := e.now()
 	if err := e.nft.Flush(); err != nil {
 		return err
 	}
@@ -219,6 +237,9 @@ func (e *Enforcer) rebuild(p netcontain.Policy, net surroundings) error {
 		return fmt.Errorf("read rules back: %w", err)
 	}
 	e.written = written{known: true, rules: print, net: net}
+	if after := e.now(); before != 0 && after == before+1 {
+		e.at = after // nobody else wrote, also not between the rules and the look at them
+	}
 	return nil
 }
 
@@ -233,7 +254,11 @@ func (e *Enforcer) writeTable(t *table, p netcontain.Policy, net surroundings) e
 		if err := e.nft.AddSet(s, nil); err != nil {
 			return fmt.Errorf("set %s: %w", s.Name, err)
 		}
-		if err := e.addElements(s, elementsOf(s.Name, p, net)); err != nil {
+		elements := elementsOf(s.Name, p, net)
+		if s.HasTimeout {
+			elements = e.names.elements(s, time.Now())
+		}
+		if err := e.addElements(s, elements); err != nil {
 			return err
 		}
 	}
@@ -262,6 +287,9 @@ func (e *Enforcer) tidy() error {
 		return nil
 	}
 	if got, err := e.observed(e.net); err != nil || !got.IsZero() {
+		return nil
+	}
+	if e.lookNames(tablesOf(e.cfg)); len(e.names.addrs(nil)) > 0 {
 		return nil
 	}
 	for _, t := range tablesOf(e.cfg) {
@@ -302,15 +330,21 @@ func (e *Enforcer) diagnose(cause error) error {
 		family  nftables.TableFamily
 		kind    nftables.ChainType
 		hook    *nftables.ChainHook
+		rule    []expr.Any
 		missing string
 	}{
-		{nftables.TableFamilyBridge, nftables.ChainTypeFilter, nftables.ChainHookForward, "CONFIG_NF_TABLES_BRIDGE (nftables on bridges)"},
-		{nftables.TableFamilyINet, nftables.ChainTypeFilter, nftables.ChainHookForward, "CONFIG_NF_TABLES_INET (nftables for IPv4 and IPv6)"},
-		{nftables.TableFamilyINet, nftables.ChainTypeNAT, nftables.ChainHookPrerouting, "CONFIG_NFT_NAT and CONFIG_NF_CONNTRACK (address translation)"},
+		{nftables.TableFamilyBridge, nftables.ChainTypeFilter, nftables.ChainHookForward, nil, "CONFIG_NF_TABLES_BRIDGE (nftables on bridges)"},
+		{nftables.TableFamilyBridge, nftables.ChainTypeFilter, nftables.ChainHookForward, protocol(etherIP), "CONFIG_NFT_BRIDGE_META (module nft_meta_bridge)"},
+		{nftables.TableFamilyINet, nftables.ChainTypeFilter, nftables.ChainHookForward, nil, "CONFIG_NF_TABLES_INET (nftables for IPv4 and IPv6)"},
+		{nftables.TableFamilyINet, nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nil, "CONFIG_NFT_NAT and CONFIG_NF_CONNTRACK (address translation)"},
+		{nftables.TableFamilyINet, nftables.ChainTypeNAT, nftables.ChainHookPrerouting, redirectTo(closedPort), "CONFIG_NFT_REDIR (module nft_redir)"},
 	} {
 		t := &nftables.Table{Family: f.family, Name: Table + "_check"}
 		e.nft.AddTable(t)
-		e.nft.AddChain(&nftables.Chain{Name: "check", Table: t, Hooknum: f.hook, Priority: nftables.ChainPriorityFilter, Type: f.kind})
+		c := e.nft.AddChain(&nftables.Chain{Name: "check", Table: t, Hooknum: f.hook, Priority: nftables.ChainPriorityFilter, Type: f.kind})
+		if f.rule != nil {
+			e.nft.AddRule(&nftables.Rule{Table: t, Chain: c, Exprs: f.rule})
+		}
 		e.nft.DelTable(t)
 		if err := e.nft.Flush(); err != nil {
 			return fmt.Errorf("the kernel lacks %s: %w", f.missing, errors.Join(err, cause))
@@ -325,6 +359,7 @@ type written struct {
 	known bool // the tables stand, as far as we know
 	rules string
 	net   surroundings
+	at    generation // at which the kernel was seen to hold it; zero: at none
 }
 
 func addrSet(addrs []netip.Addr) map[netip.Addr]bool {

@@ -53,6 +53,7 @@ var (
 
 	srcPort  = field{base: expr.PayloadBaseTransportHeader, off: 0, len: 2}
 	dstPort  = field{base: expr.PayloadBaseTransportHeader, off: 2, len: 2}
+	tcpFlags = field{base: expr.PayloadBaseTransportHeader, off: 13, len: 1} // RFC 9293, 3.1
 	icmpType = field{base: expr.PayloadBaseTransportHeader, off: 0, len: 1}
 	ndTarget = field{base: expr.PayloadBaseTransportHeader, off: 8, len: 16} // RFC 4861, 4.3 and 4.4
 )
@@ -80,6 +81,15 @@ func prefixed(f field, p netip.Prefix) []expr.Any {
 	return append(f.load(),
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: f.len, Mask: mask, Xor: make([]byte, f.len)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()})
+}
+
+const tcpReset = 0x04
+
+// has matches when one of the bits is set in a field of one byte.
+func has(f field, bits byte) []expr.Any {
+	return append(f.load(),
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{bits}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{0}})
 }
 
 func metaIn(key expr.MetaKey, s *nftables.Set) []expr.Any {

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -93,13 +94,20 @@ func (o *office) pair(t testing.TB, peer *nstest.NS, name, hw string) {
 	peer.Run(t, "ip link set eth0 address "+hw+" up")
 }
 
-// apply applies and checks that the kernel says the same.
+// apply applies and checks that the kernel says the same. Once more, as the
+// reconciler does, when the gateway's addresses change meanwhile: the kernel
+// gives link-local ones to a bridge that was just made.
 func (o *office) apply(t testing.TB, p netcontain.Policy) {
 	t.Helper()
-	if err := o.enforcer.Apply(t.Context(), p); err != nil {
-		t.Fatal(err)
+	var got netcontain.Policy
+	var err error
+	var outdated *netcontain.OutdatedError
+	for again := 0; again == 0 || errors.As(err, &outdated) && again < 10; again++ {
+		if err := o.enforcer.Apply(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		got, err = o.enforcer.Observed(t.Context())
 	}
-	got, err := o.enforcer.Observed(t.Context())
 	if err != nil {
 		t.Fatalf("observed: %v", err)
 	}
@@ -157,11 +165,25 @@ func dial(t testing.TB, ns *nstest.NS, to string) net.Conn {
 	return c
 }
 
-func alive(c net.Conn) bool {
+// connected is a connection that must come about, however slow the machine is.
+func connected(t testing.TB, ns *nstest.NS, to string) (c net.Conn) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !alive(c); c = dial(t, ns, to) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no connection to %s within 20 s", to)
+		}
+	}
+	return c
+}
+
+func alive(c net.Conn) bool { return answers(c, patience) }
+
+// answers is for a connection that has to be alive, on a slow machine too.
+func answers(c net.Conn, within time.Duration) bool {
 	if c == nil {
 		return false
 	}
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(within))
 	if _, err := c.Write([]byte("ping")); err != nil {
 		return false
 	}

@@ -77,6 +77,43 @@ func (t *table) addSets(nextID *uint32) func(string, nftables.SetDatatype, bool)
 	}
 }
 
+// allowSets are what a limited host may reach on the internet, in one table.
+type allowSets struct {
+	net4, net6   *nftables.Set // by the owner's prefixes
+	name4, name6 *nftables.Set // by name: dnsmasq fills them
+	near4, near6 *nftables.Set // where no name leads
+}
+
+func allowSetsOf(t *table, add func(string, nftables.SetDatatype, bool) *nftables.Set) allowSets {
+	a := allowSets{
+		net4: add("allow_ip4", nftables.TypeIPAddr, true), net6: add("allow_ip6", nftables.TypeIP6Addr, true),
+		name4: add(namePrefix+"ip4", nftables.TypeIPAddr, false), name6: add(namePrefix+"ip6", nftables.TypeIP6Addr, false),
+		near4: add("near_ip4", nftables.TypeIPAddr, true), near6: add("near_ip6", nftables.TypeIP6Addr, true),
+	}
+	for _, s := range []*nftables.Set{a.name4, a.name6} {
+		s.HasTimeout, s.Timeout, s.Size = true, NameLife, maxNames
+	}
+	return a
+}
+
+// rules lets through what the lists allow of one end of the packets. The owner
+// of a name decides where it points, and must not open the office with it; the
+// owner's own prefixes may lead anywhere outside.
+func (a allowSets) rules(end4, end6 field) (v4, v6 []rule) {
+	accept, drop := verdict(expr.VerdictAccept), verdict(expr.VerdictDrop)
+	v4 = []rule{
+		line("allow list", in(end4, a.net4), accept),
+		line("no name leads there", in(end4, a.near4), drop),
+		line("allow list by name", in(end4, a.name4), accept),
+	}
+	v6 = []rule{
+		line("allow list", in(end6, a.net6), accept),
+		line("no name leads there", in(end6, a.near6), drop),
+		line("allow list by name", in(end6, a.name6), accept),
+	}
+	return v4, v6
+}
+
 // bridgeTable is what stands between ports. Without NFT_BRIDGE_META a rule
 // cannot name the bridge, so it holds on every bridge of the gateway: wider
 // than asked, never narrower.
@@ -84,11 +121,12 @@ func bridgeTable(cfg Config, nextID *uint32) *table {
 	t := &table{nft: &nftables.Table{Family: nftables.TableFamilyBridge, Name: Table}}
 	add := t.addSets(nextID)
 	gw4, gw6 := add("gateway_ip4", nftables.TypeIPAddr, false), add("gateway_ip6", nftables.TypeIP6Addr, false)
-	allow4, allow6 := add("allow_ip4", nftables.TypeIPAddr, true), add("allow_ip6", nftables.TypeIP6Addr, true)
+	own4, own6 := add("own_ip4", nftables.TypeIPAddr, false), add("own_ip6", nftables.TypeIP6Addr, false)
+	allow := allowSetsOf(t, add)
 	anyAddr := add("address_unknown", nftables.TypeEtherAddr, false)
 	levelSetsOf(add, netcontain.Watch) // nothing blocked: only remembered
 	limit, isolate := levelSetsOf(add, netcontain.Limit), levelSetsOf(add, netcontain.Isolate)
-	s := services{gw4: gw4, gw6: gw6, allow4: allow4, allow6: allow6, anyAddr: anyAddr, refuge: cfg.Refuge.DNS != 0}
+	s := services{gw4: gw4, gw6: gw6, own4: own4, own6: own6, allow: allow, anyAddr: anyAddr, refuge: cfg.Refuge.DNS != 0, quarantines: cfg.quarantines()}
 
 	t.chains = append(t.chains, chain{name: lockdownChain})
 	for _, l := range []struct {
@@ -116,6 +154,9 @@ func bridgeTable(cfg Config, nextID *uint32) *table {
 		{"gateway to isolated IPv6", in(ip6Dst, isolate.ip6)},
 	} {
 		out = append(out, line(f.what, f.m, goTo("isolate_to")))
+	}
+	for _, q := range cfg.quarantines() {
+		out = append(out, line("gateway to the quarantine", prefixed(dstOf(q), q.Masked()), goTo("isolate_to")))
 	}
 	for _, c := range []struct {
 		name  string
@@ -161,8 +202,10 @@ func toHeld(s levelSets) []rule {
 
 // services writes what a held host may still say to the gateway.
 type services struct {
-	gw4, gw6, allow4, allow6, anyAddr *nftables.Set
-	refuge                            bool
+	gw4, gw6, own4, own6, anyAddr *nftables.Set
+	allow                         allowSets
+	refuge                        bool
+	quarantines                   []netip.Prefix
 }
 
 var (
@@ -193,8 +236,11 @@ func (s services) from(l netcontain.Level, own levelSets) []chain {
 		line("no IPv6 yet", wire(etherIP6), equal(ip6Src, unspecified6), svc6),
 		line("link-local IPv6", wire(etherIP6), prefixed(ip6Src, linkLocal6), svc6),
 		line("IPv6, address unknown", wire(etherIP6), in(etherSrc, s.anyAddr), svc6),
-		line("nothing else", drop),
 	}
+	if l == netcontain.Isolate {
+		from = append(from, s.quarantined(svc4, svc6)...)
+	}
+	from = append(from, line("nothing else", drop))
 	v4 := []rule{
 		line("DHCP broadcast", udp, equal(dstPort, be16(67)), equal(ip4Dst, []byte{255, 255, 255, 255}), accept),
 		line("DHCP", udp, equal(dstPort, be16(67)), in(ip4Dst, s.gw4), accept),
@@ -209,12 +255,61 @@ func (s services) from(l netcontain.Level, own levelSets) []chain {
 		line("advertisement, unknown", icmp6, equal(icmpType, []byte{136}), in(etherSrc, s.anyAddr), in(ip6Dst, s.gw6), accept),
 	}
 	if l == netcontain.Isolate {
-		v4, v6 = append(v4, s.help(ip4Dst, s.gw4)...), append(v6, s.help(ip6Dst, s.gw6)...)
+		v6 = append(v6, s.quarantineNDP()...)
+		v4, v6 = append(v4, s.help(ip4Dst, s.gw4, s.own4)...), append(v6, s.help(ip6Dst, s.gw6, s.own6)...)
 	} else {
 		v4, v6 = append(v4, s.limited4()...), append(v6, s.limited6()...)
 	}
 	v4, v6 = append(v4, line("nothing else", drop)), append(v6, line("nothing else", drop))
 	return []chain{{name: n + "_svc4", rules: v4}, {name: n + "_svc6", rules: v6}, {name: n + "_from", rules: from}}
+}
+
+// quarantined lets a host that was just moved to the quarantine VLAN speak from
+// its new lease, which nobody knows as its own yet. These rules see the frame
+// before the bridge gives it a VLAN, so it comes without a tag.
+func (s services) quarantined(svc4, svc6 []expr.Any) []rule {
+	var out []rule
+	for _, q := range s.quarantines {
+		if q.Addr().Is4() {
+			out = append(out,
+				line("gateway's address is not its own", wire(etherIP), in(ip4Src, s.gw4), verdict(expr.VerdictDrop)),
+				line("ARP, lease of the quarantine", wire(etherARP), prefixed(arpSrcIP, q.Masked()), in(arpDstIP, s.gw4), verdict(expr.VerdictAccept)),
+				line("IPv4, lease of the quarantine", wire(etherIP), prefixed(ip4Src, q.Masked()), svc4))
+			continue
+		}
+		out = append(out,
+			line("gateway's address is not its own", wire(etherIP6), in(ip6Src, s.gw6), verdict(expr.VerdictDrop)),
+			line("IPv6, address in the quarantine", wire(etherIP6), prefixed(ip6Src, q.Masked()), svc6))
+	}
+	return out
+}
+
+// quarantineNDP lets it advertise its address there, and not the gateway's.
+func (s services) quarantineNDP() []rule {
+	var out []rule
+	advertisement := slices.Concat(l4(unix.IPPROTO_ICMPV6), equal(icmpType, []byte{136}))
+	for _, q := range s.quarantines {
+		if q.Addr().Is6() {
+			out = append(out,
+				line("gateway's address is not its own", advertisement, in(ndTarget, s.gw6), verdict(expr.VerdictDrop)),
+				line("advertisement in the quarantine", advertisement, prefixed(ndTarget, q.Masked()), in(ip6Dst, s.gw6), verdict(expr.VerdictAccept)))
+		}
+	}
+	return out
+}
+
+func srcOf(q netip.Prefix) field {
+	if q.Addr().Is4() {
+		return ip4Src
+	}
+	return ip6Src
+}
+
+func dstOf(q netip.Prefix) field {
+	if q.Addr().Is4() {
+		return ip4Dst
+	}
+	return ip6Dst
 }
 
 var helpPorts = []struct {
@@ -223,10 +318,22 @@ var helpPorts = []struct {
 	port  uint16
 }{{"DNS", unix.IPPROTO_UDP, 53}, {"DNS", unix.IPPROTO_TCP, 53}, {"help page", unix.IPPROTO_TCP, 80}}
 
+// closedPort is where HTTPS of an isolated host is redirected to: nothing
+// listens there (tcpmux), so that the kernel refuses the connection at once. A
+// browser would otherwise wait for minutes before it shows anything.
+const closedPort = 1
+
 // help lets an isolated host's DNS and HTTP reach the gateway. With a refuge
-// every destination will do: the mark makes the inet table redirect it.
-func (s services) help(dst field, gw *nftables.Set) []rule {
+// every destination will do: the mark makes the inet table redirect it. HTTPS
+// is for being refused, and never to the gateway, where the panel listens.
+func (s services) help(dst field, gw, own *nftables.Set) []rule {
 	var out []rule
+	if s.refuge {
+		https := slices.Concat(l4(unix.IPPROTO_TCP), equal(dstPort, be16(443)))
+		out = append(out,
+			line("the gateway's own HTTPS", https, in(dst, own), verdict(expr.VerdictDrop)),
+			line("HTTPS, to be refused", https, setMark(Mark), verdict(expr.VerdictAccept)))
+	}
 	for _, h := range helpPorts {
 		if s.refuge {
 			out = append(out, line(h.name, l4(h.proto), equal(dstPort, be16(h.port)), setMark(Mark), verdict(expr.VerdictAccept)))
@@ -248,32 +355,36 @@ var gatewayPorts = []struct {
 }
 
 func (s services) limited4() []rule {
-	out := []rule{
-		line("allow list", in(ip4Dst, s.allow4), verdict(expr.VerdictAccept)),
-		line("echo", l4(unix.IPPROTO_ICMP), equal(icmpType, []byte{8}), in(ip4Dst, s.gw4), verdict(expr.VerdictAccept)),
-	}
-	for _, p := range gatewayPorts {
-		out = append(out, line(p.name, l4(p.proto), equal(dstPort, be16(p.port)), in(ip4Dst, s.gw4), verdict(expr.VerdictAccept)))
-	}
-	return out
+	list, _ := s.allow.rules(ip4Dst, ip6Dst)
+	return s.limited(ip4Dst, s.gw4, s.own4, unix.IPPROTO_ICMP, 8, list)
 }
 
 func (s services) limited6() []rule {
-	out := []rule{
-		line("allow list", in(ip6Dst, s.allow6), verdict(expr.VerdictAccept)),
-		line("echo", l4(unix.IPPROTO_ICMPV6), equal(icmpType, []byte{128}), in(ip6Dst, s.gw6), verdict(expr.VerdictAccept)),
-	}
+	_, list := s.allow.rules(ip4Dst, ip6Dst)
+	return s.limited(ip6Dst, s.gw6, s.own6, unix.IPPROTO_ICMPV6, 128, list)
+}
+
+// limited lets a limited host use some services of the gateway, and of the rest
+// only what is on the list: whatever the list says, the gateway's other
+// addresses and ports are not.
+func (s services) limited(dst field, gw, own *nftables.Set, icmp, echo byte, list []rule) []rule {
+	accept := verdict(expr.VerdictAccept)
+	out := []rule{line("echo", l4(icmp), equal(icmpType, []byte{echo}), in(dst, gw), accept)}
 	for _, p := range gatewayPorts {
-		out = append(out, line(p.name, l4(p.proto), equal(dstPort, be16(p.port)), in(ip6Dst, s.gw6), verdict(expr.VerdictAccept)))
+		out = append(out, line(p.name, l4(p.proto), equal(dstPort, be16(p.port)), in(dst, gw), accept))
 	}
-	return out
+	out = append(out, line("the gateway itself", in(dst, own), verdict(expr.VerdictDrop)))
+	return append(out, list...)
 }
 
 // toIsolated is what the gateway may still send to an isolated host, itself or
 // on behalf of others: only answers of the services above.
 func toIsolated() chain {
 	accept := verdict(expr.VerdictAccept)
-	rules := []rule{line("ARP", wire(etherARP), accept)}
+	rules := []rule{
+		line("ARP", wire(etherARP), accept),
+		line("refusal of HTTPS", l4(unix.IPPROTO_TCP), equal(srcPort, be16(443)), has(tcpFlags, tcpReset), accept),
+	}
 	for _, p := range []struct {
 		name  string
 		proto byte
@@ -294,23 +405,30 @@ func toIsolated() chain {
 func inetTable(cfg Config, nextID *uint32) *table {
 	t := &table{nft: &nftables.Table{Family: nftables.TableFamilyINet, Name: Table}}
 	add := t.addSets(nextID)
-	allow4, allow6 := add("allow_ip4", nftables.TypeIPAddr, true), add("allow_ip6", nftables.TypeIP6Addr, true)
+	allow := allowSetsOf(t, add)
 	limit, isolate := levelSetsOf(add, netcontain.Limit), levelSetsOf(add, netcontain.Isolate)
-	drop, accept := verdict(expr.VerdictDrop), verdict(expr.VerdictAccept)
+	drop := verdict(expr.VerdictDrop)
+	// "From" and "to" as routed has them: the far end is the other one.
+	listed := func(name string, far expr.MetaKey, end4, end6 field) chain {
+		v4, v6 := allow.rules(end4, end6)
+		rules := []rule{line("the internet only", metaIs(far, expr.CmpOpNeq, ifname(cfg.WAN)), drop)}
+		return chain{name: name, rules: append(slices.Concat(rules, v4, v6), line("nothing else", drop))}
+	}
 	t.chains = append(t.chains, chain{name: lockdownChain},
-		chain{name: "limit_from", rules: []rule{
-			line("the internet only", metaIs(expr.MetaKeyOIFNAME, expr.CmpOpNeq, ifname(cfg.WAN)), drop),
-			line("allow list", in(ip4Dst, allow4), accept),
-			line("allow list", in(ip6Dst, allow6), accept),
-			line("nothing else", drop),
-		}},
-		chain{name: "limit_to", rules: []rule{
-			line("the internet only", metaIs(expr.MetaKeyIIFNAME, expr.CmpOpNeq, ifname(cfg.WAN)), drop),
-			line("allow list", in(ip4Src, allow4), accept),
-			line("allow list", in(ip6Src, allow6), accept),
-			line("nothing else", drop),
-		}})
+		listed("limit_from", expr.MetaKeyOIFNAME, ip4Dst, ip6Dst),
+		listed("limit_to", expr.MetaKeyIIFNAME, ip4Src, ip6Src))
 	forward := []rule{line("office-wide lockdown", jump(lockdownChain))}
+	if len(cfg.quarantines()) > 0 {
+		device := add("quarantine_device", nftables.TypeIFName, false)
+		forward = append(forward,
+			line("from the quarantine's device", metaIn(expr.MetaKeyIIFNAME, device), drop),
+			line("to the quarantine's device", metaIn(expr.MetaKeyOIFNAME, device), drop))
+	}
+	for _, q := range cfg.quarantines() {
+		forward = append(forward,
+			line("from the quarantine", prefixed(srcOf(q), q.Masked()), drop),
+			line("to the quarantine", prefixed(dstOf(q), q.Masked()), drop))
+	}
 	forward = append(forward, routed(isolate, drop, drop)...)
 	forward = append(forward, routed(limit, goTo("limit_from"), goTo("limit_to"))...)
 	t.chains = append(t.chains, chain{"forward", nftables.ChainHookForward, inetForward, nftables.ChainTypeFilter, forward})
@@ -341,5 +459,6 @@ func redirects(r Refuge) chain {
 		}
 		c.rules = append(c.rules, line(h.name, marked, l4(h.proto), equal(dstPort, be16(h.port)), redirectTo(to)))
 	}
+	c.rules = append(c.rules, line("HTTPS, to be refused", marked, l4(unix.IPPROTO_TCP), equal(dstPort, be16(443)), redirectTo(closedPort)))
 	return c
 }

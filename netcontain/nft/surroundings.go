@@ -1,9 +1,11 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 
@@ -12,50 +14,66 @@ import (
 
 // surroundings is what this machine is on its networks, at one moment.
 type surroundings struct {
-	gateway    []netip.Addr // addresses on the bridge
+	gateway    []netip.Addr // addresses on the bridge, and in the quarantine
+	own        []netip.Addr // addresses on any device
+	near       []netip.Prefix
+	quarantine string // the device of the quarantine, empty when there is none
 	neverMACs  map[netcontain.MAC]string
 	neverAddrs map[netip.Addr]string
 	neighbours map[netcontain.MAC][]netip.Addr
 	wan        string
+	trouble    error // what keeps the bridge from being found, beside a rebuild
 }
 
+// bridged is what the bridge was when it was last there: while it is rebuilt
+// the gateway is still who it is.
+type bridged struct {
+	seen  bool
+	mac   netcontain.MAC
+	addrs []netip.Prefix
+}
+
+// lookAgain is how often a look at the devices is repeated that a change of
+// them has interrupted: then what the kernel said may miss some.
+const lookAgain = 8
+
 func (e *Enforcer) surroundings() (surroundings, error) {
+	for again := lookAgain; ; again-- {
+		s, err := e.lookAround()
+		if err == nil || again == 0 || !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return s, err
+		}
+	}
+}
+
+func (e *Enforcer) lookAround() (surroundings, error) {
 	s := surroundings{
 		neverMACs:  map[netcontain.MAC]string{},
 		neverAddrs: map[netip.Addr]string{},
 		neighbours: map[netcontain.MAC][]netip.Addr{},
 		wan:        e.cfg.WAN,
 	}
-	bridge, err := e.links.LinkByName(e.cfg.Bridge)
-	if err != nil {
-		return s, fmt.Errorf("bridge %s: %w", e.cfg.Bridge, err)
-	}
-	if bridge.Type() != "bridge" {
-		return s, fmt.Errorf("%s is a %s, not a bridge", e.cfg.Bridge, bridge.Type())
-	}
 	links, err := e.links.LinkList()
 	if err != nil {
 		return s, fmt.Errorf("list devices: %w", err)
 	}
+	var bridge netlink.Link
+	names := map[int]string{}
 	for _, l := range links {
 		if m, ok := macOf(l.Attrs().HardwareAddr); ok {
 			s.neverMACs[m] = "the gateway's own MAC (" + l.Attrs().Name + ")"
 		}
+		if l.Attrs().Name == e.cfg.Bridge {
+			bridge = l
+		}
+		names[l.Attrs().Index] = l.Attrs().Name
 	}
 	addrs, err := e.links.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return s, fmt.Errorf("list addresses: %w", err)
 	}
-	for _, a := range addrs {
-		ip, ok := netip.AddrFromSlice(a.IP)
-		if !ok {
-			continue
-		}
-		s.neverAddrs[ip.Unmap()] = "the gateway's own address"
-		if a.LinkIndex == bridge.Attrs().Index {
-			s.gateway = append(s.gateway, ip.Unmap())
-		}
-	}
+	s.bridge(e.cfg.Bridge, bridge, addrs, &e.bridged)
+	s.addresses(e.cfg, addrs, names)
 	if err := e.uplink(&s); err != nil {
 		return s, err
 	}
@@ -69,6 +87,94 @@ func (e *Enforcer) surroundings() (surroundings, error) {
 		}
 	}
 	return s, nil
+}
+
+// bridge adds what the gateway is on the bridge, from memory when it is gone.
+func (s *surroundings) bridge(name string, link netlink.Link, addrs []netlink.Addr, last *bridged) {
+	switch {
+	case link != nil && link.Type() == "bridge":
+		*last = bridged{seen: true}
+		last.mac, _ = macOf(link.Attrs().HardwareAddr)
+		for _, a := range addrs {
+			if p, ok := prefixOf(a); ok && a.LinkIndex == link.Attrs().Index {
+				last.addrs = append(last.addrs, p)
+			}
+		}
+	case link != nil:
+		s.trouble = fmt.Errorf("%s is a %s, not a bridge", name, link.Type())
+	case !last.seen:
+		s.trouble = fmt.Errorf("bridge %s: no such device", name)
+	}
+	if last.mac != (netcontain.MAC{}) {
+		s.neverMACs[last.mac] = "the gateway's own MAC (" + name + ")"
+	}
+	for _, p := range last.addrs {
+		s.gateway = append(s.gateway, p.Addr())
+		s.self(p)
+	}
+}
+
+// addresses adds the gateway's own addresses and networks. The quarantine's
+// device is the one that has the gateway's address there; a wrong setting must
+// not cut the office off.
+func (s *surroundings) addresses(cfg Config, addrs []netlink.Addr, names map[int]string) {
+	quarantines := cfg.quarantines()
+	for _, a := range addrs {
+		p, ok := prefixOf(a)
+		if !ok {
+			continue
+		}
+		s.self(p)
+		name := names[a.LinkIndex]
+		if name != cfg.Bridge && name != cfg.WAN && slices.ContainsFunc(quarantines, func(q netip.Prefix) bool { return q.Addr() == p.Addr() }) {
+			s.quarantine = name
+		}
+	}
+	for _, a := range addrs { // its link-local address, too
+		if p, ok := prefixOf(a); ok && s.quarantine != "" && names[a.LinkIndex] == s.quarantine {
+			s.reachable(p.Addr())
+		}
+	}
+	for _, q := range quarantines {
+		s.self(q)
+		s.reachable(q.Addr())
+	}
+	for _, a := range s.gateway {
+		if !slices.Contains(s.own, a) {
+			s.own = append(s.own, a)
+		}
+	}
+	s.near = near(s.near)
+}
+
+// reachable adds an address at which held hosts find the gateway's services.
+func (s *surroundings) reachable(a netip.Addr) {
+	if !slices.Contains(s.gateway, a) {
+		s.gateway = append(s.gateway, a)
+	}
+}
+
+// self adds one address of the gateway. The link-local ones of other devices
+// than the bridge answer on none but theirs, and come and go with every port.
+func (s *surroundings) self(p netip.Prefix) {
+	s.neverAddrs[p.Addr()] = "the gateway's own address"
+	if p.Addr().IsLinkLocalUnicast() && p.Addr().Is6() {
+		return // near anyway
+	}
+	s.near = append(s.near, p)
+	if !slices.Contains(s.own, p.Addr()) {
+		s.own = append(s.own, p.Addr())
+	}
+}
+
+func prefixOf(a netlink.Addr) (netip.Prefix, bool) {
+	if a.IPNet == nil {
+		return netip.Prefix{}, false
+	}
+	ip, ok := netip.AddrFromSlice(a.IP)
+	bits, _ := a.Mask.Size()
+	p := netip.PrefixFrom(ip.Unmap(), bits)
+	return p, ok && p.IsValid()
 }
 
 // uplink adds the routers of the default routes, and their MACs as far as the
@@ -141,41 +247,6 @@ func (s surroundings) refuse(p netcontain.Policy) error {
 	}
 	return nil
 }
-
-// Ports returns on which port of the bridge each MAC was last seen, from the
-// bridge's forwarding table: what plan.Network wants.
-func (e *Enforcer) Ports() (map[netcontain.MAC]string, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	bridge, err := e.links.LinkByName(e.cfg.Bridge)
-	if err != nil {
-		return nil, fmt.Errorf("bridge %s: %w", e.cfg.Bridge, err)
-	}
-	links, err := e.links.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("list devices: %w", err)
-	}
-	names := map[int]string{}
-	for _, l := range links {
-		if l.Attrs().MasterIndex == bridge.Attrs().Index {
-			names[l.Attrs().Index] = l.Attrs().Name
-		}
-	}
-	entries, err := e.links.NeighList(0, afBridge)
-	if err != nil {
-		return nil, fmt.Errorf("list forwarding table: %w", err)
-	}
-	out := map[netcontain.MAC]string{}
-	for _, n := range entries {
-		m, ok := macOf(n.HardwareAddr)
-		if ok && m[0]&1 == 0 && names[n.LinkIndex] != "" && n.State&netlink.NUD_PERMANENT == 0 {
-			out[m] = names[n.LinkIndex]
-		}
-	}
-	return out, nil
-}
-
-const afBridge = 7 // AF_BRIDGE, linux/socket.h
 
 // Never returns what may never be held at this moment: what plan.Network
 // wants.

@@ -134,48 +134,6 @@ func TestDriftNamesOnlyWhatIsSo(t *testing.T) {
 	}
 }
 
-// BenchmarkFirstHost is one press: from the prepared tables to the rules that
-// hold the first host, as Apply returns (connections cut, rules read back). The
-// wire is closed earlier, when the one batch is in: "rules" is until then.
-func BenchmarkFirstHost(b *testing.B) {
-	o := newOffice(b)
-	p := policyOf(held(1, netcontain.Isolate))
-	var rules, whole []time.Duration
-	for b.Loop() {
-		b.StopTimer()
-		if err := o.enforcer.Apply(b.Context(), netcontain.Policy{}); err != nil {
-			b.Fatal(err)
-		}
-		b.StartTimer()
-		start := time.Now()
-		surroundings, err := o.enforcer.surroundings()
-		if err != nil || !o.enforcer.update(p.Canonical(), surroundings) {
-			b.Fatalf("not updated: %v", err)
-		}
-		rules = append(rules, time.Since(start))
-		b.StopTimer()
-		o.enforcer.last = p.Canonical()
-		if err := o.enforcer.Apply(b.Context(), netcontain.Policy{}); err != nil {
-			b.Fatal(err)
-		}
-		b.StartTimer()
-		start = time.Now()
-		if err := o.enforcer.Apply(b.Context(), p); err != nil {
-			b.Fatal(err)
-		}
-		whole = append(whole, time.Since(start))
-	}
-	for _, row := range []struct {
-		name  string
-		times []time.Duration
-	}{{"rules", rules}, {"apply", whole}} {
-		slices.Sort(row.times)
-		at := func(q float64) float64 { return row.times[int(q*float64(len(row.times)-1))].Seconds() * 1e3 }
-		b.ReportMetric(at(0.5), row.name+"-p50-ms")
-		b.ReportMetric(at(0.99), row.name+"-p99-ms")
-	}
-}
-
 func keysOf(elements []nftables.SetElement) []string {
 	var out []string
 	for _, el := range elements {

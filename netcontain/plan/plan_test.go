@@ -20,7 +20,7 @@ func policy() netcontain.Policy {
 
 func TestHostAloneOnItsPortGetsThePortHeld(t *testing.T) {
 	p := Make(policy(), Network{Ports: map[netcontain.MAC]string{bad: "lan1", neighbour: "lan2"}}, Plan{})
-	if got := p.Policy.Hosts[0].Ports; !slices.Equal(got, []string{"lan1"}) || p.Holds[0].BestEffort || p.Holds[0].Mechanism != MAC {
+	if got := p.Policy.Hosts[0].Ports; !slices.Equal(got, []string{"lan1"}) || p.Holds[0].BestEffort || !slices.Equal(p.Holds[0].Mechanisms, []netcontain.Mechanism{netcontain.BySets}) {
 		t.Errorf("ports %v, hold %+v", got, p.Holds[0])
 	}
 }

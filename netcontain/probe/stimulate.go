@@ -94,7 +94,7 @@ func stimuli(v Voice, h netcontain.Host) [][]byte {
 	}
 	addrs := append([]netip.Addr{}, h.Addrs...)
 	for _, m := range h.MACs {
-		addrs = append(addrs, linkLocal(m))
+		addrs = append(addrs, LinkLocal(m))
 	}
 	var out [][]byte
 	for _, a := range addrs {
@@ -114,8 +114,8 @@ func stimuli(v Voice, h netcontain.Host) [][]byte {
 	return out
 }
 
-// linkLocal is the modified EUI-64 address (RFC 4291, appendix A).
-func linkLocal(m netcontain.MAC) netip.Addr {
+// LinkLocal is the modified EUI-64 address (RFC 4291, appendix A).
+func LinkLocal(m netcontain.MAC) netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})
 }
 

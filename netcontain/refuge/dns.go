@@ -72,28 +72,28 @@ func build(h dnsmessage.Header, q *dnsmessage.Question, body dnsmessage.Resource
 	return out
 }
 
-func (s *Server) serveUDP() error {
+func (f *front) serveUDP() error {
 	buf := make([]byte, maxQuery+1)
 	for {
-		n, from, err := s.dnsUDP.ReadFrom(buf)
+		n, from, err := f.dnsUDP.ReadFrom(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return err
 		}
 		if err != nil {
 			continue // an ICMP error of a client that went away
 		}
-		if a := Answer(buf[:n], s.cfg.Addr4, s.cfg.Addr6); a != nil {
-			if _, err := s.dnsUDP.WriteTo(a, from); err != nil {
-				s.cfg.Log.Debug("answer DNS", "err", err)
+		if a := Answer(buf[:n], f.addr4, f.addr6); a != nil {
+			if _, err := f.dnsUDP.WriteTo(a, from); err != nil {
+				f.cfg.Log.Debug("answer DNS", "err", err)
 			}
 		}
 	}
 }
 
-func (s *Server) serveTCP(ctx context.Context) error {
+func (f *front) serveTCP(ctx context.Context) error {
 	slots := make(chan struct{}, maxTCPDNS)
 	for {
-		c, err := s.dnsTCP.Accept()
+		c, err := f.dnsTCP.Accept()
 		if err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (s *Server) serveTCP(ctx context.Context) error {
 				defer func() { <-slots }()
 				stop := context.AfterFunc(ctx, func() { c.Close() })
 				defer stop()
-				s.oneTCP(c)
+				f.oneTCP(c)
 			}()
 		default:
 			c.Close() // bounded: the client asks again by UDP
@@ -112,7 +112,7 @@ func (s *Server) serveTCP(ctx context.Context) error {
 }
 
 // oneTCP answers one query a connection (RFC 7766 allows the server to close).
-func (s *Server) oneTCP(c net.Conn) {
+func (f *front) oneTCP(c net.Conn) {
 	defer c.Close()
 	if c.SetDeadline(time.Now().Add(ioTimeout)) != nil {
 		return
@@ -129,9 +129,9 @@ func (s *Server) oneTCP(c net.Conn) {
 	if _, err := io.ReadFull(c, query); err != nil {
 		return
 	}
-	if a := Answer(query, s.cfg.Addr4, s.cfg.Addr6); a != nil {
+	if a := Answer(query, f.addr4, f.addr6); a != nil {
 		if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(a))), a...)); err != nil {
-			s.cfg.Log.Debug("answer DNS over TCP", "err", err)
+			f.cfg.Log.Debug("answer DNS over TCP", "err", err)
 		}
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,16 +27,16 @@ const (
 
 // Server is the refuge, listening.
 type Server struct {
-	cfg      Config
-	http     net.Listener
-	dnsTCP   net.Listener
-	dnsUDP   net.PacketConn
-	httpPort uint16
-	dnsPort  uint16
+	cfg   Config
+	front *front
+	away  *quarantine // nil: there is none
+
+	mu      sync.Mutex
+	running bool
 }
 
 // Listen opens the sockets in the network namespace of the caller. IPv4 and
-// IPv6 are both served.
+// IPv6 are both served. The quarantine's device need not be there yet.
 func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("refuge: %w", err)
@@ -43,26 +45,92 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 		cfg.Now = time.Now
 	}
 	s := &Server{cfg: cfg}
-	lc := net.ListenConfig{Control: toDevice(cfg.Interface)}
 	var err error
-	if s.http, err = lc.Listen(ctx, "tcp", port(cfg.HTTPPort)); err != nil {
-		return nil, fmt.Errorf("refuge: help page: %w", err)
+	if s.front, err = listenFront(ctx, cfg, cfg.Interface, cfg.HTTPPort, cfg.DNSPort); err != nil {
+		return nil, fmt.Errorf("refuge: %w", err)
 	}
-	s.httpPort = uint16(s.http.Addr().(*net.TCPAddr).Port)
-	if s.dnsUDP, err = lc.ListenPacket(ctx, "udp", port(cfg.DNSPort)); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("refuge: DNS: %w", err)
-	}
-	s.dnsPort = uint16(s.dnsUDP.LocalAddr().(*net.UDPAddr).Port)
-	if s.dnsTCP, err = lc.Listen(ctx, "tcp", port(s.dnsPort)); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("refuge: DNS over TCP: %w", err)
+	if cfg.Quarantine != (Quarantine{}) {
+		if s.away, err = newQuarantine(cfg, s.front.httpPort, s.front.dnsPort); err != nil {
+			s.front.Close()
+			return nil, fmt.Errorf("refuge: %w", err)
+		}
 	}
 	return s, nil
 }
 
 // Ports returns where it listens, for nft.Refuge.
-func (s *Server) Ports() (dns, http uint16) { return s.dnsPort, s.httpPort }
+func (s *Server) Ports() (dns, http uint16) { return s.front.dnsPort, s.front.httpPort }
+
+// Close gives the sockets back, also while Run runs.
+func (s *Server) Close() error {
+	err := s.front.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away != nil && !s.running { // else Run does: it ends with the front
+		err = errors.Join(err, s.away.Close())
+	}
+	return err
+}
+
+// Run serves until ctx ends, and closes the sockets. What fails in the
+// quarantine is logged and tried again: the office's part goes on.
+func (s *Server) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.running = true
+	s.mu.Unlock()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.front.serve(ctx) })
+	if s.away != nil {
+		g.Go(func() error { return s.away.run(ctx) })
+	}
+	err := g.Wait()
+	s.mu.Lock()
+	s.running = false
+	s.mu.Unlock()
+	if s.away != nil {
+		s.away.Close()
+	}
+	if err != nil && !over(err) {
+		return fmt.Errorf("refuge: %w", err)
+	}
+	return nil
+}
+
+// over says that an error is only the end of the service.
+func over(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) || errors.Is(err, context.Canceled)
+}
+
+// front is the help page and the DNS on one device.
+type front struct {
+	cfg          Config
+	addr4, addr6 netip.Addr // the gateway as the DNS names it here
+	http         net.Listener
+	dnsTCP       net.Listener
+	dnsUDP       net.PacketConn
+	httpPort     uint16
+	dnsPort      uint16
+}
+
+func listenFront(ctx context.Context, cfg Config, device string, httpPort, dnsPort uint16) (*front, error) {
+	f := &front{cfg: cfg, addr4: cfg.Addr4, addr6: cfg.Addr6}
+	lc := net.ListenConfig{Control: toDevice(device)}
+	var err error
+	if f.http, err = lc.Listen(ctx, "tcp", port(httpPort)); err != nil {
+		return nil, fmt.Errorf("help page: %w", err)
+	}
+	f.httpPort = uint16(f.http.Addr().(*net.TCPAddr).Port)
+	if f.dnsUDP, err = lc.ListenPacket(ctx, "udp", port(dnsPort)); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("DNS: %w", err)
+	}
+	f.dnsPort = uint16(f.dnsUDP.LocalAddr().(*net.UDPAddr).Port)
+	if f.dnsTCP, err = lc.Listen(ctx, "tcp", port(f.dnsPort)); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("DNS over TCP: %w", err)
+	}
+	return f, nil
+}
 
 func port(p uint16) string { return ":" + strconv.Itoa(int(p)) }
 
@@ -82,42 +150,35 @@ func toDevice(name string) func(network, address string, c syscall.RawConn) erro
 	}
 }
 
-// Close gives the sockets back, also while Run runs.
-func (s *Server) Close() error {
+// Close gives the sockets back, also while serve runs.
+func (f *front) Close() error {
 	var errs []error
-	if s.http != nil {
-		errs = append(errs, s.http.Close())
+	if f.http != nil {
+		errs = append(errs, f.http.Close())
 	}
-	if s.dnsTCP != nil {
-		errs = append(errs, s.dnsTCP.Close())
+	if f.dnsTCP != nil {
+		errs = append(errs, f.dnsTCP.Close())
 	}
-	if s.dnsUDP != nil {
-		errs = append(errs, s.dnsUDP.Close())
+	if f.dnsUDP != nil {
+		errs = append(errs, f.dnsUDP.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// Run serves until ctx ends, and closes the sockets.
-func (s *Server) Run(ctx context.Context) error {
+// serve ends with ctx, and closes the sockets.
+func (f *front) serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	web := &http.Server{
-		Handler: Handler(s.cfg), ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, IdleTimeout: ioTimeout, MaxHeaderBytes: maxRequest,
+		Handler: handler(f.cfg, f.addr4, f.addr6), ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, IdleTimeout: ioTimeout, MaxHeaderBytes: maxRequest,
 	}
-	g.Go(func() error { return web.Serve(netutil.LimitListener(s.http, maxConns)) })
-	g.Go(s.serveUDP)
-	g.Go(func() error { return s.serveTCP(ctx) })
+	g.Go(func() error { return web.Serve(netutil.LimitListener(f.http, maxConns)) })
+	g.Go(f.serveUDP)
+	g.Go(func() error { return f.serveTCP(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		web.Close()
-		s.Close()
+		f.Close()
 		return nil
 	})
-	err := g.Wait()
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("refuge: %w", err)
-	}
-	return nil
+	return g.Wait()
 }

@@ -79,14 +79,17 @@
     return [...part.querySelectorAll('input:not([type=checkbox]),textarea')].some((f) => f.value !== f.defaultValue);
   }
 
+  // A question with what the deed would stop for others.
+  const asks = (text, button) => button?.dataset.impact ? text + '\n' + button.dataset.impact : text;
+
   async function send(path, body, said, whole) {
     said.textContent = '';
     try {
       const answer = await fetch(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
       const data = await answer.json();
-      const once = path.endsWith('/isolate') && answer.ok && data.guard === 'ask_twice' && !['containing', 'contained'].includes(data.state);
+      const once = /\/(isolate|limit)$/.test(path) && answer.ok && data.guard === 'ask_twice' && !['containing', 'contained'].includes(data.state);
       said.textContent = answer.ok ? words.sent : data.error.message;
-      if (once) alert(words.once); // the form goes away with the next refresh
+      if (once) alert(asks(words.twice, said.closest('form').querySelector('[data-impact]'))); // the form goes away with the next refresh
       return whole && answer.ok ? data : answer.ok;
     } catch {
       said.textContent = $('offline').textContent;
@@ -155,6 +158,7 @@
     const body = {};
     for (const [key, value] of new FormData(form)) body[key] = key === 'minutes' ? Number(value) : value;
     if (button.dataset.on) body.on = button.dataset.on === 'true';
+    if (button.dataset.with) body.kin = {with: button.dataset.with, same: button.dataset.same === 'true'};
     const said = form.querySelector('.said'), shown = form.querySelector('.once');
     button.disabled = true;
     const waiting = setTimeout(() => { said.textContent = words.wait; }, 700);
@@ -182,7 +186,7 @@
     if (form.matches('.act')) return act(form, e.submitter);
     if (form.matches('.unlock')) return unlock(form);
     if (form.matches('.rename')) return rename(form);
-    if (!confirm(e.submitter.textContent + '\n' + words.confirm)) return;
+    if (!confirm(asks(e.submitter.textContent, e.submitter) + '\n' + words.confirm)) return;
     const data = new FormData(form);
     const path = `/api/incidents/${encodeURIComponent(form.dataset.id)}/${e.submitter.value}`;
     if (await send(path, {by: data.get('by'), note: data.get('note')}, form.querySelector('.said'))) {

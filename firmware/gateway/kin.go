@@ -1,0 +1,154 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/incident"
+	"sekisho/firmware/ledger"
+	"sekisho/netcontain"
+	"sekisho/ui"
+)
+
+// What the inventory learns of a held device has to be in force within a second:
+// a new Ethernet address of it is free until then. But a held device decides what
+// there is to learn, and each change costs a transaction of the kernel and a
+// write to the disk. So it is looked at with every beat that found something new,
+// followAtOnce times; once that is used up, as often as refreshEvery gives one
+// back. New IP addresses of an Ethernet address that is held need none of this:
+// the kernel's sets hold whatever it sends.
+const followAtOnce = 60
+
+// chase counts how often the policy may still follow at once.
+type chase struct {
+	epoch uint64 // of the inventory, as of the last look
+	spent int
+	since time.Time // spent was last counted down
+
+	pinned []asset.ID // devices that the inventory keeps
+}
+
+// due says whether there is anything to look at, and time for it.
+func (p *chase) due(now time.Time, epoch uint64) bool {
+	if back := int(now.Sub(p.since) / refreshEvery); back > 0 || now.Before(p.since) {
+		p.spent, p.since = max(0, p.spent-back), now
+	}
+	if epoch == p.epoch || p.spent >= followAtOnce {
+		return false
+	}
+	p.epoch = epoch
+	return true
+}
+
+// follow makes the policy agree with what the inventory has learnt of devices
+// that are held, or that a person is asked about.
+func (g *Gateway) follow(ctx context.Context) {
+	g.pin()
+	if !g.chase.due(g.now(), g.parts.Pipeline.inventory.Epoch()) {
+		return
+	}
+	g.relate(ctx)
+}
+
+// pin keeps the inventory from forgetting devices that are held.
+func (g *Gateway) pin() {
+	var held []asset.ID
+	for _, i := range g.desk.Incidents() {
+		if i.State.Held() {
+			held = append(held, i.Asset.ID)
+			for _, k := range i.Asset.Kin {
+				if k.Follows {
+					held = append(held, k.ID)
+				}
+			}
+		}
+	}
+	if !slices.Equal(held, g.chase.pinned) {
+		g.parts.Pipeline.inventory.Pin(held)
+		g.chase.pinned = held
+	}
+}
+
+// relate looks at once, whatever it costs. It counts what it did.
+func (g *Gateway) relate(ctx context.Context) {
+	var changes []incident.Change
+	held := false
+	for _, i := range g.desk.Incidents() {
+		if !i.State.Held() && !i.Waiting() {
+			continue
+		}
+		held = held || i.State.Held()
+		if c, changed := g.kinOf(i); changed {
+			changes = append(changes, c)
+		}
+	}
+	moved := held && !netcontain.Diff(g.policy(), g.parts.Contain.Desired()).Empty()
+	if moved { // isolation never waits for what is written down about it
+		g.settle("drift", g.enforce(ctx))
+	}
+	for _, c := range changes {
+		g.noteKin(ctx, c)
+	}
+	if moved || len(changes) > 0 {
+		g.chase.spent++
+	}
+}
+
+// kinOf asks the inventory for the other addresses of the incident's device, and
+// gives them to the desk where that is news.
+func (g *Gateway) kinOf(i incident.Incident) (incident.Change, bool) {
+	if !i.State.Held() && !i.Waiting() {
+		return incident.Change{}, false // on release all go together, and those who were held stay on record
+	}
+	q := asset.Query{ID: i.Asset.ID, FirstSign: i.FirstSign(), Known: i.Asset.Kin, Never: g.cfg.Policy.NeverAlong}
+	if i.State.Held() {
+		q.Held = i.Decision.At
+	}
+	kin := g.parts.Pipeline.inventory.Kin(q)
+	if slices.EqualFunc(kin, i.Asset.Kin, func(a, b asset.Kin) bool { return a.ID == b.ID && a.Follows == b.Follows && a.Why == b.Why }) {
+		return incident.Change{}, false
+	}
+	return g.desk.Relate(g.now(), i.ID, kin)
+}
+
+// noteKin writes down which addresses an incident's device has now.
+func (g *Gateway) noteKin(ctx context.Context, c incident.Change) {
+	now, ok := g.desk.Get(c.Incident.ID) // it may have moved on since
+	if !ok {
+		return
+	}
+	g.carry(ctx, incident.Change{Incident: now})
+	detail := map[string]any{"held": now.State.Held()}
+	var follow, suggest []string
+	for _, k := range now.Asset.Kin {
+		line := fmt.Sprintf("%s: %s", k.ID, k.Why.EN)
+		if k.Follows {
+			follow = append(follow, line)
+		} else {
+			suggest = append(suggest, line)
+		}
+	}
+	detail["same"], detail["perhaps"] = follow, suggest
+	g.record(ledger.Entry{Action: "incident.kin", Subject: now.ID, Detail: detail})
+	g.log.Info("other addresses of the device", "incident", now.ID, "same", follow, "perhaps", suggest)
+	g.watchers.tell()
+}
+
+// judge keeps a person's word on whether two addresses are one device, and acts
+// on it at once.
+func (w web) judge(ctx context.Context, id asset.ID, k ui.KinChange, by string) error {
+	if by == "web" { // it may let a device go: somebody has to answer for it
+		return fmt.Errorf("%w: say who decides it", ui.ErrRefused)
+	}
+	if !w.parts.Pipeline.inventory.Judge(id, k.With, k.Same, by, w.now()) {
+		return fmt.Errorf("%w: devices %s and %s", ui.ErrUnknown, id, k.With)
+	}
+	return w.do(ctx, func() {
+		w.record(ledger.Entry{Actor: by, Action: "device.kin", Subject: string(id), Detail: map[string]any{"with": string(k.With), "same": k.Same}})
+		w.relate(w.ctx)
+		w.saveAssets(w.ctx)
+	})
+}

@@ -1,0 +1,297 @@
+package vlan
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"sekisho/netcontain"
+)
+
+// rtnetlink is the kernel, in the network namespace where it was opened.
+type rtnetlink struct {
+	h     *netlink.Handle
+	ports map[int]*nl.SocketHandle // for bridgePorts, by protocol
+}
+
+var _ kernel = (*rtnetlink)(nil)
+
+func openNetlink() (*rtnetlink, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	return &rtnetlink{h, map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}}, nil
+}
+
+// Close implements kernel.
+func (k *rtnetlink) Close() {
+	k.h.Close()
+	for _, s := range k.ports {
+		s.Close()
+	}
+}
+
+// attempts bounds how often a dump that something else changed meanwhile is
+// read again.
+const attempts = 5
+
+// dump calls list again while the kernel says that what it listed has changed.
+func dump[T any](list func() (T, error)) (out T, err error) {
+	for range attempts {
+		if out, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return out, err
+		}
+	}
+	return out, err
+}
+
+// read implements kernel.
+func (k *rtnetlink) read(bridge string) (world, error) {
+	w := world{ports: map[string]port{}}
+	links, err := dump(k.h.LinkList)
+	if err != nil {
+		return w, fmt.Errorf("list devices: %w", err)
+	}
+	ports, err := dump(k.bridgePorts)
+	if err != nil {
+		return w, fmt.Errorf("list ports of bridges: %w", err)
+	}
+	index := -1
+	for _, l := range links {
+		if b, ok := l.(*netlink.Bridge); ok && b.Name == bridge {
+			index = b.Index
+			w.found = true
+			w.filtering = b.VlanFiltering != nil && *b.VlanFiltering
+			if b.VlanDefaultPVID != nil {
+				w.defaultPVID = *b.VlanDefaultPVID
+			}
+			w.self = ports[index].vlans
+		}
+	}
+	for _, l := range links {
+		a := l.Attrs()
+		if v, ok := l.(*netlink.Vlan); ok && index >= 0 && a.ParentIndex == index {
+			d, err := k.device(v)
+			if err != nil {
+				return w, err
+			}
+			w.devices = append(w.devices, d)
+			continue
+		}
+		p, listed := ports[a.Index]
+		p.index, p.up, p.alias = a.Index, a.Flags&net.FlagUp != 0, a.Alias
+		p.member = listed && index >= 0 && a.MasterIndex == index
+		p.owner, p.note = parseNote(a.Alias)
+		if p.member {
+			p.wireless = wireless(a.Name)
+		}
+		if p.member || !p.note.zero() {
+			w.ports[a.Name] = p
+		}
+	}
+	return w, nil
+}
+
+// bridgePorts reads the VLANs of all bridges and of their ports, and the ports'
+// flags, by index: one dump, where netlink.BridgeVlanList and LinkGetProtinfo
+// take one and one for each port. A press waits while we look.
+func (k *rtnetlink) bridgePorts() (map[int]port, error) {
+	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+	req.Sockets = k.ports
+	req.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
+	req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(uint32(nl.RTEXT_FILTER_BRVLAN))))
+	messages, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	if err != nil {
+		return nil, err
+	}
+	out := map[int]port{}
+	for _, m := range messages {
+		if len(m) < unix.SizeofIfInfomsg {
+			continue
+		}
+		head := nl.DeserializeIfInfomsg(m)
+		attrs, err := nl.ParseRouteAttr(m[head.Len():])
+		if err != nil {
+			return nil, err
+		}
+		var p port
+		for _, a := range attrs {
+			inner, err := nl.ParseRouteAttr(a.Value)
+			switch {
+			case a.Attr.Type == unix.IFLA_PROTINFO|unix.NLA_F_NESTED && err == nil:
+				p.isolated = isolated(inner)
+			case a.Attr.Type == unix.IFLA_AF_SPEC && err == nil:
+				p.vlans = members(inner)
+			}
+		}
+		out[int(head.Index)] = p
+	}
+	return out, nil
+}
+
+func isolated(attrs []syscall.NetlinkRouteAttr) bool {
+	for _, a := range attrs {
+		if a.Attr.Type == nl.IFLA_BRPORT_ISOLATED && len(a.Value) > 0 {
+			return a.Value[0] != 0
+		}
+	}
+	return false
+}
+
+func (k *rtnetlink) device(v *netlink.Vlan) (device, error) {
+	d := device{name: v.Name, id: uint16(v.VlanId), up: v.Flags&net.FlagUp != 0, alias: v.Alias, made: v.Group == madeGroup}
+	d.owner, d.note = parseDeviceNote(v.Alias)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return k.h.AddrList(v, netlink.FAMILY_ALL) })
+	if err != nil {
+		return d, fmt.Errorf("list addresses of %s: %w", v.Name, err)
+	}
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok {
+			ones, _ := a.Mask.Size()
+			d.addrs = append(d.addrs, netip.PrefixFrom(ip.Unmap(), ones))
+		}
+	}
+	return d, nil
+}
+
+// wireless asks for the folder that the kernel gives to 802.11 devices
+// (Documentation/ABI/testing/sysfs-class-net). Names of devices have no slash.
+func wireless(name string) bool {
+	_, err := os.Stat(filepath.Join("/sys/class/net", name, "phy80211"))
+	return err == nil
+}
+
+// members reads struct bridge_vlan_info (linux/if_bridge.h): flags and VLAN, 16
+// bits each.
+func members(attrs []syscall.NetlinkRouteAttr) membership {
+	var m membership
+	for _, a := range attrs {
+		if a.Attr.Type != nl.IFLA_BRIDGE_VLAN_INFO || len(a.Value) < 4 {
+			continue
+		}
+		flags, id := binary.NativeEndian.Uint16(a.Value), binary.NativeEndian.Uint16(a.Value[2:])
+		if flags&nl.BRIDGE_VLAN_INFO_PVID != 0 {
+			m.pvid = id
+		}
+		if flags&nl.BRIDGE_VLAN_INFO_UNTAGGED != 0 {
+			m.untagged = append(m.untagged, id)
+		} else {
+			m.tagged = append(m.tagged, id)
+		}
+	}
+	slices.Sort(m.untagged)
+	slices.Sort(m.tagged)
+	return m
+}
+
+// do implements kernel.
+func (k *rtnetlink) do(o op) error {
+	if o.kind == newDevice {
+		return k.newDevice(o)
+	}
+	l, err := k.h.LinkByName(o.device)
+	if err != nil {
+		return err
+	}
+	switch o.kind {
+	case setAlias:
+		return k.h.LinkSetAlias(l, o.text)
+	case isolate:
+		return k.h.LinkSetIsolated(l, o.on)
+	case addVLAN:
+		return k.h.BridgeVlanAdd(l, o.vid, o.pvid, o.untagged, false, false)
+	case delVLAN:
+		return k.h.BridgeVlanDel(l, o.vid, false, false, false, false)
+	case addSelf:
+		return k.h.BridgeVlanAdd(l, o.vid, false, false, true, false)
+	case delSelf:
+		return k.h.BridgeVlanDel(l, o.vid, false, false, true, false)
+	case linkDown:
+		return k.h.LinkSetDown(l)
+	case linkUp:
+		return k.h.LinkSetUp(l)
+	case delDevice:
+		return k.h.LinkDel(l)
+	case addAddr:
+		return k.h.AddrReplace(l, addrOf(o.address))
+	case delAddr:
+		return k.h.AddrDel(l, addrOf(o.address))
+	}
+	return fmt.Errorf("operation %q is not known", o.kind)
+}
+
+// madeGroup is the device group (IFLA_GROUP) of what we make. A group is given
+// in the request that makes a device, which an alias cannot be: there is no
+// moment in which it does not say whose it is. The number is that of nft.Mark.
+const madeGroup = 0x5e15
+
+// newDevice makes the VLAN device; it is named after its bridge.
+func (k *rtnetlink) newDevice(o op) error {
+	name, ok := parentOf(o)
+	if !ok {
+		return fmt.Errorf("device %s is not named after a bridge", o.device)
+	}
+	parent, err := k.h.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.ParentIndex, attrs.Group = o.device, parent.Attrs().Index, madeGroup
+	return k.h.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: int(o.vid), VlanProtocol: netlink.VLAN_PROTOCOL_8021Q})
+}
+
+// parentOf is the bridge in "<bridge>.<vlan>".
+func parentOf(o op) (string, bool) {
+	suffix := "." + number(o.vid)
+	if len(o.device) <= len(suffix) || o.device[len(o.device)-len(suffix):] != suffix {
+		return "", false
+	}
+	return o.device[:len(o.device)-len(suffix)], true
+}
+
+func addrOf(p netip.Prefix) *netlink.Addr {
+	return &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+}
+
+// forwarding implements kernel.
+func (k *rtnetlink) forwarding(w world) ([]sighting, error) {
+	names := map[int]string{}
+	for name, p := range w.ports {
+		if p.member {
+			names[p.index] = name
+		}
+	}
+	table, err := dump(func() ([]netlink.Neigh, error) { return k.h.NeighList(0, unix.AF_BRIDGE) })
+	if err != nil {
+		return nil, fmt.Errorf("list forwarding table: %w", err)
+	}
+	var out []sighting
+	for _, n := range table {
+		name := names[n.LinkIndex]
+		if name == "" || len(n.HardwareAddr) != 6 || n.State&netlink.NUD_PERMANENT != 0 {
+			continue
+		}
+		m := netcontain.MAC(n.HardwareAddr)
+		if m != (netcontain.MAC{}) && m[0]&1 == 0 {
+			out = append(out, sighting{mac: m, port: name, vid: uint16(n.Vlan)})
+		}
+	}
+	return out, nil
+}
