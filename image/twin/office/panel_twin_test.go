@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sekisho/firmware/incident"
+	"sekisho/hal/panel"
 	"sekisho/image/twin"
 )
 
@@ -16,10 +17,11 @@ import (
 // on a busy builder may stand still: whoever reads the line has to find it down.
 const shortPress = 600 * time.Millisecond
 
-// press pushes the button as a finger does, and returns when it was let go:
-// only then it is known what was meant (DESIGN section 6).
+// press reads the screen and pushes the button as a person does, and returns
+// when it was let go: only then it is known what was meant (DESIGN section 6).
 func (w *world) press(t testing.TB) time.Time {
 	t.Helper()
+	time.Sleep(2 * panel.Reaction) // nobody can have meant what appeared later
 	for _, down := range []bool{true, false} {
 		at, err := w.gpio.Set(t.Context(), Button, down)
 		if err != nil {
