@@ -125,7 +125,7 @@ func (r *incidentRow) redact(replace func(string) string) (changed bool, err err
 
 // words are the keys whose values are words of ours: a device may be called
 // "open", and its incident is closed all the same.
-var words = []string{"state", "level", "from", "to", "input", "detector", "technique", "confidence", "action", "guard", "kind", "grade", "previous", "bundle"}
+var words = []string{"state", "level", "from", "to", "input", "detector", "technique", "confidence", "action", "guard", "kind", "grade", "previous", "bundle", "key", "before", "known"}
 
 // redactValue replaces every text of a JSON value.
 func redactValue(v any, replace func(string) string) (out any, changed bool) {
