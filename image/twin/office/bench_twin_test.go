@@ -14,7 +14,7 @@ import (
 // the wire is measured.
 const (
 	quiet   = 700 * time.Millisecond
-	spacing = 2 * time.Millisecond
+	spacing = 5 * time.Millisecond
 )
 
 // BenchmarkPress measures by this machine's clock, on the wire outside: from the

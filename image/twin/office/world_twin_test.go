@@ -134,7 +134,7 @@ func (w *world) boot(t testing.TB) {
 		_ = m.Cut()
 		if t.Failed() {
 			lines := m.Console()
-			t.Logf("the console's end:\n%s", strings.Join(lines[max(0, len(lines)-80):], "\n"))
+			t.Logf("the console's end:\n%s", strings.Join(lines[max(0, len(lines)-40):], "\n"))
 		}
 	})
 	if w.gpio, err = m.GPIO(t.Context()); err != nil {

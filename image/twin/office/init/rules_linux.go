@@ -148,11 +148,13 @@ func disturb(d office.Disturbance) (office.Recovery, error) {
 		return office.Recovery{}, fmt.Errorf("%s %s: %w", d.What, d.Port, err)
 	}
 	begun := time.Now()
+	fmt.Println(begun.Format(time.RFC3339Nano), d.What, d.Port)
 	var r office.Recovery
 	for {
 		r.Held, err = held(d.MAC)
 		r.Took = time.Since(begun)
 		if err == nil && same(before, r.Held, d) {
+			fmt.Println(time.Now().Format(time.RFC3339Nano), "held as before")
 			return r, nil
 		}
 		r.Broken = true
