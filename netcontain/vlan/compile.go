@@ -3,6 +3,7 @@ package vlan
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -37,6 +38,8 @@ const (
 	delDevice opKind = "delete device"
 	addAddr   opKind = "add address"
 	delAddr   opKind = "delete address"
+	fence     opKind = "fence" // what comes in by it is routed nowhere
+	unfence   opKind = "unfence"
 )
 
 // String is the operation as the log and the tests show it.
@@ -292,6 +295,9 @@ func (e *Enforcer) furnish(w world) []task {
 	if needSelf {
 		t.add(op{kind: addSelf, device: e.cfg.Bridge, vid: e.cfg.VLAN})
 	}
+	if !w.fences[d.name] {
+		t.add(op{kind: fence, device: d.name})
+	}
 	if needAddr {
 		t.add(op{kind: addAddr, device: d.name, address: e.cfg.Address})
 	}
@@ -321,6 +327,13 @@ func (e *Enforcer) clear(w world, but uint16) []task {
 			t.alias(d.alias, d.owner)
 		}
 		out = append(out, t)
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.fences)) {
+		if but == 0 || name != e.cfg.device() {
+			t := task{device: name}
+			t.add(op{kind: unfence, device: name})
+			out = append(out, t)
+		}
 	}
 	return out
 }

@@ -122,7 +122,7 @@ func (s *site) dump(t *testing.T) string {
 		}
 		out += fmt.Sprintf("lan%d %q isolated %t up %t\n", i, links[0].Alias, links[0].Info.Data.Isolated, slices.Contains(links[0].Flags, "UP"))
 	}
-	return out + s.gw.Run(t, "ip -br link show type vlan")
+	return out + s.gw.Run(t, "ip -br link show type vlan") + s.gw.Run(t, "ip -4 rule") + s.gw.Run(t, "ip -6 rule")
 }
 
 // apply applies, lets the links come up again, and checks that all is held.
@@ -414,6 +414,74 @@ func TestKernelIsolatedHostsReachTheGatewayAndNotEachOther(t *testing.T) {
 			t.Errorf("the gateway's address does not answer in quarantine: %v", err)
 		}
 	})
+}
+
+// Nothing but the VLAN holds here: no sets, as after somebody flushed them, and a
+// gateway that routes.
+func TestKernelNothingIsRoutedOutOfTheQuarantine(t *testing.T) {
+	s := newSite(t)
+	s.gw.Do(t, func() {
+		for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+			if err := os.WriteFile("/proc/sys/net/"+name, []byte("1"), 0o644); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for _, line := range []string{"ip addr add 10.10.0.1/24 dev br0", "ip -6 addr add fd10::1/64 dev br0 nodad"} {
+		s.gw.Run(t, line)
+	}
+	s.hosts[3].Run(t, "ip addr add 10.10.0.3/24 dev eth0")
+	s.hosts[3].Run(t, "ip -6 addr add fd10::3/64 dev eth0 nodad")
+	s.apply(t, host("bad", "lan1"))
+	s.gw.Run(t, "ip -6 addr add fd99::1/64 dev br0.99 nodad")
+	s.hosts[3].Run(t, "ip route add default via 10.10.0.1")
+	s.hosts[3].Run(t, "ip route add default via fd10::1")
+	for _, line := range []string{"ip addr add 10.99.0.50/24 dev eth0", "ip -6 addr add fd99::50/64 dev eth0 nodad",
+		"ip route add default via 10.99.0.1", "ip route add default via fd99::1"} {
+		s.hosts[1].Run(t, line)
+	}
+	office := []string{"10.10.0.3:9", "[fd10::3]:9"}
+	reaches := func(to string) (yes bool) {
+		s.hosts[1].Do(t, func() { // nobody listens there: a refusal has come all the way
+			c, err := net.DialTimeout("tcp", to, 3*time.Second)
+			if err == nil {
+				_ = c.Close()
+			}
+			yes = err == nil || errors.Is(err, unix.ECONNREFUSED)
+		})
+		return yes
+	}
+	for _, to := range office {
+		if reaches(to) {
+			t.Errorf("%s is reached from the quarantine", to)
+		}
+	}
+	for _, to := range []string{"10.99.0.1:9", "[fd99::1]:9"} {
+		if !reaches(to) {
+			t.Errorf("the gateway at %s is not reached", to)
+		}
+	}
+	s.gw.Run(t, "ip -4 rule del pref 24085")
+	s.gw.Run(t, "ip -6 rule del pref 24085")
+	for _, to := range office {
+		if !reaches(to) {
+			t.Errorf("control: without our rule %s is not reached either", to)
+		}
+	}
+	if _, said := ids(t, s.e); said == "" {
+		t.Error("nobody misses the rule")
+	}
+	s.apply(t, host("bad", "lan1"))
+	for _, to := range office {
+		if reaches(to) {
+			t.Errorf("%s is reached after the rule was put back", to)
+		}
+	}
+	s.gw.Run(t, "ip link del br0.99") // by somebody else: the rule outlives its device
+	s.apply(t)
+	if rules := s.gw.Run(t, "ip -4 rule") + s.gw.Run(t, "ip -6 rule"); strings.Contains(rules, "24085") {
+		t.Errorf("left behind: %s", rules)
+	}
 }
 
 func TestKernelPortAndAliasComeBackExactly(t *testing.T) {

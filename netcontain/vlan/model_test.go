@@ -48,6 +48,14 @@ func (m *model) do(o op) error {
 	}
 	m.dies--
 	m.log = append(m.log, o.String())
+	switch o.kind {
+	case fence:
+		m.w.fences = map[string]bool{o.device: true}
+		return nil
+	case unfence:
+		m.w.fences = nil
+		return nil
+	}
 	if i := slices.IndexFunc(m.w.devices, func(d device) bool { return d.name == o.device }); i >= 0 {
 		return m.toDevice(i, o)
 	}
@@ -130,6 +138,9 @@ func (m *model) dump() string {
 	for _, name := range slices.Sorted(maps.Keys(m.w.ports)) {
 		p := m.w.ports[name]
 		out += fmt.Sprintf("%s %v isolated %t up %t %q\n", name, p.vlans, p.isolated, p.up, p.alias)
+	}
+	for name := range m.w.fences {
+		out += "fence " + name + "\n"
 	}
 	for _, d := range m.w.devices {
 		out += fmt.Sprintf("%s %d %v %q\n", d.name, d.id, d.addrs, d.alias)

@@ -106,7 +106,64 @@ func (k *rtnetlink) read(bridge string) (world, error) {
 			w.ports[a.Name] = p
 		}
 	}
-	return w, nil
+	w.fences, err = k.fences()
+	return w, err
+}
+
+// fencePriority is that of our routing rules, and says that they are ours. It
+// stands behind the table of local addresses (0) and before the main one
+// (32766): a host in quarantine reaches the gateway, and nothing behind it, also
+// while somebody has flushed the sets.
+const fencePriority = 0x5e15
+
+// families are what a fence has to be in. A kernel without routing rules or
+// without IPv6 has nothing to show, and is not fenced there.
+var families = []int{netlink.FAMILY_V4, netlink.FAMILY_V6}
+
+func (k *rtnetlink) fences() (map[string]bool, error) {
+	out := map[string]bool{}
+	seen := map[string]int{}
+	can := 0
+	for _, family := range families {
+		rules, err := dump(func() ([]netlink.Rule, error) { return k.h.RuleList(family) })
+		if unsupported(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list routing rules: %w", err)
+		}
+		can++
+		for _, r := range rules {
+			if r.Priority == fencePriority && r.IifName != "" {
+				seen[r.IifName]++
+			}
+		}
+	}
+	for name, n := range seen {
+		out[name] = n == can
+	}
+	return out, nil
+}
+
+func unsupported(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
+}
+
+// fenceOff adds or takes away the rules for a device, which need not be there.
+func (k *rtnetlink) fenceOff(device string, on bool) error {
+	var errs []error
+	for _, family := range families {
+		r := netlink.NewRule()
+		r.Family, r.Priority, r.IifName, r.Type = family, fencePriority, device, unix.RTN_PROHIBIT
+		do, done := k.h.RuleAdd, unix.EEXIST
+		if !on {
+			do, done = k.h.RuleDel, unix.ENOENT
+		}
+		if err := do(r); err != nil && !errors.Is(err, done) && !unsupported(err) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // bridgePorts reads the VLANs of all bridges and of their ports, and the ports'
@@ -203,8 +260,11 @@ func members(attrs []syscall.NetlinkRouteAttr) membership {
 
 // do implements kernel.
 func (k *rtnetlink) do(o op) error {
-	if o.kind == newDevice {
+	switch o.kind {
+	case newDevice:
 		return k.newDevice(o)
+	case fence, unfence:
+		return k.fenceOff(o.device, o.kind == fence)
 	}
 	l, err := k.h.LinkByName(o.device)
 	if err != nil {

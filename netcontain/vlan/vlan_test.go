@@ -76,6 +76,7 @@ func TestAPortIsMovedAndMovedBackStepByStep(t *testing.T) {
 br0.99 new device 99
 br0.99 alias "sekisho self"
 br0 add self 99
+br0.99 fence
 br0.99 add address 10.99.0.1/24
 br0.99 up
 lan1 alias "desk 1 sekisho vlan=99 pvid=10 untagged=10 down host=bad"
@@ -93,6 +94,7 @@ lan1 alias "desk 1 sekisho down"
 lan1 down
 br0 delete self 99
 br0.99 delete device
+br0.99 unfence
 lan1 up
 lan1 alias "desk 1"`), "\n")
 	if !slices.Equal(m.log, want) {

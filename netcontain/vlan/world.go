@@ -15,6 +15,7 @@ type world struct {
 	self        membership
 	ports       map[string]port // of the bridge, and others that carry a note
 	devices     []device        // VLAN devices on the bridge
+	fences      map[string]bool // devices that our routing rules are about; false: not for every family
 }
 
 type port struct {
@@ -113,6 +114,11 @@ func (c Config) missing(w world, holding bool) string {
 			return "quarantine device " + d.name + " is there for nobody"
 		}
 	}
+	for name := range w.fences {
+		if !holding || name != c.device() {
+			return "a routing rule of ours for " + name + " is there for nobody"
+		}
+	}
 	if !holding || c.VLAN == 0 || !w.found {
 		return ""
 	}
@@ -122,6 +128,8 @@ func (c Config) missing(w world, holding bool) string {
 		return "quarantine device " + c.device() + " is not there"
 	case !d.up:
 		return "quarantine device " + d.name + " is down"
+	case !w.fences[d.name]:
+		return "what comes in by " + d.name + " may be routed"
 	case !w.self.has(c.VLAN):
 		return fmt.Sprintf("bridge %s is not in VLAN %d", c.Bridge, c.VLAN)
 	case c.Address.IsValid() && !slices.Contains(d.addrs, c.Address):
