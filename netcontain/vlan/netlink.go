@@ -150,11 +150,13 @@ func unsupported(err error) bool {
 }
 
 // fenceOff adds or takes away the rules for a device, which need not be there.
+// They drop in silence: an ICMP error would carry what the held host sent to
+// whomever it named as its source.
 func (k *rtnetlink) fenceOff(device string, on bool) error {
 	var errs []error
 	for _, family := range families {
 		r := netlink.NewRule()
-		r.Family, r.Priority, r.IifName, r.Type = family, fencePriority, device, unix.RTN_PROHIBIT
+		r.Family, r.Priority, r.IifName, r.Type = family, fencePriority, device, unix.RTN_BLACKHOLE
 		do, done := k.h.RuleAdd, unix.EEXIST
 		if !on {
 			do, done = k.h.RuleDel, unix.ENOENT

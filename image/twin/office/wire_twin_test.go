@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -117,9 +116,6 @@ func (x *witness) kindsOfOne() string {
 	defer x.mu.Unlock()
 	return string(slices.Sorted(maps.Keys(x.kinds)))
 }
-
-// heardAny says whether one of these kinds of host 1 came through.
-func (x *witness) heardAny(kinds string) bool { return strings.ContainsAny(x.kindsOfOne(), kinds) }
 
 func (x *witness) total(host int) int {
 	n, _, _ := x.seen(host)
