@@ -75,17 +75,29 @@ func (w *wire) refine(p netcontain.Policy) (netcontain.Policy, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	since := map[string]time.Time{}
+	since, now := map[string]time.Time{}, notBefore(w.now(), n.FirstSeen)
 	for _, h := range p.Hosts {
 		at, known := w.since[h.ID]
 		if !known {
-			at = w.now()
+			at = now
 		}
 		since[h.ID] = at
 	}
 	w.since, n.Since = since, since
 	w.last = plan.Make(p, n, w.last)
 	return w.last.Policy, nil
+}
+
+// notBefore is now, or just after the last of the devices that are known was seen
+// first: a machine without a battery for its clock boots in the past, and who is
+// known when containment begins did not come after it.
+func notBefore(now time.Time, first map[netcontain.MAC]time.Time) time.Time {
+	for _, seen := range first {
+		if !seen.Before(now) {
+			now = seen.Add(time.Nanosecond)
+		}
+	}
+	return now
 }
 
 // neighbourFor is how long a device counts as being on the port where it was last
@@ -96,18 +108,28 @@ const neighbourFor = 14 * 24 * time.Hour
 
 // neighbourAfter is the age from which a device counts that the bridge does not
 // show at this moment: a younger one may be an address that the suspect invents.
+// One that will be seen first in the future was known before the clock went back.
 const neighbourAfter = time.Hour
 
 // neighbours adds remembered devices to the ports that the bridge knows now.
 func neighbours(ports map[netcontain.MAC]string, all []asset.Asset, now time.Time) {
 	for _, a := range all {
 		mac := netcontain.MAC(a.MAC)
+		age := now.Sub(a.FirstSeen)
 		if _, seen := ports[mac]; seen || a.Port == "" || a.MAC.IsZero() ||
-			now.Sub(a.LastSeen) > neighbourFor || now.Sub(a.FirstSeen) < neighbourAfter {
+			now.Sub(a.LastSeen) > neighbourFor || age >= 0 && age < neighbourAfter {
 			continue
 		}
 		ports[mac] = a.Port
 	}
+}
+
+// onlyHeld leaves who is on ports that are in quarantine. At the start the inventory
+// is not there yet: a port that is chosen now would be chosen without the neighbours
+// that are silent at this moment, and cut them off for as long as the host is held.
+// What was chosen before is remembered, by Holding or in the kernel.
+func onlyHeld(ports map[netcontain.MAC]string, info map[string]plan.Port) {
+	maps.DeleteFunc(ports, func(_ netcontain.MAC, port string) bool { return info[port].Held == "" })
 }
 
 // Watch begins to watch every port and the uplink.
@@ -156,6 +178,8 @@ func (w *wire) observed() (plan.Network, error) {
 			n.FirstSeen[netcontain.MAC(a.MAC)] = a.FirstSeen
 		}
 		neighbours(n.Ports, all, w.now())
+	} else {
+		onlyHeld(n.Ports, n.PortInfo)
 	}
 	n.NeverMACs, n.NeverAddrs, err = w.enforcer.Never()
 	return n, err

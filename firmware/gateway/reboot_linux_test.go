@@ -198,7 +198,7 @@ func TestWhatSomebodyElseFlushesIsHeldAgainAndReported(t *testing.T) {
 	await(t, "the rules to be back", func() bool { return o.inKernel(t, 1) })
 	o.silent(t, neighbour, 2, 1)
 	await(t, "the log to say so", func() bool {
-		return strings.Contains(p.log.String(), "containment was changed by something else")
+		return strings.Contains(p.log.String(), "containment repaired")
 	})
 	talk(t, o.hosts[2], o.hosts[3], hostIP(3))
 }
