@@ -58,6 +58,9 @@ func Open(ctx context.Context, c config.Config, s Surroundings) (*Gateway, func(
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := network.incomplete(); err != nil {
+		s.Log.Warn("begin without every port", "err", err)
+	}
 	o := &opening{config: c, around: s, network: network, log: s.Log, faults: newFaults()}
 	g, err := o.open(ctx)
 	if err != nil {
@@ -225,12 +228,13 @@ func (o *opening) journalled(ctx context.Context) ([]netcontain.Host, error) {
 // watch opens the ring: every LAN port inwards, and the bridge outwards, so
 // that each frame is seen once, with the port where it came in.
 func (o *opening) watch(p *Parts) error {
-	var taps []capture.Tap
-	for _, port := range o.network.Ports {
-		taps = append(taps, capture.Tap{Name: port, In: true})
+	tapsOf := func(ports []string) (taps []capture.Tap) {
+		for _, port := range ports {
+			taps = append(taps, capture.Tap{Name: port, In: true})
+		}
+		return append(taps, capture.Tap{Name: o.network.Bridge, Out: true})
 	}
-	taps = append(taps, capture.Tap{Name: o.network.Bridge, Out: true})
-	live, err := capture.OpenLive(capture.LiveConfig{Taps: taps})
+	live, err := capture.OpenLive(capture.LiveConfig{Taps: tapsOf(o.network.there())})
 	if err != nil {
 		return permission(err)
 	}
@@ -238,7 +242,7 @@ func (o *opening) watch(p *Parts) error {
 	p.Source = live
 	p.Services["ports"] = &ports{
 		net: o.network, hold: o.config.Network.HoldPorts, log: o.log.With("component", "ports"),
-		retap: func() error { return live.Retap(taps) },
+		retap: func() error { return live.Retap(tapsOf(o.network.Ports)) },
 		force: func(ctx context.Context) error {
 			if _, err := p.Contain.Check(ctx); !netcontain.SetsInForce(err) {
 				return err

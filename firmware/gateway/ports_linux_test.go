@@ -18,6 +18,7 @@ import (
 	"sekisho/firmware/asset"
 	"sekisho/firmware/config"
 	"sekisho/firmware/flow"
+	"sekisho/firmware/incident"
 	"sekisho/netcontain/nstest"
 )
 
@@ -132,6 +133,31 @@ func TestAPortThatIsUnpluggedAndBackIsWatchedAndHeldAsBefore(t *testing.T) {
 	}
 	talk(t, o.hosts[2], o.hosts[3], hostIP(3)) // the office works on
 	o.freed(t, neighbour)
+}
+
+func TestAnAdapterThatIsMissingAtTheStartKeepsNobodyElseOff(t *testing.T) {
+	o := newOffice(t)
+	o.unplug(t, 4)
+	o.hold(t) // isolates and proves, with what is there
+	await(t, "the page to say that a port is missing", func() bool { return o.warned(t, "ports") })
+	talk(t, o.hosts[2], o.hosts[3], hostIP(3))
+	o.gw.Do(t, func() {
+		if c := SettingsChecks(o.config); c[0].Err == nil {
+			t.Error("the self-test misses nothing")
+		}
+	})
+	o.replug(t, 4)
+	await(t, "the port to be raised", func() bool { return o.up(t, "lan4") })
+	await(t, "the page to say that all is well", func() bool { return !o.warned(t, "ports") })
+	o.captured(t, 4, [6]byte{2, 0, 0, 0, 9, 4})
+	latecomer := o.witness(t, 4)
+	stop := o.attack(t, 1)
+	defer stop()
+	o.silent(t, latecomer, 2, 1)
+	begun := time.Now()
+	o.awaitIncident(t, 1, "proven with the port that came", func(i incident.Incident) bool {
+		return proven(i) && i.Proof.At.After(begun) && strings.Contains(i.Proof.Text.EN, fmt.Sprintf("the %d other LAN port(s)", hosts-1))
+	})
 }
 
 func TestABridgeThatIsRebuiltHoldsAndWatchesAsBefore(t *testing.T) {

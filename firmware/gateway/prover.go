@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"maps"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -132,7 +133,7 @@ func onlyHeld(ports map[netcontain.MAC]string, info map[string]plan.Port) {
 	maps.DeleteFunc(ports, func(_ netcontain.MAC, port string) bool { return info[port].Held == "" })
 }
 
-// Watch begins to watch every port and the uplink.
+// Watch begins to watch every port that is there, and the uplink.
 func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 	hold, known := w.Hold(h.ID)
 	if !known { // nothing holds it yet
@@ -144,17 +145,44 @@ func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 			hold = p.Holds[0]
 		}
 	}
+	var watched, absent []string
+	for _, port := range w.net.Ports {
+		if _, err := net.InterfaceByName(port); err != nil {
+			absent = append(absent, port) // nothing leaks there
+		} else {
+			watched = append(watched, port)
+		}
+	}
 	c := probe.Config{
-		Ports: append(slices.Clone(w.net.Ports), w.net.WAN), Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
+		Ports: append(watched, w.net.WAN), Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
 		Voices: []probe.Voice{{Device: w.net.Bridge, MAC: netcontain.MAC(w.net.BridgeMAC), Addrs: w.net.Addrs}},
 	}
 	if w.quarantine.Device != "" {
 		c.Voices = append(c.Voices, w.quarantine)
 	}
-	if len(hold.Ports) == 1 {
+	if len(hold.Ports) == 1 && !slices.Contains(absent, hold.Ports[0]) {
 		c.HostPort = hold.Ports[0]
 	}
-	return probe.Start(ctx, c)
+	of, err := probe.Start(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return partial{of, absent}, nil
+}
+
+// partial is a watch that began while ports were missing: once one is there, it
+// does not see everything any more.
+type partial struct {
+	Watch
+	absent []string
+}
+
+// Blind implements Watch.
+func (p partial) Blind() bool {
+	return p.Watch.Blind() || slices.ContainsFunc(p.absent, func(port string) bool {
+		_, err := net.InterfaceByName(port)
+		return err == nil
+	})
 }
 
 // observed is the network as plan wants it.
