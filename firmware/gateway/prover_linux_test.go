@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"testing"
@@ -18,7 +19,7 @@ import (
 
 // newWire is the wire of a bridge with one port, behind which the bridge has
 // heard one device.
-func newWire(t *testing.T, heard netcontain.MAC) *wire {
+func newWire(t testing.TB, heard netcontain.MAC) *wire {
 	t.Helper()
 	ns := nstest.New(t)
 	for _, c := range []string{
@@ -89,5 +90,39 @@ func TestAClockThatWentBackMakesNobodyANewcomer(t *testing.T) {
 	got, err := w.refine(netcontain.Policy{Hosts: []netcontain.Host{{ID: "i", MACs: []netcontain.MAC{held}, Level: netcontain.Isolate}}})
 	if hold, _ := w.Hold("i"); err != nil || len(got.Hosts[0].Ports) != 0 || hold.Neighbours != 1 {
 		t.Errorf("%+v, %+v, %v", got, hold, err)
+	}
+}
+
+// BenchmarkLook is what the reconciler's look costs, twice a second for as long as
+// the gateway runs, with 250 devices and some of them held.
+func BenchmarkLook(b *testing.B) {
+	for _, held := range []int{0, 1, 50} {
+		b.Run(fmt.Sprint(held), func(b *testing.B) {
+			w := newWire(b, netcontain.MAC{2, 0, 0, 0, 0, 1})
+			var all []asset.Asset
+			var p netcontain.Policy
+			for i := range 250 {
+				all = append(all, asset.Asset{MAC: flow.MAC{2, 0, 0, 0, 1, byte(i)}, Port: "lan1", FirstSeen: start.Add(-24 * time.Hour), LastSeen: start})
+				if i < held {
+					p.Hosts = append(p.Hosts, netcontain.Host{ID: fmt.Sprint(i), MACs: []netcontain.MAC{netcontain.MAC(all[i].MAC)}, Level: netcontain.Isolate})
+				}
+			}
+			w.devices = func() []asset.Asset { return all }
+			r, err := netcontain.NewReconciler(netcontain.Config{
+				Enforcer: netcontain.Layers{Base: w.enforcer, More: map[netcontain.Mechanism]netcontain.Enforcer{netcontain.ByVLAN: w.vlan}},
+				Log:      slog.New(slog.DiscardHandler), Refine: w.refine,
+			})
+			if err == nil {
+				err = r.Set(b.Context(), p)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				if d, err := r.Check(b.Context()); err != nil || !d.Empty() {
+					b.Fatal(d, err)
+				}
+			}
+		})
 	}
 }
