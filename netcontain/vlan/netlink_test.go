@@ -11,6 +11,8 @@ import (
 	"sekisho/netcontain/nstest"
 )
 
+func TestMain(m *testing.M) { os.Exit(nstest.Main(m)) }
+
 func TestAHostThatFloodsWithAddressesDoesNotKeepTheBridgeFromBeingRead(t *testing.T) {
 	ns := nstest.New(t)
 	for _, c := range []string{"link add br0 type bridge", "link add lan1 type veth peer name to-lan1", "link set lan1 master br0 up", "link set to-lan1 up", "link set br0 up"} {
