@@ -27,7 +27,7 @@ type Network struct {
 	Addrs       []netip.Addr   // on the bridge
 	Prefixes    []netip.Prefix // of the bridge's addresses
 
-	missing map[string]error // those of Ports that were not there, with what to mend
+	missing map[string]error // those of Ports that were not there, or not raised, at the start; with what to mend
 }
 
 // Inspect looks the interfaces up. Its errors say which setting to mend. Of
@@ -101,7 +101,7 @@ func Inspect(c config.Network) (*Network, error) {
 	return n, nil
 }
 
-// there are the ports that were there when Inspect looked.
+// there are the ports that were there at the start.
 func (n *Network) there() []string {
 	return slices.DeleteFunc(slices.Clone(n.Ports), func(name string) bool { return n.missing[name] != nil })
 }
@@ -151,22 +151,27 @@ func (n *Network) isWiFi(port string) bool { return slices.Contains(n.WiFi, port
 
 // Raise brings the LAN ports up. It is called only after the containment
 // policy is in the kernel: until then no port forwards a frame. One that cannot be
-// raised keeps no other down; one that is missing is raised when it comes.
+// raised is counted as missing, which keeps no other down; no port at all is an
+// error.
 func (n *Network) Raise() error {
-	var errs []error
+	raised, failed := false, false
 	for _, name := range n.there() {
 		if n.isWiFi(name) {
 			continue
 		}
 		link, err := netlink.LinkByName(name)
 		if err == nil {
-			err = permission(netlink.LinkSetUp(link))
+			err = netlink.LinkSetUp(link)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("raise port %s: %w", name, err))
+			n.missing[name] = fmt.Errorf("raise port %s: %w", name, permission(err))
 		}
+		raised, failed = raised || err == nil, failed || err != nil
 	}
-	return errors.Join(errs...)
+	if failed && !raised {
+		return n.incomplete()
+	}
+	return nil
 }
 
 func permission(err error) error {

@@ -58,9 +58,6 @@ func Open(ctx context.Context, c config.Config, s Surroundings) (*Gateway, func(
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := network.incomplete(); err != nil {
-		s.Log.Warn("begin without every port", "err", err)
-	}
 	o := &opening{config: c, around: s, network: network, log: s.Log, faults: newFaults()}
 	g, err := o.open(ctx)
 	if err != nil {
@@ -169,9 +166,12 @@ func (o *opening) defend(ctx context.Context) (*netcontain.Reconciler, netcontai
 		o.faults.set("policy", err)
 	}
 	if o.config.Network.HoldPorts {
-		return contain, policy, o.network.Raise()
+		err = o.network.Raise()
 	}
-	return contain, policy, nil
+	if missing := o.network.incomplete(); missing != nil { // ports goes on trying
+		o.log.Warn("begin without every port", "err", missing)
+	}
+	return contain, policy, err
 }
 
 // restored is what the file and the journal say together: the power may have
@@ -243,12 +243,7 @@ func (o *opening) watch(p *Parts) error {
 	p.Services["ports"] = &ports{
 		net: o.network, hold: o.config.Network.HoldPorts, log: o.log.With("component", "ports"),
 		retap: func() error { return live.Retap(tapsOf(o.network.Ports)) },
-		force: func(ctx context.Context) error {
-			if _, err := p.Contain.Check(ctx); !netcontain.SetsInForce(err) {
-				return err
-			}
-			return nil
-		},
+		force: func(ctx context.Context) error { return inForce(ctx, p.Contain) },
 		report: func(err error) {
 			if err == nil {
 				o.faults.clear("ports")
@@ -258,6 +253,19 @@ func (o *opening) watch(p *Parts) error {
 		},
 	}
 	return nil
+}
+
+// inForce looks once whether the sets hold the policy, and makes them. A press may
+// cut a look short, and applies the policy itself; then it looks again.
+func inForce(ctx context.Context, contain *netcontain.Reconciler) error {
+	err := netcontain.ErrGaveWay
+	for n := 0; n < 3 && errors.Is(err, netcontain.ErrGaveWay); n++ {
+		_, err = contain.Check(ctx)
+	}
+	if netcontain.SetsInForce(err) {
+		return nil
+	}
+	return err
 }
 
 func (o *opening) refuge(p *Parts) error {

@@ -304,6 +304,65 @@ func TestAPortIsRaisedOnlyBehindThePolicy(t *testing.T) {
 	}
 }
 
+func TestAPortThatCannotBeRaisedKeepsNoOtherDown(t *testing.T) {
+	b := newPortsBench(t, true)
+	for _, port := range []string{"lan1", "lan2"} {
+		b.ns.Run(t, "ip link set "+port+" down")
+	}
+	b.ns.Do(t, func() {
+		now, err := b.p.interfaces()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		gone := *now["lan1"]
+		gone.Index = 1 << 20 // pulled at this moment
+		now["lan1"] = &gone
+		if err := b.p.place(t.Context(), now, []string{"lan1", "lan2"}); err == nil || !strings.Contains(err.Error(), "lan1") {
+			t.Errorf("error %v", err)
+		}
+	})
+	if !b.up(t, "lan2") {
+		t.Error("lan2 is down because of lan1")
+	}
+}
+
+func TestAtTheStartAPortThatCannotBeRaisedIsTriedAgain(t *testing.T) {
+	b := newPortsBench(t, true)
+	b.ns.Run(t, "ip link set lan2 down")
+	b.ns.Run(t, "ip link del lan1") // after Inspect
+	b.ns.Do(t, func() {
+		if err := b.p.net.Raise(); err != nil {
+			t.Error(err)
+		}
+	})
+	if said := fmt.Sprint(b.p.net.incomplete()); !b.up(t, "lan2") || !strings.Contains(said, "raise port lan1") || strings.Contains(said, "lan2") {
+		t.Errorf("lan2 up %t, missing: %s", b.up(t, "lan2"), said)
+	}
+	b.ns.Run(t, "ip link "+newPort("lan1"))
+	b.ns.Run(t, "ip link set lan1 master br0")
+	b.ns.Run(t, "ip link set lan2 down")
+	b.p.net.missing["lan2"] = errors.New("its driver did not answer") // but it is where it was
+	b.ns.Do(t, func() {
+		if err := b.p.begin(); err != nil {
+			t.Error(err)
+		}
+	})
+	b.look(t)
+	if !b.up(t, "lan1") || !b.up(t, "lan2") {
+		t.Errorf("lan1 up %t, lan2 up %t", b.up(t, "lan1"), b.up(t, "lan2"))
+	}
+	clear(b.p.net.missing)
+	for _, port := range []string{"lan1", "lan2"} {
+		b.ns.Run(t, "ip link del "+port)
+	}
+	b.ns.Do(t, func() {
+		if err := b.p.net.Raise(); err == nil {
+			t.Error("no port is up, and all is well")
+		}
+	})
+}
+
 func TestAPortIsHeldDownOnlyWhileItIsInNoBridge(t *testing.T) {
 	for _, hold := range []bool{true, false} {
 		b := newPortsBench(t, hold)

@@ -133,7 +133,7 @@ func onlyHeld(ports map[netcontain.MAC]string, info map[string]plan.Port) {
 	maps.DeleteFunc(ports, func(_ netcontain.MAC, port string) bool { return info[port].Held == "" })
 }
 
-// Watch begins to watch every port that is there, and the uplink.
+// Watch begins to watch every port that is there, and the uplink if it is.
 func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 	hold, known := w.Hold(h.ID)
 	if !known { // nothing holds it yet
@@ -146,7 +146,7 @@ func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 		}
 	}
 	var watched, absent []string
-	for _, port := range w.net.Ports {
+	for _, port := range append(slices.Clone(w.net.Ports), w.net.WAN) {
 		if _, err := net.InterfaceByName(port); err != nil {
 			absent = append(absent, port) // nothing leaks there
 		} else {
@@ -154,7 +154,7 @@ func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 		}
 	}
 	c := probe.Config{
-		Ports: append(watched, w.net.WAN), Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
+		Ports: watched, Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
 		Voices: []probe.Voice{{Device: w.net.Bridge, MAC: netcontain.MAC(w.net.BridgeMAC), Addrs: w.net.Addrs}},
 	}
 	if w.quarantine.Device != "" {
