@@ -253,6 +253,45 @@ func TestANewPolicyDoesNotWaitForALookThatHangs(t *testing.T) {
 	}
 }
 
+// laborious takes its time for every look.
+type laborious struct {
+	netcontaintest.Fake
+	looks int
+}
+
+func (l *laborious) Observed(ctx context.Context) (netcontain.Policy, error) {
+	l.looks++
+	time.Sleep(10 * time.Millisecond)
+	return l.Fake.Observed(ctx)
+}
+
+func TestAnEndlessRowOfChangesCostsHalfAProcessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, changes := &laborious{}, make(chan struct{})
+		r, err := netcontain.NewReconciler(netcontain.Config{Enforcer: e, Log: discard, Changes: changes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Set(t.Context(), isolated("a")); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		for ctx.Err() == nil {
+			select {
+			case changes <- struct{}{}:
+			case <-ctx.Done():
+			}
+		}
+		<-done
+		if e.looks < 45 || e.looks > 51 {
+			t.Errorf("%d looks of 10 ms in a second", e.looks)
+		}
+	})
+}
+
 func TestTheEndOfAFailureIsReported(t *testing.T) {
 	f := &netcontaintest.Fake{}
 	var reports []error
