@@ -81,12 +81,16 @@ func (o *opening) reconciler() (*netcontain.Reconciler, error) {
 // drifted shows what the reconciler, which has logged it, could not repair. When
 // all is as asked, so is what a press had missed.
 func (o *opening) drifted(_ netcontain.Drift, err error) {
-	if err != nil {
+	if !netcontain.SetsInForce(err) {
 		o.faults.set("drift", err)
 		return
 	}
 	o.faults.clear("drift")
-	o.faults.clear("mechanism")
+	if err != nil {
+		o.faults.set("mechanism", err)
+	} else {
+		o.faults.clear("mechanism")
+	}
 }
 
 // sets opens the mechanism that holds everybody.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sekisho/firmware/asset"
 	"sekisho/firmware/capture"
 	"sekisho/firmware/config"
 	"sekisho/firmware/evidence"
@@ -188,6 +189,7 @@ func (o *opening) restored(ctx context.Context) (netcontain.Policy, Holding) {
 	if err != nil {
 		o.log.Error("read held devices from the database", "err", err)
 	}
+	o.remembered(ctx)
 	policy.Lockdown = policy.Lockdown || o.lockedDown(ctx)
 	for _, h := range journalled {
 		if !slices.ContainsFunc(policy.Hosts, func(have netcontain.Host) bool { return have.ID == h.ID }) {
@@ -195,6 +197,22 @@ func (o *opening) restored(ctx context.Context) (netcontain.Policy, Holding) {
 		}
 	}
 	return policy, holding
+}
+
+// remembered asks the database who was on which port, until the inventory is
+// there: the first policy should know a held host's port, and who shares it, also
+// when the policy file does not.
+func (o *opening) remembered(ctx context.Context) {
+	if o.store == nil {
+		return
+	}
+	known, err := o.store.Assets(ctx)
+	if err != nil {
+		o.log.Error("read devices from the database", "err", err)
+		return
+	}
+	known = withProtected(known, protected(o.config.Policy.Protected), time.Now()) // whom the segment sends nothing
+	o.wire.devices = func() []asset.Asset { return known }
 }
 
 // lockedDown asks the database for what the policy file alone would forget.

@@ -25,7 +25,7 @@ type wire struct {
 	vlan       *vlan.Enforcer
 	can        plan.Network // what the settings allow, without anything observed
 	quarantine probe.Voice
-	devices    func() []asset.Asset // nil until the inventory is there
+	devices    func() []asset.Asset // nil while nobody can tell
 	now        func() time.Time
 
 	mu    sync.Mutex
@@ -125,9 +125,10 @@ func neighbours(ports map[netcontain.MAC]string, all []asset.Asset, now time.Tim
 	}
 }
 
-// onlyHeld leaves who is on ports that are in quarantine. At the start the inventory
-// is not there yet: a port that is chosen now would be chosen without the neighbours
-// that are silent at this moment, and cut them off for as long as the host is held.
+// onlyHeld leaves who is on ports that are in quarantine. At the start the database
+// may be damaged, and the inventory is not there yet: a port that is chosen now would be
+// chosen without the neighbours that are silent at this moment, and cut them off for
+// as long as the host is held.
 // What was chosen before is remembered, by Holding or in the kernel.
 func onlyHeld(ports map[netcontain.MAC]string, info map[string]plan.Port) {
 	maps.DeleteFunc(ports, func(_ netcontain.MAC, port string) bool { return info[port].Held == "" })
