@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net"
 	"slices"
@@ -146,14 +147,12 @@ func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 			hold = p.Holds[0]
 		}
 	}
-	var watched, absent []string
-	for _, port := range append(slices.Clone(w.net.Ports), w.net.WAN) {
-		if _, err := net.InterfaceByName(port); err != nil {
-			absent = append(absent, port) // nothing leaks there
-		} else {
-			watched = append(watched, port)
-		}
+	watched := append(slices.Clone(w.net.Ports), w.net.WAN)
+	absent, err := missing(watched) // nothing leaks there
+	if err != nil {
+		return nil, err
 	}
+	watched = slices.DeleteFunc(watched, func(port string) bool { return slices.Contains(absent, port) })
 	c := probe.Config{
 		Ports: watched, Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
 		Voices: []probe.Voice{{Device: w.net.Bridge, MAC: netcontain.MAC(w.net.BridgeMAC), Addrs: w.net.Addrs}},
@@ -180,10 +179,25 @@ type partial struct {
 
 // Blind implements Watch.
 func (p partial) Blind() bool {
-	return p.Watch.Blind() || slices.ContainsFunc(p.absent, func(port string) bool {
-		_, err := net.InterfaceByName(port)
-		return err == nil
-	})
+	if p.Watch.Blind() {
+		return true
+	}
+	if len(p.absent) == 0 {
+		return false
+	}
+	still, err := missing(p.absent)
+	return err != nil || len(still) < len(p.absent)
+}
+
+// missing returns those of the interfaces that are not there.
+func missing(names []string) ([]string, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return slices.ContainsFunc(all, func(i net.Interface) bool { return i.Name == name })
+	}), nil
 }
 
 // observed is the network as plan wants it.
