@@ -1,11 +1,14 @@
 package netcontain_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,7 +166,7 @@ func TestAHostWithoutAddressesDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
-func TestRefinementIsAppliedAndItsFailureDoesNotDelayContainment(t *testing.T) {
+func TestRefinementIsAppliedAndItsFailureNeitherDelaysNorLoosensContainment(t *testing.T) {
 	f := &netcontaintest.Fake{}
 	var fail error
 	r := reconciler(t, f, func(c *netcontain.Config) {
@@ -180,12 +183,158 @@ func TestRefinementIsAppliedAndItsFailureDoesNotDelayContainment(t *testing.T) {
 		t.Error("not refined")
 	}
 	fail = errors.New("bridge gone")
-	if err := r.Set(t.Context(), isolated("a")); err != nil {
+	if err := r.Set(t.Context(), isolated("a", "b")); err != nil {
 		t.Error(err)
 	}
-	if got, _ := f.Observed(t.Context()); len(got.Hosts) != 1 || len(got.Hosts[0].Ports) != 0 {
-		t.Errorf("held %+v", got)
+	for range 2 {
+		got, _ := f.Observed(t.Context())
+		if len(got.Hosts) != 2 || !slices.Equal(got.Hosts[0].Ports, []string{"lan1"}) || len(got.Hosts[1].Ports) != 0 {
+			t.Errorf("held %+v", got)
+		}
+		if d, err := r.Check(t.Context()); err != nil || !d.Empty() {
+			t.Errorf("drift %s, error %v", d, err)
+		}
 	}
+	free := isolated("a")
+	free.Hosts[0].Level = netcontain.Limit
+	if err := r.Set(t.Context(), free); err != nil {
+		t.Error(err)
+	}
+	if got, _ := f.Observed(t.Context()); len(got.Hosts[0].Ports) != 0 {
+		t.Errorf("a port that was held for another level is held on: %+v", got)
+	}
+}
+
+// slow is an enforcer, one of whose parts hangs for as long as its context lets
+// it.
+type slow struct {
+	netcontaintest.Fake
+	looking chan struct{} // a look began
+	hangs   atomic.Bool
+}
+
+func (s *slow) Observed(ctx context.Context) (netcontain.Policy, error) {
+	if s.hangs.Load() {
+		s.looking <- struct{}{}
+		<-ctx.Done()
+		return netcontain.Policy{}, &netcontain.AlteredError{What: ctx.Err().Error()}
+	}
+	return s.Fake.Observed(ctx)
+}
+
+func TestANewPolicyDoesNotWaitForALookThatHangs(t *testing.T) {
+	e := &slow{looking: make(chan struct{})}
+	r, err := netcontain.NewReconciler(netcontain.Config{Enforcer: e, Log: discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Set(t.Context(), isolated("a")); err != nil {
+		t.Fatal(err)
+	}
+	e.hangs.Store(true)
+	checked := make(chan error)
+	go func() {
+		_, err := r.Check(t.Context())
+		checked <- err
+	}()
+	<-e.looking
+	e.hangs.Store(false)
+	if err := r.Set(t.Context(), isolated("a", "b")); err != nil { // hangs for good when it waits
+		t.Fatal(err)
+	}
+	if err := <-checked; !errors.Is(err, netcontain.ErrGaveWay) || netcontain.SetsInForce(err) {
+		t.Errorf("the look says %v", err)
+	}
+	if got, _ := e.Fake.Observed(t.Context()); len(got.Hosts) != 2 || e.Applied() != 2 {
+		t.Errorf("held %+v, applied %d times", got.Hosts, e.Applied())
+	}
+	if d, err := r.Check(t.Context()); err != nil || !d.Empty() {
+		t.Errorf("afterwards: drift %s, error %v", d, err)
+	}
+}
+
+// laborious takes its time for every look.
+type laborious struct {
+	netcontaintest.Fake
+	looks int
+}
+
+func (l *laborious) Observed(ctx context.Context) (netcontain.Policy, error) {
+	l.looks++
+	time.Sleep(10 * time.Millisecond)
+	return l.Fake.Observed(ctx)
+}
+
+func TestAnEndlessRowOfChangesCostsHalfAProcessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, changes := &laborious{}, make(chan struct{})
+		r, err := netcontain.NewReconciler(netcontain.Config{Enforcer: e, Log: discard, Changes: changes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Set(t.Context(), isolated("a")); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		for ctx.Err() == nil {
+			select {
+			case changes <- struct{}{}:
+			case <-ctx.Done():
+			}
+		}
+		<-done
+		if e.looks < 45 || e.looks > 51 {
+			t.Errorf("%d looks of 10 ms in a second", e.looks)
+		}
+	})
+}
+
+func TestTheEndOfAFailureIsReported(t *testing.T) {
+	f := &netcontaintest.Fake{}
+	var reports []error
+	r := reconciler(t, f, func(c *netcontain.Config) {
+		c.OnDrift = func(_ netcontain.Drift, err error) { reports = append(reports, err) }
+	})
+	f.Fail(errors.New("no buffer space"))
+	if err := r.Set(t.Context(), isolated("a")); err == nil {
+		t.Fatal("no error")
+	}
+	f.Fail(nil)
+	f.Tamper(isolated("a")) // what was asked for is there after all
+	for range 2 {
+		if d, err := r.Check(t.Context()); err != nil || !d.Empty() {
+			t.Errorf("drift %s, error %v", d, err)
+		}
+	}
+	if len(reports) != 1 || reports[0] != nil {
+		t.Errorf("reported %v", reports)
+	}
+}
+
+func TestAFailureThatGoesOnFillsNoLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &netcontaintest.Fake{}
+		var log bytes.Buffer
+		told := 0
+		r := reconciler(t, f, func(c *netcontain.Config) {
+			c.Log = slog.New(slog.NewTextHandler(&log, nil))
+			c.OnDrift = func(netcontain.Drift, error) { told++ }
+		})
+		f.Fail(errors.New("no buffer space"))
+		_ = r.Set(t.Context(), isolated("a"))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		time.Sleep(2*time.Minute + time.Second)
+		cancel()
+		<-done
+		if lines := strings.Count(log.String(), "\n"); lines < 2 || lines > 3 || told < 200 {
+			t.Errorf("%d lines, told %d times:\n%s", lines, told, log.String())
+		}
+	})
 }
 
 // altered says that somebody changed the rules, as often as told.

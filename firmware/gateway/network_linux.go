@@ -26,18 +26,27 @@ type Network struct {
 	BridgeMAC   flow.MAC
 	Addrs       []netip.Addr   // on the bridge
 	Prefixes    []netip.Prefix // of the bridge's addresses
+
+	missing map[string]error // those of Ports that were not there, or not raised, at the start; with what to mend
 }
 
-// Inspect looks the interfaces up. Its errors say which setting to mend.
+// Inspect looks the interfaces up. Its errors say which setting to mend. Of
+// several ports one may be missing: an adapter that broke must not keep the whole
+// office off the network. It is watched for; see ports.
 func Inspect(c config.Network) (*Network, error) {
-	n := &Network{Bridge: c.Bridge, WAN: c.WAN, Ports: c.Ports, WiFi: c.WiFi}
+	n := &Network{Bridge: c.Bridge, WAN: c.WAN, Ports: c.Ports, WiFi: c.WiFi, missing: map[string]error{}}
 	var problems []error
 	find := func(key, name string) netlink.Link {
 		link, err := netlink.LinkByName(name)
 		var missing netlink.LinkNotFoundError
 		switch {
 		case errors.As(err, &missing):
-			problems = append(problems, fmt.Errorf("%s: there is no interface %q; 'ip link' lists those of this machine", key, name))
+			err := fmt.Errorf("%s: there is no interface %q; 'ip link' lists those of this machine", key, name)
+			if slices.Contains(c.Ports, name) {
+				n.missing[name] = err
+			} else {
+				problems = append(problems, err)
+			}
 			return nil
 		case err != nil:
 			problems = append(problems, fmt.Errorf("%s: look up interface %q: %w", key, name, err))
@@ -67,6 +76,9 @@ func Inspect(c config.Network) (*Network, error) {
 			problems = append(problems, fmt.Errorf("network.ports[%d]: %q is not a port of bridge %q", i, name, c.Bridge))
 		}
 	}
+	if len(n.there()) == 0 {
+		problems = append(problems, n.incomplete())
+	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
@@ -87,6 +99,20 @@ func Inspect(c config.Network) (*Network, error) {
 		return nil, fmt.Errorf("network.bridge: %q has no address; the gateway needs one to serve DHCP, DNS and the help page", c.Bridge)
 	}
 	return n, nil
+}
+
+// there are the ports that were there at the start.
+func (n *Network) there() []string {
+	return slices.DeleteFunc(slices.Clone(n.Ports), func(name string) bool { return n.missing[name] != nil })
+}
+
+// incomplete names the ports that were not.
+func (n *Network) incomplete() error {
+	var errs []error
+	for _, name := range n.Ports {
+		errs = append(errs, n.missing[name])
+	}
+	return errors.Join(errs...)
 }
 
 // PortName names the bridge port that has, or had, that ifindex, or "". Any
@@ -124,19 +150,26 @@ func (n *Network) learn(ifindex uint32, name string) {
 func (n *Network) isWiFi(port string) bool { return slices.Contains(n.WiFi, port) }
 
 // Raise brings the LAN ports up. It is called only after the containment
-// policy is in the kernel: until then no port forwards a frame.
+// policy is in the kernel: until then no port forwards a frame. One that cannot be
+// raised is counted as missing, which keeps no other down; no port at all is an
+// error.
 func (n *Network) Raise() error {
-	for _, name := range n.Ports {
+	raised, failed := false, false
+	for _, name := range n.there() {
 		if n.isWiFi(name) {
 			continue
 		}
 		link, err := netlink.LinkByName(name)
+		if err == nil {
+			err = netlink.LinkSetUp(link)
+		}
 		if err != nil {
-			return fmt.Errorf("raise port %s: %w", name, err)
+			n.missing[name] = fmt.Errorf("raise port %s: %w", name, permission(err))
 		}
-		if err := netlink.LinkSetUp(link); err != nil {
-			return fmt.Errorf("raise port %s: %w", name, permission(err))
-		}
+		raised, failed = raised || err == nil, failed || err != nil
+	}
+	if failed && !raised {
+		return n.incomplete()
 	}
 	return nil
 }

@@ -74,15 +74,23 @@ func (o *opening) reconciler() (*netcontain.Reconciler, error) {
 	return netcontain.NewReconciler(netcontain.Config{
 		Enforcer: netcontain.Layers{Base: sets, More: more}, Log: o.log.With("component", "netcontain"),
 		Refine: o.wire.refine, Changes: changes,
-		OnDrift: func(d netcontain.Drift, err error) {
-			o.log.Warn("containment was changed by something else", "drift", d.String(), "err", err)
-			if err != nil {
-				o.faults.set("drift", err)
-			} else {
-				o.faults.clear("drift")
-			}
-		},
+		OnDrift: o.drifted,
 	})
+}
+
+// drifted shows what the reconciler, which has logged it, could not repair. When
+// all is as asked, so is what a press had missed.
+func (o *opening) drifted(_ netcontain.Drift, err error) {
+	if !netcontain.SetsInForce(err) {
+		o.faults.set("drift", err)
+		return
+	}
+	o.faults.clear("drift")
+	if err != nil {
+		o.faults.set("mechanism", err)
+	} else {
+		o.faults.clear("mechanism")
+	}
 }
 
 // sets opens the mechanism that holds everybody.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sekisho/firmware/asset"
 	"sekisho/firmware/capture"
 	"sekisho/firmware/config"
 	"sekisho/firmware/evidence"
@@ -166,9 +167,12 @@ func (o *opening) defend(ctx context.Context) (*netcontain.Reconciler, netcontai
 		o.faults.set("policy", err)
 	}
 	if o.config.Network.HoldPorts {
-		return contain, policy, o.network.Raise()
+		err = o.network.Raise()
 	}
-	return contain, policy, nil
+	if missing := o.network.incomplete(); missing != nil { // ports goes on trying
+		o.log.Warn("begin without every port", "err", missing)
+	}
+	return contain, policy, err
 }
 
 // restored is what the file and the journal say together: the power may have
@@ -185,6 +189,7 @@ func (o *opening) restored(ctx context.Context) (netcontain.Policy, Holding) {
 	if err != nil {
 		o.log.Error("read held devices from the database", "err", err)
 	}
+	o.remembered(ctx)
 	policy.Lockdown = policy.Lockdown || o.lockedDown(ctx)
 	for _, h := range journalled {
 		if !slices.ContainsFunc(policy.Hosts, func(have netcontain.Host) bool { return have.ID == h.ID }) {
@@ -192,6 +197,22 @@ func (o *opening) restored(ctx context.Context) (netcontain.Policy, Holding) {
 		}
 	}
 	return policy, holding
+}
+
+// remembered asks the database who was on which port, until the inventory is
+// there: the first policy should know a held host's port, and who shares it, also
+// when the policy file does not.
+func (o *opening) remembered(ctx context.Context) {
+	if o.store == nil {
+		return
+	}
+	known, err := o.store.Assets(ctx)
+	if err != nil {
+		o.log.Error("read devices from the database", "err", err)
+		return
+	}
+	known = withProtected(known, protected(o.config.Policy.Protected), time.Now()) // whom the segment sends nothing
+	o.wire.devices = func() []asset.Asset { return known }
 }
 
 // lockedDown asks the database for what the policy file alone would forget.
@@ -225,12 +246,13 @@ func (o *opening) journalled(ctx context.Context) ([]netcontain.Host, error) {
 // watch opens the ring: every LAN port inwards, and the bridge outwards, so
 // that each frame is seen once, with the port where it came in.
 func (o *opening) watch(p *Parts) error {
-	var taps []capture.Tap
-	for _, port := range o.network.Ports {
-		taps = append(taps, capture.Tap{Name: port, In: true})
+	tapsOf := func(ports []string) (taps []capture.Tap) {
+		for _, port := range ports {
+			taps = append(taps, capture.Tap{Name: port, In: true})
+		}
+		return append(taps, capture.Tap{Name: o.network.Bridge, Out: true})
 	}
-	taps = append(taps, capture.Tap{Name: o.network.Bridge, Out: true})
-	live, err := capture.OpenLive(capture.LiveConfig{Taps: taps})
+	live, err := capture.OpenLive(capture.LiveConfig{Taps: tapsOf(o.network.there())})
 	if err != nil {
 		return permission(err)
 	}
@@ -238,13 +260,8 @@ func (o *opening) watch(p *Parts) error {
 	p.Source = live
 	p.Services["ports"] = &ports{
 		net: o.network, hold: o.config.Network.HoldPorts, log: o.log.With("component", "ports"),
-		retap: func() error { return live.Retap(taps) },
-		force: func(ctx context.Context) error {
-			if _, err := p.Contain.Check(ctx); !netcontain.SetsInForce(err) {
-				return err
-			}
-			return nil
-		},
+		retap: func() error { return live.Retap(tapsOf(o.network.Ports)) },
+		force: func(ctx context.Context) error { return inForce(ctx, p.Contain) },
 		report: func(err error) {
 			if err == nil {
 				o.faults.clear("ports")
@@ -254,6 +271,19 @@ func (o *opening) watch(p *Parts) error {
 		},
 	}
 	return nil
+}
+
+// inForce looks once whether the sets hold the policy, and makes them. A press may
+// cut a look short, and applies the policy itself; then it looks again.
+func inForce(ctx context.Context, contain *netcontain.Reconciler) error {
+	err := netcontain.ErrGaveWay
+	for n := 0; n < 3 && errors.Is(err, netcontain.ErrGaveWay); n++ {
+		_, err = contain.Check(ctx)
+	}
+	if netcontain.SetsInForce(err) {
+		return nil
+	}
+	return err
 }
 
 func (o *opening) refuge(p *Parts) error {

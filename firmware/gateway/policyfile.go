@@ -78,7 +78,12 @@ func loadPolicy(dir string) (netcontain.Policy, Holding, error) {
 			}
 			host.MACs = append(host.MACs, mac)
 		}
-		p.Hosts = append(p.Hosts, host)
+		if len(host.MACs)+len(host.Addrs) > 0 { // else there is nothing to hold it by
+			p.Hosts = append(p.Hosts, host)
+		}
+	}
+	if err := p.Validate(); err != nil { // no enforcer would take it, and no port would be raised
+		return netcontain.Policy{}, Holding{}, fmt.Errorf("load policy: %w", err)
 	}
 	return p, doc.Holding, nil
 }

@@ -59,7 +59,10 @@ func TestThePolicyFileSurvivesARestart(t *testing.T) {
 }
 
 func TestADamagedPolicyFileIsAnErrorNotAnEmptyPolicy(t *testing.T) {
-	for _, text := range []string{"", "{", `{"hosts":[{"id":"x","macs":["zz"],"level":2}]}`} {
+	for _, text := range []string{
+		"", "{", `{"hosts":[{"id":"x","macs":["zz"],"level":2}]}`, `{"hosts":[{"id":"x","macs":["02:00:00:00:00:01"],"level":34}]}`,
+		`{"hosts":[{"id":"x","macs":["02:00:00:00:00:01"]},{"id":"x","macs":["02:00:00:00:00:02"]}]}`,
+	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(policyPath(dir), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

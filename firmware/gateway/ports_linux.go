@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -66,7 +65,7 @@ func (p *ports) begin() error {
 	}
 	p.placed = map[string]spot{}
 	for _, name := range append([]string{p.net.Bridge}, p.net.Ports...) {
-		if a := now[name]; a != nil && p.net.PortName(uint32(a.Index)) == name {
+		if a := now[name]; a != nil && p.net.PortName(uint32(a.Index)) == name && p.net.missing[name] == nil {
 			p.placed[name] = spot{a.Index, a.MasterIndex}
 		}
 	}
@@ -229,22 +228,29 @@ func (p *ports) outside(name string, a *netlink.LinkAttrs) error {
 
 func (p *ports) holds(name string) bool { return p.hold && !p.net.isWiFi(name) }
 
-// place puts the policy in force for ports that are new, and raises them.
+// place puts the policy in force for ports that are new, and raises them: one that
+// cannot be raised keeps no other down.
 func (p *ports) place(ctx context.Context, now map[string]*netlink.LinkAttrs, back []string) error {
 	within, cancel := context.WithTimeout(ctx, applyWithin)
 	defer cancel()
 	if err := p.force(within); err != nil {
 		return fmt.Errorf("hold %s until the policy is in force: %w", strings.Join(back, ", "), err)
 	}
+	var placed []string
+	var errs []error
 	for _, name := range back {
 		a := now[name]
 		if p.holds(name) {
 			if err := netlink.LinkSetUp(&netlink.Device{LinkAttrs: *a}); err != nil {
-				return fmt.Errorf("raise port %s: %w", name, err)
+				errs = append(errs, fmt.Errorf("raise port %s: %w", name, err))
+				continue
 			}
 		}
 		p.placed[name] = spot{a.Index, a.MasterIndex}
+		placed = append(placed, name)
 	}
-	p.log.Info("ports are back", "ports", slices.Clone(back))
-	return nil
+	if len(placed) > 0 {
+		p.log.Info("ports are back", "ports", placed)
+	}
+	return errors.Join(errs...)
 }

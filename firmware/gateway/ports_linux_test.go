@@ -18,6 +18,7 @@ import (
 	"sekisho/firmware/asset"
 	"sekisho/firmware/config"
 	"sekisho/firmware/flow"
+	"sekisho/firmware/incident"
 	"sekisho/netcontain/nstest"
 )
 
@@ -132,6 +133,31 @@ func TestAPortThatIsUnpluggedAndBackIsWatchedAndHeldAsBefore(t *testing.T) {
 	}
 	talk(t, o.hosts[2], o.hosts[3], hostIP(3)) // the office works on
 	o.freed(t, neighbour)
+}
+
+func TestAnAdapterThatIsMissingAtTheStartKeepsNobodyElseOff(t *testing.T) {
+	o := newOffice(t)
+	o.unplug(t, 4)
+	o.hold(t) // isolates and proves, with what is there
+	await(t, "the page to say that a port is missing", func() bool { return o.warned(t, "ports") })
+	talk(t, o.hosts[2], o.hosts[3], hostIP(3))
+	o.gw.Do(t, func() {
+		if c := SettingsChecks(o.config); c[0].Err == nil {
+			t.Error("the self-test misses nothing")
+		}
+	})
+	o.replug(t, 4)
+	await(t, "the port to be raised", func() bool { return o.up(t, "lan4") })
+	await(t, "the page to say that all is well", func() bool { return !o.warned(t, "ports") })
+	o.captured(t, 4, [6]byte{2, 0, 0, 0, 9, 4})
+	latecomer := o.witness(t, 4)
+	stop := o.attack(t, 1)
+	defer stop()
+	o.silent(t, latecomer, 2, 1)
+	begun := time.Now()
+	o.awaitIncident(t, 1, "proven with the port that came", func(i incident.Incident) bool {
+		return proven(i) && i.Proof.At.After(begun) && strings.Contains(i.Proof.Text.EN, fmt.Sprintf("the %d other LAN port(s)", hosts-1))
+	})
 }
 
 func TestABridgeThatIsRebuiltHoldsAndWatchesAsBefore(t *testing.T) {
@@ -276,6 +302,65 @@ func TestAPortIsRaisedOnlyBehindThePolicy(t *testing.T) {
 	if !b.up(t, "lan1") || b.forced.Load() != 1 || b.retaps.Load() != 3 {
 		t.Errorf("up %t, forced %d times, tapped %d times", b.up(t, "lan1"), b.forced.Load(), b.retaps.Load())
 	}
+}
+
+func TestAPortThatCannotBeRaisedKeepsNoOtherDown(t *testing.T) {
+	b := newPortsBench(t, true)
+	for _, port := range []string{"lan1", "lan2"} {
+		b.ns.Run(t, "ip link set "+port+" down")
+	}
+	b.ns.Do(t, func() {
+		now, err := b.p.interfaces()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		gone := *now["lan1"]
+		gone.Index = 1 << 20 // pulled at this moment
+		now["lan1"] = &gone
+		if err := b.p.place(t.Context(), now, []string{"lan1", "lan2"}); err == nil || !strings.Contains(err.Error(), "lan1") {
+			t.Errorf("error %v", err)
+		}
+	})
+	if !b.up(t, "lan2") {
+		t.Error("lan2 is down because of lan1")
+	}
+}
+
+func TestAtTheStartAPortThatCannotBeRaisedIsTriedAgain(t *testing.T) {
+	b := newPortsBench(t, true)
+	b.ns.Run(t, "ip link set lan2 down")
+	b.ns.Run(t, "ip link del lan1") // after Inspect
+	b.ns.Do(t, func() {
+		if err := b.p.net.Raise(); err != nil {
+			t.Error(err)
+		}
+	})
+	if said := fmt.Sprint(b.p.net.incomplete()); !b.up(t, "lan2") || !strings.Contains(said, "raise port lan1") || strings.Contains(said, "lan2") {
+		t.Errorf("lan2 up %t, missing: %s", b.up(t, "lan2"), said)
+	}
+	b.ns.Run(t, "ip link "+newPort("lan1"))
+	b.ns.Run(t, "ip link set lan1 master br0")
+	b.ns.Run(t, "ip link set lan2 down")
+	b.p.net.missing["lan2"] = errors.New("its driver did not answer") // but it is where it was
+	b.ns.Do(t, func() {
+		if err := b.p.begin(); err != nil {
+			t.Error(err)
+		}
+	})
+	b.look(t)
+	if !b.up(t, "lan1") || !b.up(t, "lan2") {
+		t.Errorf("lan1 up %t, lan2 up %t", b.up(t, "lan1"), b.up(t, "lan2"))
+	}
+	clear(b.p.net.missing)
+	for _, port := range []string{"lan1", "lan2"} {
+		b.ns.Run(t, "ip link del "+port)
+	}
+	b.ns.Do(t, func() {
+		if err := b.p.net.Raise(); err == nil {
+			t.Error("no port is up, and all is well")
+		}
+	})
 }
 
 func TestAPortIsHeldDownOnlyWhileItIsInNoBridge(t *testing.T) {

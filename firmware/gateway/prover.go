@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -24,7 +26,7 @@ type wire struct {
 	vlan       *vlan.Enforcer
 	can        plan.Network // what the settings allow, without anything observed
 	quarantine probe.Voice
-	devices    func() []asset.Asset // nil until the inventory is there
+	devices    func() []asset.Asset // nil while nobody can tell
 	now        func() time.Time
 
 	mu    sync.Mutex
@@ -75,17 +77,29 @@ func (w *wire) refine(p netcontain.Policy) (netcontain.Policy, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	since := map[string]time.Time{}
+	since, now := map[string]time.Time{}, notBefore(w.now(), n.FirstSeen)
 	for _, h := range p.Hosts {
 		at, known := w.since[h.ID]
 		if !known {
-			at = w.now()
+			at = now
 		}
 		since[h.ID] = at
 	}
 	w.since, n.Since = since, since
 	w.last = plan.Make(p, n, w.last)
 	return w.last.Policy, nil
+}
+
+// notBefore is now, or just after the last of the devices that are known was seen
+// first: a machine without a battery for its clock boots in the past, and who is
+// known when containment begins did not come after it.
+func notBefore(now time.Time, first map[netcontain.MAC]time.Time) time.Time {
+	for _, seen := range first {
+		if !seen.Before(now) {
+			now = seen.Add(time.Nanosecond)
+		}
+	}
+	return now
 }
 
 // neighbourFor is how long a device counts as being on the port where it was last
@@ -96,21 +110,32 @@ const neighbourFor = 14 * 24 * time.Hour
 
 // neighbourAfter is the age from which a device counts that the bridge does not
 // show at this moment: a younger one may be an address that the suspect invents.
+// One that will be seen first in the future was known before the clock went back.
 const neighbourAfter = time.Hour
 
 // neighbours adds remembered devices to the ports that the bridge knows now.
 func neighbours(ports map[netcontain.MAC]string, all []asset.Asset, now time.Time) {
 	for _, a := range all {
 		mac := netcontain.MAC(a.MAC)
+		age := now.Sub(a.FirstSeen)
 		if _, seen := ports[mac]; seen || a.Port == "" || a.MAC.IsZero() ||
-			now.Sub(a.LastSeen) > neighbourFor || now.Sub(a.FirstSeen) < neighbourAfter {
+			now.Sub(a.LastSeen) > neighbourFor || age >= 0 && age < neighbourAfter {
 			continue
 		}
 		ports[mac] = a.Port
 	}
 }
 
-// Watch begins to watch every port and the uplink.
+// onlyHeld leaves who is on ports that are in quarantine. At the start the database
+// may be damaged, and the inventory is not there yet: a port that is chosen now would be
+// chosen without the neighbours that are silent at this moment, and cut them off for
+// as long as the host is held.
+// What was chosen before is remembered, by Holding or in the kernel.
+func onlyHeld(ports map[netcontain.MAC]string, info map[string]plan.Port) {
+	maps.DeleteFunc(ports, func(_ netcontain.MAC, port string) bool { return info[port].Held == "" })
+}
+
+// Watch begins to watch every port that is there, and the uplink if it is.
 func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 	hold, known := w.Hold(h.ID)
 	if !known { // nothing holds it yet
@@ -122,17 +147,57 @@ func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 			hold = p.Holds[0]
 		}
 	}
+	watched := append(slices.Clone(w.net.Ports), w.net.WAN)
+	absent, err := missing(watched) // nothing leaks there
+	if err != nil {
+		return nil, err
+	}
+	watched = slices.DeleteFunc(watched, func(port string) bool { return slices.Contains(absent, port) })
 	c := probe.Config{
-		Ports: append(slices.Clone(w.net.Ports), w.net.WAN), Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
+		Ports: watched, Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
 		Voices: []probe.Voice{{Device: w.net.Bridge, MAC: netcontain.MAC(w.net.BridgeMAC), Addrs: w.net.Addrs}},
 	}
 	if w.quarantine.Device != "" {
 		c.Voices = append(c.Voices, w.quarantine)
 	}
-	if len(hold.Ports) == 1 {
+	if len(hold.Ports) == 1 && !slices.Contains(absent, hold.Ports[0]) {
 		c.HostPort = hold.Ports[0]
 	}
-	return probe.Start(ctx, c)
+	of, err := probe.Start(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return partial{of, absent}, nil
+}
+
+// partial is a watch that began while ports were missing: once one is there, it
+// does not see everything any more.
+type partial struct {
+	Watch
+	absent []string
+}
+
+// Blind implements Watch.
+func (p partial) Blind() bool {
+	if p.Watch.Blind() {
+		return true
+	}
+	if len(p.absent) == 0 {
+		return false
+	}
+	still, err := missing(p.absent)
+	return err != nil || len(still) < len(p.absent)
+}
+
+// missing returns those of the interfaces that are not there.
+func missing(names []string) ([]string, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return slices.ContainsFunc(all, func(i net.Interface) bool { return i.Name == name })
+	}), nil
 }
 
 // observed is the network as plan wants it.
@@ -156,6 +221,8 @@ func (w *wire) observed() (plan.Network, error) {
 			n.FirstSeen[netcontain.MAC(a.MAC)] = a.FirstSeen
 		}
 		neighbours(n.Ports, all, w.now())
+	} else {
+		onlyHeld(n.Ports, n.PortInfo)
 	}
 	n.NeverMACs, n.NeverAddrs, err = w.enforcer.Never()
 	return n, err

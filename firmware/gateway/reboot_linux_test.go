@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,8 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"sekisho/firmware/flow/flowtest"
 	"sekisho/firmware/health"
 	"sekisho/firmware/incident"
+	"sekisho/firmware/store"
 )
 
 // hold starts a gateway and has host 1 isolated.
@@ -140,6 +143,38 @@ func TestAfterAPowerCutThePolicyComesBeforeThePorts(t *testing.T) {
 	}
 }
 
+// The host comes back under a name that nobody knows: only its port can hold it.
+func TestWithoutThePolicyFileAHeldHostsPortIsKnownBeforeItIsRaised(t *testing.T) {
+	o := newOffice(t)
+	o.hold(t).stop(t)
+	o.reboot(t)
+	st, err := store.Open(filepath.Join(o.config.Storage.State, database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := st.Assets(t.Context())
+	for i := range known { // the office is older than the test
+		known[i].FirstSeen = known[i].FirstSeen.Add(-48 * time.Hour)
+	}
+	if err := errors.Join(err, st.SaveAssets(t.Context(), known), st.Close(), os.Remove(policyPath(o.config.Storage.State))); err != nil {
+		t.Fatal(err)
+	}
+	var gw [6]byte
+	hw, _ := net.ParseMAC(gatewayMAC)
+	copy(gw[:], hw)
+	ip := flowtest.IP{Src: netip.MustParseAddr("192.168.77.222"), Dst: outside, Proto: 17}
+	disguised := flowtest.Ether{Src: [6]byte{2, 0, 0, 0, 9, 9}, Dst: gw}.Frame(ip.EtherType(), ip.Packet(flowtest.UDP(31001, 4444, []byte("out"))))
+	neighbour, internet := o.witness(t, 3), o.witness(t, 0)
+	stop := o.flood(t, 1, func(int) [][]byte { return [][]byte{disguised} })
+	o.start(t)
+	o.silent(t, neighbour, 2, 1)
+	stop()
+	talk(t, o.hosts[2], o.inet, outside)
+	if n := internet.count(1); n != 0 {
+		t.Errorf("%d frames left the office", n)
+	}
+}
+
 func TestALockdownSurvivesAPowerCutAndADamagedFile(t *testing.T) {
 	for _, name := range []string{"", "policy.json", "sekisho.db"} {
 		t.Run("without "+name, func(t *testing.T) {
@@ -198,7 +233,7 @@ func TestWhatSomebodyElseFlushesIsHeldAgainAndReported(t *testing.T) {
 	await(t, "the rules to be back", func() bool { return o.inKernel(t, 1) })
 	o.silent(t, neighbour, 2, 1)
 	await(t, "the log to say so", func() bool {
-		return strings.Contains(p.log.String(), "containment was changed by something else")
+		return strings.Contains(p.log.String(), "containment repaired")
 	})
 	talk(t, o.hosts[2], o.hosts[3], hostIP(3))
 }

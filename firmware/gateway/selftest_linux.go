@@ -29,7 +29,10 @@ func MachineChecks() []Check {
 
 // SettingsChecks looks at what the settings name.
 func SettingsChecks(c config.Config) []Check {
-	_, err := Inspect(c.Network)
+	n, err := Inspect(c.Network)
+	if err == nil {
+		err = n.incomplete()
+	}
 	return []Check{{"interfaces", err}}
 }
 

@@ -25,7 +25,7 @@ type Changes struct {
 
 // Some changes are looked at without delay: a rebuilt bridge makes several in a
 // row. Whoever makes addresses or rules come and go all the time costs at most
-// 50 looks a second of either kind, of 2 ms each, and not a whole processor.
+// 50 looks a second of either kind, and the reconciler rests between them.
 const (
 	changesPace  = 20 * time.Millisecond
 	changesBurst = 10

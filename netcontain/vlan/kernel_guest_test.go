@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -24,8 +23,6 @@ import (
 	"sekisho/netcontain/nstest"
 	"sekisho/netcontain/plan"
 )
-
-func TestMain(m *testing.M) { os.Exit(nstest.Main(m)) }
 
 // site is a gateway whose bridge br0 filters VLANs: the office is VLAN 10, with
 // hosts 1 to 4 on lan1 to lan4, and a trunk on lan5 that carries 20 as well.

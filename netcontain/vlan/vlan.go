@@ -127,12 +127,24 @@ func newEnforcer(cfg Config, k kernel) *Enforcer {
 	return &Enforcer{cfg: cfg, kernel: k, downed: map[string]time.Time{}, kept: map[string]note{}}
 }
 
-// Close gives the socket back. What is held stays held.
+// Close sets up the links that are down by us, for nobody is left who would, and
+// gives the socket back. What is held stays held.
 func (e *Enforcer) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.kernel.Close()
-	return nil
+	defer e.kernel.Close()
+	w, err := e.kernel.read(e.cfg.Bridge)
+	errs := []error{err}
+	for _, name := range w.names() {
+		if p := w.ports[name]; p.note.down {
+			left := p.note
+			left.down = false
+			t := task{device: name, keep: left}
+			t.raise(p, left)
+			errs = append(errs, e.run(context.Background(), t))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Apply moves the ports of the hosts of p, and moves back those that are held

@@ -105,6 +105,42 @@ lan1 alias "desk 1"`), "\n")
 	}
 }
 
+func TestAProgramThatEndsLeavesNoLinkDown(t *testing.T) {
+	m := office()
+	e, c := enforcer(m)
+	before := m.dump()
+	mustApply(t, e, host("bad", "lan1"), host("worse", "lan2"))
+	c.now = c.now.Add(DefaultFlap)
+	mustApply(t, e, host("bad", "lan1"), host("worse", "lan2"))
+	mustApply(t, e, host("worse", "lan2", "lan3")) // lan1 is moved back, lan3 away: both links are down
+	if m.w.ports["lan1"].up || m.w.ports["lan3"].up {
+		t.Fatal("no link is down")
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range m.w.ports {
+		if !p.up {
+			t.Errorf("%s is down", name)
+		}
+	}
+	if p := m.w.ports["lan1"]; p.alias != "desk 1" {
+		t.Errorf("lan1 is called %q", p.alias)
+	}
+	e, _ = enforcer(m) // the next one knows who is held, and what to restore
+	mustApply(t, e, host("worse", "lan2", "lan3"))
+	if got, said := ids(t, e); !slices.Equal(got, []string{"worse"}) || said != "" {
+		t.Errorf("observed %q, %s", got, said)
+	}
+	mustApply(t, e)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if after := m.dump(); after != before {
+		t.Errorf("before:\n%safter:\n%s", before, after)
+	}
+}
+
 func TestApplyTwiceDoesNothingTheSecondTime(t *testing.T) {
 	m := office()
 	e, c := enforcer(m)

@@ -3,7 +3,6 @@ package wifi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"path/filepath"
@@ -44,10 +43,13 @@ func newAccessPoint(cfg Config, name string) *accessPoint {
 // interface is not up.
 var errOff = errors.New("the access point is off")
 
+// errAlone has no figure in it: what is logged twice a second must not differ.
+var errAlone = errors.New("it hung a moment ago, and is asked again soon")
+
 // talk calls do with a connection to hostapd, unless it hung a moment ago.
 func (a *accessPoint) talk(ctx context.Context, do func(*control) error) error {
-	if wait := time.Until(a.alone); wait > 0 {
-		return &unreachableError{err: fmt.Errorf("asked again in %v", wait.Round(time.Millisecond)), hung: true}
+	if time.Now().Before(a.alone) {
+		return &unreachableError{err: errAlone, hung: true}
 	}
 	c, err := dial(ctx, a.socket)
 	if err == nil {
@@ -57,6 +59,7 @@ func (a *accessPoint) talk(ctx context.Context, do func(*control) error) error {
 	var gone *unreachableError
 	switch {
 	case !errors.As(err, &gone):
+	case errors.Is(ctx.Err(), context.Canceled): // the caller did not wait: nothing is known of hostapd
 	case gone.hung:
 		a.alone = time.Now().Add(leaveAlone)
 	case !a.isUp(a.name):

@@ -56,11 +56,13 @@ func dial(ctx context.Context, path string) (*control, error) {
 
 func (c *control) close() { _ = c.conn.Close() }
 
-// ask sends one command and returns the answer, which may be empty.
+// ask sends one command and returns the answer, which may be empty. When the
+// context ends it waits no longer: a press must not wait for a hung hostapd.
 func (c *control) ask(command string) (answer string, err error) {
 	if c.broken != nil {
 		return "", c.broken
 	}
+	defer context.AfterFunc(c.ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })()
 	if err = c.send(command); err == nil {
 		answer, err = c.receive(replyTimeout)
 	}
@@ -69,11 +71,11 @@ func (c *control) ask(command string) (answer string, err error) {
 }
 
 func (c *control) send(command string) error {
-	if err := c.ctx.Err(); err != nil {
-		return &unreachableError{err: err, hung: true}
-	}
 	if err := c.conn.SetDeadline(c.until(replyTimeout)); err != nil {
 		return err
+	}
+	if err := c.ctx.Err(); err != nil { // after the deadline was set: its end sets another
+		return &unreachableError{err: err, hung: true}
 	}
 	if _, err := c.conn.Write([]byte(command)); err != nil {
 		return unreachable(err)
@@ -94,6 +96,9 @@ func (c *control) receive(timeout time.Duration) (string, error) {
 	buf := make([]byte, 2*replyBytes) // more than hostapd ever sends: nothing is cut off unnoticed
 	if err := c.conn.SetReadDeadline(c.until(timeout)); err != nil {
 		return "", err
+	}
+	if err := c.ctx.Err(); err != nil {
+		return "", &unreachableError{err: err, hung: true}
 	}
 	n, err := c.conn.Read(buf)
 	if err != nil {

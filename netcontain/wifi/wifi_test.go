@@ -386,6 +386,26 @@ func TestAHungHostapdIsWaitedForOnceAndTheOtherHolds(t *testing.T) {
 	wantHeld(t, e, policy())
 }
 
+func TestACallerThatGivesUpDoesNotWaitForAHungHostapdNorCondemnIt(t *testing.T) {
+	r, aps := fakeHostapds(t)
+	aps[0].set(func(f *fake) { f.hung = true })
+	e, p := r.enforcer(), policy(host("a", mac(1)))
+	ctx, cancel := context.WithCancel(t.Context())
+	looked := make(chan error)
+	go func() {
+		_, err := e.Observed(ctx)
+		looked <- err
+	}()
+	until(t, "hostapd is asked", func() bool { return aps[0].asked("") > 0 })
+	cancel()
+	if err := <-looked; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	aps[0].set(func(f *fake) { f.hung = false }) // it was only slow
+	apply(t, e, p)
+	wantHeld(t, e, p)
+}
+
 func TestAnEndedContextChangesNothing(t *testing.T) {
 	r, aps := fakeHostapds(t)
 	ctx, cancel := context.WithCancel(t.Context())
