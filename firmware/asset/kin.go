@@ -456,10 +456,13 @@ func (k *kinship) look() {
 	}
 }
 
-// gone adds those that follow and have been forgotten meanwhile.
+// gone adds those that follow and were not weighed: they have been forgotten
+// meanwhile, or the device itself has. A person's word, and what may never follow,
+// count all the same.
 func (k *kinship) gone(out []Kin) []Kin {
 	for _, old := range k.q.Known {
-		if !old.Follows || k.v.byID[old.ID] != nil && k.s != nil || k.s != nil && k.s.verdict(old.ID) < 0 {
+		e := k.v.byID[old.ID]
+		if !old.Follows || e != nil && (k.s != nil || k.never(e)) || k.v.judged(k.q.ID, old.ID) < 0 {
 			continue
 		}
 		out = append(out, old)

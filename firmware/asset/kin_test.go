@@ -491,6 +491,24 @@ func TestWhatFollowsCannotTalkItselfFree(t *testing.T) {
 	}
 }
 
+func TestWhatMustNotBeHeldGoesAlsoWhenTheDeviceItselfIsForgotten(t *testing.T) {
+	s := newScene()
+	s.use(sign, printer, wired, colleague)
+	s.use(sign+time.Minute, printer, colleague, wired.as(77, 3), wired.as(78, 3), wired.as(79, 3))
+	known := s.v.Kin(query(wired))
+	s.v.Forget(id(wired.mac))
+	s.v.SetProtected(id(77), true)
+	other := false
+	s.v.Judge(id(78), id(wired.mac), &other, "web:Sato", start.Add(s.now))
+	if s.v.Judged(id(wired.mac), id(78)) != -1 || s.v.Judged(id(78), id(79)) != 0 {
+		t.Error("a person's word is not found from both sides")
+	}
+	s.want(t, wired, nil, nil)
+	if follow, _ := s.kin(wired, known...); !slices.Equal(follow, list(self{mac: 79})) {
+		t.Errorf("of %d that were held, %v still are", len(known), follow)
+	}
+}
+
 func TestInventedAddressesAreBounded(t *testing.T) {
 	s := newScene()
 	s.use(sign, printer, wired)

@@ -103,10 +103,7 @@ func (g *Gateway) kinOf(i incident.Incident) (incident.Change, bool) {
 	if !i.State.Held() && !i.Waiting() {
 		return incident.Change{}, false // on release all go together, and those who were held stay on record
 	}
-	q := asset.Query{ID: i.Asset.ID, FirstSign: i.FirstSign(), Known: i.Asset.Kin, Never: g.cfg.Policy.NeverAlong}
-	if i.State.Held() {
-		q.Held = i.Decision.At
-	}
+	q := asset.Query{ID: i.Asset.ID, FirstSign: i.FirstSign(), Held: i.HeldSince(), Known: i.Asset.Kin, Never: g.cfg.Policy.NeverAlong}
 	kin := g.parts.Pipeline.inventory.Kin(q)
 	if slices.EqualFunc(kin, i.Asset.Kin, func(a, b asset.Kin) bool { return a.ID == b.ID && a.Follows == b.Follows && a.Why == b.Why }) {
 		return incident.Change{}, false
@@ -148,7 +145,22 @@ func (w web) judge(ctx context.Context, id asset.ID, k ui.KinChange, by string) 
 	}
 	return w.do(ctx, func() {
 		w.record(ledger.Entry{Actor: by, Action: "device.kin", Subject: string(id), Detail: map[string]any{"with": string(k.With), "same": k.Same}})
+		w.part(w.ctx)
 		w.relate(w.ctx)
 		w.saveAssets(w.ctx)
 	})
+}
+
+// part makes incidents in probation agree with what people said. Of those that are
+// held or asked about, relate does.
+func (g *Gateway) part(ctx context.Context) {
+	for _, i := range g.desk.Incidents() {
+		if i.State != incident.Probation {
+			continue
+		}
+		other := func(id asset.ID) bool { return g.parts.Pipeline.inventory.Judged(i.Asset.ID, id) < 0 }
+		if c, changed := g.desk.Part(g.now(), i.ID, other); changed {
+			g.noteKin(ctx, c)
+		}
+	}
 }
