@@ -170,7 +170,7 @@ func TestAReleaseByTimeIsNotCalledAReturn(t *testing.T) {
 			t.Fatal(err)
 		}
 		body := page(t, o.office, lang)
-		for _, has := range []string{"<h1>" + w["head_timed_out"] + "</h1>", splitSteps(w["steps_timed_out"])[1], w["auto_released"]} {
+		for _, has := range []string{"<h1>" + w["head_timed_out"] + "</h1>", splitSteps(w["steps_timed_out"])[1], w["auto_released"], w["state_timed_out"]} {
 			if !strings.Contains(body, has) {
 				t.Errorf("%s: lacks %q", lang, has)
 			}

@@ -335,6 +335,9 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 	if stopped(i) && i.Level == incident.Limit {
 		v.State = w["state_limited"]
 	}
+	if i.State == incident.Probation && i.Undoable() {
+		v.State = w["state_timed_out"]
+	}
 	if i.Guard == incident.GuardNever {
 		v.CanIsolate, v.CanLimit = false, false
 	}

@@ -606,6 +606,10 @@ func (w *weight) text(fresh bool) Text {
 		en, ja = append(en, t.EN), append(ja, t.JA)
 	}
 	switch {
+	case !w.follows && w.doubt == doubtNever: // whatever a person says about kinship
+		d := doubtText[doubtNever]
+		en = append(en, d.EN, "It is not held along with another one; isolate it by itself if that has to be.")
+		ja = append(ja, d.JA, "ほかの機器と一緒には止めません。必要なときは、この機器を個別に隔離してください。")
 	case !w.follows:
 		d := doubtText[cmp.Or(w.doubt, doubtWeak)]
 		en = append(en, d.EN, "It looks like the same device; a person has to decide.")

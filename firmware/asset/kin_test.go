@@ -408,6 +408,9 @@ func TestGatewayRoutersAndProtectedDevicesNeverFollow(t *testing.T) {
 	yes := true
 	s.v.Judge(id(11), id(77), &yes, "web:Sato", start)
 	s.want(t, wired, nil, list(changed)) // that one only a person isolates, asked twice
+	if why := s.v.Kin(query(wired))[0].Why; !strings.Contains(why.EN, "isolate it by itself") || strings.Contains(why.EN, "has to decide") {
+		t.Errorf("a person who decided is asked again: %+v", why)
+	}
 
 	s = base()
 	s.v.Observe(&flow.Conn{Meta: meta(50, s.now), State: flow.ConnEstablished, Proto: 6, RecvPackets: 1, ClientMAC: mac(50), ServerMAC: mac(77),
