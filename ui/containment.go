@@ -43,8 +43,9 @@ type containmentView struct {
 	Limits         []string
 }
 
-// hold is nil when nothing is known of it.
-func (s *site) containment(incident, l string) *containmentView {
+// containment is nil when nothing is known of it. A limited device still has a part
+// of the internet.
+func (s *site) containment(incident, l string, limited bool) *containmentView {
 	if s.cfg.Containments == nil {
 		return nil
 	}
@@ -55,6 +56,9 @@ func (s *site) containment(incident, l string) *containmentView {
 	w := wordsIn(l)
 	v := &containmentView{Reason: h.Reason.In(l), Wanted: w["held_limits"]}
 	for _, m := range h.Mechanisms {
+		if m == "mac" && limited {
+			m = "mac_limit"
+		}
 		v.How = append(v.How, w["held_"+m])
 	}
 	for _, t := range h.Limits {

@@ -36,6 +36,14 @@ func TestThePageSaysHowADeviceIsHeldAndWhatThatCannotPrevent(t *testing.T) {
 			t.Errorf("the page does not say %q", want)
 		}
 	}
+	if !strings.Contains(page, japanese["held_mac"]) {
+		t.Error("the sets are not named")
+	}
+	i.Level = incident.Limit
+	o.all[0] = i
+	if page := do(h, request("GET", "/", "")).Body.String(); strings.Contains(page, japanese["held_mac"]) || !strings.Contains(page, japanese["held_mac_limit"]) {
+		t.Error("a limited device is said to reach nothing on the internet")
+	}
 	i.State = incident.Probation
 	o.all[0] = i
 	if page := do(h, request("GET", "/", "")).Body.String(); strings.Contains(page, "VLAN") {

@@ -44,6 +44,33 @@ func TestOtherAddressesOfADeviceAreShownWithTheReason(t *testing.T) {
 	}
 }
 
+func TestWhatIsHeldAlongIsSaidInTheRightTense(t *testing.T) {
+	for lang, w := range map[string]map[string]string{"en": english, "ja": japanese} {
+		for _, c := range []struct {
+			state     incident.State
+			says, not []string
+		}{
+			{incident.Open, []string{w["kin_would"], w["kin_would_hint"], put(w["along_would"], "1"), put(w["along_ask"], "1")}, []string{w["kin_same"], w["kin_other_hint"]}},
+			{incident.Contained, []string{w["kin_same"], w["kin_other_hint"], put(w["along_held"], "1"), put(w["along_ask"], "1")}, []string{w["kin_would"], w["kin_was"]}},
+			{incident.Probation, []string{w["kin_was"]}, []string{w["kin_same"], put(w["along_held"], "1"), put(w["along_ask"], "1")}},
+		} {
+			o := withKin(lang)
+			o.all[0].State = c.state
+			body := page(t, o, lang)
+			for _, has := range c.says {
+				if !strings.Contains(body, has) {
+					t.Errorf("%s, %s: lacks %q", lang, c.state, has)
+				}
+			}
+			for _, has := range c.not {
+				if strings.Contains(body, has) {
+					t.Errorf("%s, %s: says %q", lang, c.state, has)
+				}
+			}
+		}
+	}
+}
+
 func asText(t asset.Text, lang string) string {
 	if lang == "ja" {
 		return t.JA

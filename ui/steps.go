@@ -105,7 +105,7 @@ func (s *site) back(i incident.Incident, mayAuto bool, l string) returnView {
 	w := wordsIn(l)
 	v := returnView{
 		ID: i.ID, Name: deviceName(i.Asset, w), Place: place(i.Asset, w), Tone: tone(i.State), Held: i.State.Held(),
-		CanLower: i.State.Held() && i.Level == incident.Isolate, CanRaise: i.State.Held() && i.Level == incident.Limit,
+		CanLower: i.State.Held() && i.State != incident.ContainFailed && i.Level == incident.Isolate, CanRaise: i.State.Held() && i.Level == incident.Limit,
 	}
 	v.Title = strings.ReplaceAll(w["back_title"], "{name}", v.Name)
 	if i.State == incident.Probation {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"sekisho/firmware/asset"
 	"sekisho/firmware/detect"
 	"sekisho/firmware/incident"
 	"sekisho/hal"
@@ -162,12 +163,79 @@ func TestProbationShowsItsEndAndAnAutomaticReleaseItsUndo(t *testing.T) {
 	}
 }
 
+func TestAReleaseByTimeIsNotCalledAReturn(t *testing.T) {
+	for _, lang := range []string{"ja", "en"} {
+		o, w := heldOffice(t, lang, incident.InAuto), wordsIn(lang)
+		if _, err := o.step(inID, incident.Input{Kind: incident.InDeadline, By: incident.ByPolicy}); err != nil {
+			t.Fatal(err)
+		}
+		body := page(t, o.office, lang)
+		for _, has := range []string{"<h1>" + w["head_timed_out"] + "</h1>", splitSteps(w["steps_timed_out"])[1], w["auto_released"], w["state_timed_out"]} {
+			if !strings.Contains(body, has) {
+				t.Errorf("%s: lacks %q", lang, has)
+			}
+		}
+		for _, st := range stages(w, "timed_out") {
+			if st.Mark == "done" && st.Name == strings.Split(w["stages"], "|")[3] {
+				t.Errorf("%s: nobody removed the cause, and it is called done", lang)
+			}
+		}
+		if told := Told(o.all[0].History[len(o.all[0].History)-1]).In(lang); !strings.Contains(told, w["auto_released"]) {
+			t.Errorf("the history says %q", told)
+		}
+	}
+	for _, st := range stages(japanese, "probation")[2:4] {
+		if st.Mark != "done" {
+			t.Errorf("after a return %s is %s", st.Name, st.Mark)
+		}
+	}
+}
+
+func TestInProbationThePageIsCalm(t *testing.T) {
+	o := heldOffice(t, "en", incident.InRequest)
+	gate := func(c *Config) { on(o)(c); withImpacts(c) }
+	body := func() string {
+		return do(handler(t, o.office, gate), request("GET", "/", "", "Accept-Language", "en")).Body.String()
+	}
+	if !strings.Contains(body(), `<p class="proof">`) {
+		t.Error("no proof while it is held")
+	}
+	o.all[0].State = incident.Probation
+	if b := body(); strings.Contains(b, `<p class="proof">`) || strings.Contains(b, `<details id="impact-more">`) {
+		t.Error("a proof of what is over, or a decision that nobody has to make")
+	}
+	o.all[0].State = incident.Open
+	if !strings.Contains(body(), `<details id="impact-more">`) {
+		t.Error("no impact before a decision")
+	}
+}
+
+func TestADeviceIsTaggedAsItIsHeld(t *testing.T) {
+	o, w := newOffice("ja"), japanese
+	o.all[0].Asset.Kin = []asset.Kin{{ID: printerID, Follows: true}, {ID: "mac:02:00:00:00:00:99"}}
+	for _, c := range []struct {
+		state incident.State
+		level incident.Level
+		want  string
+	}{
+		{incident.Open, incident.Watch, ""}, {incident.Containing, incident.Isolate, w["state_containing"]},
+		{incident.Contained, incident.Isolate, w["held"]}, {incident.Eradicating, incident.Limit, w["state_limited"]},
+		{incident.ContainFailed, incident.Isolate, w["state_contain_failed"]}, {incident.Probation, incident.Watch, ""},
+	} {
+		o.all[0].State, o.all[0].Level = c.state, c.level
+		tags := heldTags(o.all, w)
+		if tags[suspectID] != c.want || tags[printerID] != c.want || tags["mac:02:00:00:00:00:99"] != "" {
+			t.Errorf("%s at %s: %v", c.state, c.level, tags)
+		}
+	}
+}
+
 func TestWhatIsNotSureComesBeforeTheChecklist(t *testing.T) {
 	o := heldOffice(t, "en", incident.InRequest)
 	if _, err := o.step(inID, incident.Input{Kind: incident.InLeaked, Proof: incident.Proof{Leaked: 3}}); err != nil {
 		t.Fatal(err)
 	}
-	if body := page(t, o.office, "en"); strings.Contains(body, `class="next"`) || !strings.Contains(body, english["head_contain_failed"]) {
+	if body := page(t, o.office, "en"); strings.Contains(body, `class="next"`) || strings.Contains(body, english["step_lower"]) || !strings.Contains(body, english["head_contain_failed"]) {
 		t.Error("there is something else to do than to pull the cable")
 	}
 	if _, err := o.Tick(t.Context(), inID, "cause", true, "web:佐藤", ""); err != nil {

@@ -54,6 +54,7 @@ type stage struct {
 type incidentView struct {
 	ID, Name, Place, State, Tone, Since, Bundle, Why, Proof string
 	Addrs                                                   string
+	Along                                                   []string // what is held with it, and what a person is asked about
 	Drill, Held, CanDismiss, CanIsolate, CanLimit, Twice    bool
 	Impact                                                  *impactView // before a decision; nil: nothing to decide, or not known
 	Kin                                                     *kinPart
@@ -71,7 +72,8 @@ type line struct{ Time, Text string }
 
 type deviceView struct {
 	ID, Name, Given, Vendor, Kind, Addrs, MAC, Port, Seen string
-	Protected, Fixed, Held                                bool
+	Protected, Fixed                                      bool
+	Held                                                  string      // how it is held; empty: it is not
 	Impact                                                *impactView // nil: not known
 }
 
@@ -86,15 +88,7 @@ func (s *site) data(r *http.Request) view {
 	f := s.cfg.Panel.Frame()
 	all := s.cfg.Gateway.Incidents()
 	v := view{Lang: l, W: w, Panel: panelOf(f), Lockdown: s.cfg.Gateway.Lockdown(), Key: s.cfg.Fingerprint, Vendor: f.Status.Vendor, Phone: f.Status.VendorPhone}
-	held := map[asset.ID]bool{}
-	for _, i := range all {
-		if i.State.Held() {
-			held[i.Asset.ID] = true
-			for _, k := range i.Asset.Kin {
-				held[k.ID] = held[k.ID] || k.Follows
-			}
-		}
-	}
+	held := heldTags(all, w)
 	for _, i := range newestFirst(all, maxIncidents) {
 		v.Incidents = append(v.Incidents, s.incident(i, l))
 	}
@@ -104,7 +98,7 @@ func (s *site) data(r *http.Request) view {
 	now := "normal"
 	if i, ok := focus(all, f.Status); ok {
 		iv := s.incident(i, l)
-		v.Focus, now = &iv, phase(i, s.cfg.Now())
+		v.Focus, now = focused(iv, i, w), phase(i, s.cfg.Now())
 		v.Steps = steps(w, now, i, s.cfg.Now())
 	} else {
 		now = quiet(f.Status.State, v.Lockdown)
@@ -126,6 +120,44 @@ func (s *site) data(r *http.Request) view {
 		v.Health = append(v.Health, warningView{in(h.Title, l), in(h.Text, l), in(h.Help, l)})
 	}
 	return v
+}
+
+// heldTags says in a word how each device is held, whichever of its Ethernet
+// addresses it shows: who is only limited, or still gets through, is not isolated.
+func heldTags(all []incident.Incident, w map[string]string) map[asset.ID]string {
+	out := map[asset.ID]string{}
+	for _, i := range all {
+		if !i.State.Held() {
+			continue
+		}
+		tag := w["held"]
+		switch {
+		case !stopped(i):
+			tag = w["state_"+string(i.State)]
+		case i.Level == incident.Limit:
+			tag = w["state_limited"]
+		}
+		out[i.Asset.ID] = tag
+		for _, k := range i.Asset.Kin {
+			if k.Follows {
+				out[k.ID] = tag
+			}
+		}
+	}
+	return out
+}
+
+// focused is the incident that the page is about. What an isolation stops is shown
+// while one is asked for, and a proof while it is about the present.
+func focused(v incidentView, i incident.Incident, w map[string]string) *incidentView {
+	if i.State != incident.Open {
+		v.Impact = nil
+	}
+	if !i.State.Held() {
+		v.Proof = ""
+	}
+	v.Along = along(i, w)
+	return &v
 }
 
 func in(t health.Text, lang string) string { return detect.Text{EN: t.EN, JA: t.JA}.In(lang) }
@@ -188,6 +220,8 @@ func phase(i incident.Incident, now time.Time) string {
 		return "untouchable"
 	case i.State == incident.Open && i.Automatic.Undone():
 		return "undone"
+	case i.State == incident.Probation && i.Undoable():
+		return "timed_out"
 	}
 	return string(i.State)
 }
@@ -268,13 +302,13 @@ func AskedUntil(i incident.Incident, now time.Time) time.Time {
 // stages places an incident on the handbook's way.
 func stages(w map[string]string, now string) []stage {
 	names := strings.Split(w["stages"], "|")
-	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "again": 0, "undone": 0, "guarded": 0, "untouchable": 0, "limiting": 2, "limited": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4}[now]
+	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "again": 0, "undone": 0, "guarded": 0, "untouchable": 0, "limiting": 2, "limited": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4, "timed_out": 4}[now]
 	var out []stage
 	for i, n := range names {
 		mark := "later"
 		switch {
 		case !ok:
-		case i < at && i != 1: // nobody has told us that the report was made
+		case i < at && i != 1 && !(i == 3 && now == "timed_out"): // nobody has told us that the report was made, or the cause removed
 			mark = "done"
 		case i == at:
 			mark = "now"
@@ -296,10 +330,13 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 	}
 	v.Kin = kin(i, l)
 	if i.State.Held() {
-		v.Containment = s.containment(i.ID, l)
+		v.Containment = s.containment(i.ID, l, i.Level == incident.Limit)
 	}
 	if stopped(i) && i.Level == incident.Limit {
 		v.State = w["state_limited"]
+	}
+	if i.State == incident.Probation && i.Undoable() {
+		v.State = w["state_timed_out"]
 	}
 	if i.Guard == incident.GuardNever {
 		v.CanIsolate, v.CanLimit = false, false
@@ -333,6 +370,9 @@ func told(t incident.Transition, w map[string]string) string {
 	text := w["did_"+string(t.Input)]
 	if text == "" {
 		text = string(t.Input)
+	}
+	if t.Input == incident.InDeadline && t.To == incident.Probation && t.From != t.To {
+		text = w["auto_released"]
 	}
 	if t.Refused {
 		text += w["refused"]
@@ -445,7 +485,7 @@ func addrs(a asset.Asset) string {
 	return strings.Join(out, ", ")
 }
 
-func (s *site) device(a asset.Asset, l string, held bool) deviceView {
+func (s *site) device(a asset.Asset, l, held string) deviceView {
 	w := wordsIn(l)
 	v := deviceView{
 		ID: string(a.ID), Name: deviceName(a, w), Vendor: a.Vendor, Kind: w["kind_"+string(a.Kind)], Addrs: addrs(a),
@@ -463,7 +503,7 @@ func (s *site) device(a asset.Asset, l string, held bool) deviceView {
 	if !a.MAC.IsZero() {
 		v.MAC = a.MAC.String()
 	}
-	if !a.Gateway && !held {
+	if !a.Gateway && held == "" {
 		v.Impact = s.impact(a.ID, l)
 	}
 	return v

@@ -264,8 +264,24 @@ func (v *Inventory) Judge(a, b ID, same *bool, by string, at time.Time) bool {
 	return kept
 }
 
-// verdict is a person's word on two devices: 1 the same, -1 not the same, 0
-// nobody said anything.
+// Judged is a person's word on two devices, either of which may have been
+// forgotten: 1 the same, -1 not the same, 0 nobody said anything.
+func (v *Inventory) Judged(a, b ID) int {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.judged(a, b)
+}
+
+func (v *Inventory) judged(a, b ID) int {
+	for _, pair := range [][2]ID{{a, b}, {b, a}} {
+		if e := v.byID[pair[0]]; e != nil && e.verdict(pair[1]) != 0 {
+			return e.verdict(pair[1])
+		}
+	}
+	return 0
+}
+
+// verdict is what a device keeps of that.
 func (e *entry) verdict(other ID) int {
 	for _, d := range e.Identity.Verdicts {
 		if d.With == other && d.Same {

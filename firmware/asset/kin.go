@@ -124,10 +124,10 @@ func (v *Inventory) Kin(q Query) []Kin {
 	}
 	k.own = k.ownClaims()
 	k.look()
-	var all []found
+	var all []*found // pointers: a hostile device can make thousands, which are sorted
 	for e := range k.candidates() {
 		if f, ok := k.weigh(e); ok {
-			all = append(all, f)
+			all = append(all, &f)
 		}
 	}
 	var out []Kin
@@ -172,21 +172,24 @@ func (k *kinship) ownClaims() []Claim {
 	return own
 }
 
-// several says that the claims are of more than one device.
-func several(claims []Claim) bool {
+// several says that the claims are of more than one device. It is asked for every
+// candidate, and allocates nothing.
+func several(lists ...[]Claim) bool {
 	host, duid := "", ""
-	for _, c := range claims {
-		if h, ok := hostOf(c.Key); ok {
-			if host != "" && h != host {
-				return true
+	for _, claims := range lists {
+		for _, c := range claims {
+			if h, ok := hostOf(c.Key); ok {
+				if host != "" && h != host {
+					return true
+				}
+				host = h
 			}
-			host = h
-		}
-		if strings.HasPrefix(c.Key, "duid:") {
-			if duid != "" && duid != c.Key {
-				return true
+			if strings.HasPrefix(c.Key, "duid:") {
+				if duid != "" && duid != c.Key {
+					return true
+				}
+				duid = c.Key
 			}
-			duid = c.Key
 		}
 	}
 	return false
@@ -362,7 +365,7 @@ func (k *kinship) doubts(e *entry, own, theirs Claim) doubt {
 
 // contradict says that both say things of which one device says only one.
 func (k *kinship) contradict(e *entry) bool {
-	return several(append(slices.Clone(k.own), e.Identity.Claims...))
+	return several(k.own, e.Identity.Claims)
 }
 
 // contested says that a device with a history of its own says the same as s
@@ -456,10 +459,13 @@ func (k *kinship) look() {
 	}
 }
 
-// gone adds those that follow and have been forgotten meanwhile.
+// gone adds those that follow and were not weighed: they have been forgotten
+// meanwhile, or the device itself has. A person's word, and what may never follow,
+// count all the same.
 func (k *kinship) gone(out []Kin) []Kin {
 	for _, old := range k.q.Known {
-		if !old.Follows || k.v.byID[old.ID] != nil && k.s != nil || k.s != nil && k.s.verdict(old.ID) < 0 {
+		e := k.v.byID[old.ID]
+		if !old.Follows || e != nil && (k.s != nil || k.never(e)) || k.v.judged(k.q.ID, old.ID) < 0 {
 			continue
 		}
 		out = append(out, old)
@@ -469,15 +475,15 @@ func (k *kinship) gone(out []Kin) []Kin {
 
 // limited keeps the latest of those that follow, few of those with a history, and
 // the best suggestions.
-func limited(all []found) []found {
-	slices.SortFunc(all, func(a, b found) int {
+func limited(all []*found) []*found {
+	slices.SortFunc(all, func(a, b *found) int {
 		if a.w.follows != b.w.follows {
 			return b2i(b.w.follows) - b2i(a.w.follows)
 		}
 		return cmp.Or(b.w.rank()-a.w.rank(), b.e.LastSeen.Compare(a.e.LastSeen), cmp.Compare(a.e.ID, b.e.ID))
 	})
 	follow, old, suggest := 0, 0, 0
-	return slices.DeleteFunc(all, func(f found) bool {
+	return slices.DeleteFunc(all, func(f *found) bool {
 		switch {
 		case !f.w.follows:
 			suggest++
@@ -540,7 +546,7 @@ func Following(all []Kin) (out []flow.MAC) {
 	return out
 }
 
-func (k *kinship) kin(f found) Kin {
+func (k *kinship) kin(f *found) Kin {
 	e := f.e
 	out := Kin{
 		ID: e.ID, MAC: e.MAC, Name: e.Name, Addrs: slices.Clone(e.Addrs), Port: e.Port, Follows: f.w.follows,
@@ -603,6 +609,10 @@ func (w *weight) text(fresh bool) Text {
 		en, ja = append(en, t.EN), append(ja, t.JA)
 	}
 	switch {
+	case !w.follows && w.doubt == doubtNever: // whatever a person says about kinship
+		d := doubtText[doubtNever]
+		en = append(en, d.EN, "It is not held along with another one; isolate it by itself if that has to be.")
+		ja = append(ja, d.JA, "ほかの機器と一緒には止めません。必要なときは、この機器を個別に隔離してください。")
 	case !w.follows:
 		d := doubtText[cmp.Or(w.doubt, doubtWeak)]
 		en = append(en, d.EN, "It looks like the same device; a person has to decide.")

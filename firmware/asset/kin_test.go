@@ -408,6 +408,9 @@ func TestGatewayRoutersAndProtectedDevicesNeverFollow(t *testing.T) {
 	yes := true
 	s.v.Judge(id(11), id(77), &yes, "web:Sato", start)
 	s.want(t, wired, nil, list(changed)) // that one only a person isolates, asked twice
+	if why := s.v.Kin(query(wired))[0].Why; !strings.Contains(why.EN, "isolate it by itself") || strings.Contains(why.EN, "has to decide") {
+		t.Errorf("a person who decided is asked again: %+v", why)
+	}
 
 	s = base()
 	s.v.Observe(&flow.Conn{Meta: meta(50, s.now), State: flow.ConnEstablished, Proto: 6, RecvPackets: 1, ClientMAC: mac(50), ServerMAC: mac(77),
@@ -488,6 +491,24 @@ func TestWhatFollowsCannotTalkItselfFree(t *testing.T) {
 	s.v.Forget(id(77))
 	if after := s.v.Kin(query(wired, known...)); len(after) != 1 || !after[0].Follows {
 		t.Errorf("forgotten, and let go: %+v", after)
+	}
+}
+
+func TestWhatMustNotBeHeldGoesAlsoWhenTheDeviceItselfIsForgotten(t *testing.T) {
+	s := newScene()
+	s.use(sign, printer, wired, colleague)
+	s.use(sign+time.Minute, printer, colleague, wired.as(77, 3), wired.as(78, 3), wired.as(79, 3))
+	known := s.v.Kin(query(wired))
+	s.v.Forget(id(wired.mac))
+	s.v.SetProtected(id(77), true)
+	other := false
+	s.v.Judge(id(78), id(wired.mac), &other, "web:Sato", start.Add(s.now))
+	if s.v.Judged(id(wired.mac), id(78)) != -1 || s.v.Judged(id(78), id(79)) != 0 {
+		t.Error("a person's word is not found from both sides")
+	}
+	s.want(t, wired, nil, nil)
+	if follow, _ := s.kin(wired, known...); !slices.Equal(follow, list(self{mac: 79})) {
+		t.Errorf("of %d that were held, %v still are", len(known), follow)
 	}
 }
 

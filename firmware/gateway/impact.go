@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"slices"
 	"time"
 
 	"sekisho/firmware/asset"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/impact"
+	"sekisho/firmware/incident"
 )
 
 // whose tells the memory of uses which device a MAC belongs to, and its name
@@ -34,7 +36,19 @@ func (w web) Impact(id asset.ID) (impact.Preview, bool) {
 	if !ok {
 		return impact.Preview{}, false
 	}
+	a.Kin = kinNow(w.View().Incidents, id)
 	return w.parts.Pipeline.Impact(a, w.now()), true
+}
+
+// kinNow is what would be isolated along with a device: the page has to say the
+// same as the panel.
+func kinNow(all []incident.Incident, id asset.ID) []asset.Kin {
+	for _, i := range slices.Backward(all) {
+		if i.Asset.ID == id && i.State.Live() {
+			return i.Asset.Kin
+		}
+	}
+	return nil
 }
 
 // impactShown bounds how often the panel's line is worked out anew: a week's

@@ -7,6 +7,7 @@ import (
 
 	"sekisho/firmware/asset"
 	"sekisho/firmware/flow"
+	"sekisho/firmware/incident"
 )
 
 // served makes a pipeline in which desks 10 to 13 work with the file server 1.
@@ -75,5 +76,34 @@ func TestThePanelsLineIsKeptForAMomentAndIsOfTheDeviceShown(t *testing.T) {
 	g.impactOf(other, now)
 	if got := g.impactOf(a, now.Add(-time.Hour)); got != "" { // the clock was set back
 		t.Errorf("%q", got)
+	}
+}
+
+func TestThePageCountsTheOtherAddressesOfADeviceAsThePanelDoes(t *testing.T) {
+	p, a, now := served(t)
+	desk, _ := p.inventory.ByMAC(flow.MAC{2, 0, 0, 0, 0, 10})
+	i := incident.Incident{ID: "x", State: incident.Open, Action: incident.Suggest, Asset: desk}
+	g := &Gateway{cfg: Config{Lang: "ja"}, parts: Parts{Pipeline: p}, now: func() time.Time { return now }}
+	clients := func() int {
+		g.view.Store(&View{Incidents: []incident.Incident{i}})
+		preview, ok := web{Gateway: g}.Impact(desk.ID)
+		if !ok {
+			t.Fatal("unknown")
+		}
+		return preview.Clients
+	}
+	if got := clients(); got != 0 {
+		t.Errorf("alone it serves %d", got)
+	}
+	i.Asset.Kin = []asset.Kin{{ID: a.ID, MAC: a.MAC, Follows: true}}
+	if got := clients(); got != 3 { // four use the server, and one of them is the device itself
+		t.Errorf("with the server as its other address it serves %d", got)
+	}
+	if got := g.impactOf(i.Asset, now); got != "影響:共有ファイル3台" {
+		t.Errorf("the panel says %q", got)
+	}
+	i.State = incident.Closed
+	if got := clients(); got != 0 {
+		t.Errorf("after the end it serves %d", got)
 	}
 }

@@ -22,19 +22,33 @@ import (
 // the kernel's sets hold whatever it sends.
 const followAtOnce = 60
 
+// A look among thousands of invented addresses takes tens of milliseconds, in which
+// the pipeline waits: afterwards it has lookRest times as long for itself, but no
+// longer than the second within which a new address has to be held.
+const (
+	lookRest    = 20
+	longestRest = time.Second
+)
+
 // chase counts how often the policy may still follow at once.
 type chase struct {
 	epoch uint64 // of the inventory, as of the last look
 	spent int
 	since time.Time // spent was last counted down
+	rest  time.Time // no look before
 
 	pinned []asset.ID // devices that the inventory keeps
 }
 
 // due says whether there is anything to look at, and time for it.
 func (p *chase) due(now time.Time, epoch uint64) bool {
-	if back := int(now.Sub(p.since) / refreshEvery); back > 0 || now.Before(p.since) {
+	if back := int(now.Sub(p.since) / refreshEvery); back > 0 {
 		p.spent, p.since = max(0, p.spent-back), now
+	} else if now.Before(p.since) { // the clock was set back
+		p.since = now
+	}
+	if wait := p.rest.Sub(now); wait > 0 && wait <= longestRest { // longer: the clock was set back
+		return false
 	}
 	if epoch == p.epoch || p.spent >= followAtOnce {
 		return false
@@ -43,14 +57,22 @@ func (p *chase) due(now time.Time, epoch uint64) bool {
 	return true
 }
 
+// looked says how long a look took.
+func (p *chase) looked(began, ended time.Time) {
+	p.rest = ended.Add(min(lookRest*max(0, ended.Sub(began)), longestRest))
+}
+
 // follow makes the policy agree with what the inventory has learnt of devices
 // that are held, or that a person is asked about.
 func (g *Gateway) follow(ctx context.Context) {
 	g.pin()
-	if !g.chase.due(g.now(), g.parts.Pipeline.inventory.Epoch()) {
+	began := g.now()
+	if !g.chase.due(began, g.parts.Pipeline.inventory.Epoch()) {
 		return
 	}
-	g.relate(ctx)
+	changes, held := g.look()
+	g.chase.looked(began, g.now())
+	g.relateTo(ctx, changes, held)
 }
 
 // pin keeps the inventory from forgetting devices that are held.
@@ -72,10 +94,14 @@ func (g *Gateway) pin() {
 	}
 }
 
-// relate looks at once, whatever it costs. It counts what it did.
+// relate looks at once, whatever it costs.
 func (g *Gateway) relate(ctx context.Context) {
-	var changes []incident.Change
-	held := false
+	changes, held := g.look()
+	g.relateTo(ctx, changes, held)
+}
+
+// look asks the inventory about every device that is held or asked about.
+func (g *Gateway) look() (changes []incident.Change, held bool) {
 	for _, i := range g.desk.Incidents() {
 		if !i.State.Held() && !i.Waiting() {
 			continue
@@ -85,6 +111,11 @@ func (g *Gateway) relate(ctx context.Context) {
 			changes = append(changes, c)
 		}
 	}
+	return changes, held
+}
+
+// relateTo puts what was found in force, and counts that.
+func (g *Gateway) relateTo(ctx context.Context, changes []incident.Change, held bool) {
 	moved := held && !netcontain.Diff(g.policy(), g.parts.Contain.Desired()).Empty()
 	if moved { // isolation never waits for what is written down about it
 		g.settle("drift", g.enforce(ctx))
@@ -103,10 +134,7 @@ func (g *Gateway) kinOf(i incident.Incident) (incident.Change, bool) {
 	if !i.State.Held() && !i.Waiting() {
 		return incident.Change{}, false // on release all go together, and those who were held stay on record
 	}
-	q := asset.Query{ID: i.Asset.ID, FirstSign: i.FirstSign(), Known: i.Asset.Kin, Never: g.cfg.Policy.NeverAlong}
-	if i.State.Held() {
-		q.Held = i.Decision.At
-	}
+	q := asset.Query{ID: i.Asset.ID, FirstSign: i.FirstSign(), Held: i.HeldSince(), Known: i.Asset.Kin, Never: g.cfg.Policy.NeverAlong}
 	kin := g.parts.Pipeline.inventory.Kin(q)
 	if slices.EqualFunc(kin, i.Asset.Kin, func(a, b asset.Kin) bool { return a.ID == b.ID && a.Follows == b.Follows && a.Why == b.Why }) {
 		return incident.Change{}, false
@@ -148,7 +176,22 @@ func (w web) judge(ctx context.Context, id asset.ID, k ui.KinChange, by string) 
 	}
 	return w.do(ctx, func() {
 		w.record(ledger.Entry{Actor: by, Action: "device.kin", Subject: string(id), Detail: map[string]any{"with": string(k.With), "same": k.Same}})
+		w.part(w.ctx)
 		w.relate(w.ctx)
 		w.saveAssets(w.ctx)
 	})
+}
+
+// part makes incidents in probation agree with what people said. Of those that are
+// held or asked about, relate does.
+func (g *Gateway) part(ctx context.Context) {
+	for _, i := range g.desk.Incidents() {
+		if i.State != incident.Probation {
+			continue
+		}
+		other := func(id asset.ID) bool { return g.parts.Pipeline.inventory.Judged(i.Asset.ID, id) < 0 }
+		if c, changed := g.desk.Part(g.now(), i.ID, other); changed {
+			g.noteKin(ctx, c)
+		}
+	}
 }

@@ -268,6 +268,35 @@ func TestWhoeverCopiesAColleaguesNameIsHeldAndTheColleagueIsNot(t *testing.T) {
 	o.silent(t, neighbour, 2, 1)
 }
 
+// A host that was released is left alone when the machine that was held with it by
+// mistake, as a person says now, does something of its own.
+func TestAHostInProbationDoesNotAnswerForSomebodyElsesMachine(t *testing.T) {
+	o := newOffice(t)
+	o.holdKeiri(t)
+	o.says(t, changed)
+	i := o.awaitIncident(t, 1, "held under its other MAC", func(i incident.Incident) bool { return slices.Equal(followers(i), []string{changed.id()}) })
+	o.release(t, i.ID)
+	if i = o.awaitIncident(t, 1, "let go", func(i incident.Incident) bool { return !i.State.Held() }); len(followers(i)) != 1 {
+		t.Fatalf("%v were held", followers(i))
+	}
+	if err := o.post("/api/devices/"+changed.id(), map[string]any{"by": "Sato", "kin": map[string]any{"with": keiri.id(), "same": false}}); err != nil {
+		t.Fatal(err)
+	}
+	// The tail of its own attack may ask a person about it anew: it is free all the same.
+	o.awaitIncident(t, 1, "free, and alone", func(i incident.Incident) bool { return !i.State.Held() && len(followers(i)) == 0 })
+	stop := o.flood(t, changed.at, func(n int) [][]byte { return [][]byte{probeFrame(changed.mac, changed.addr, n)} })
+	defer stop()
+	await(t, "an incident of the other machine", func() bool {
+		var all struct{ Incidents []incident.Incident }
+		return o.get("/api/incidents", &all) == nil && slices.ContainsFunc(all.Incidents, func(i incident.Incident) bool {
+			return string(i.Asset.ID) == changed.id() && i.Waiting() && i.Previous == "" && len(followers(i)) == 0
+		})
+	})
+	if now, ok := o.incidentOf(1); !ok || now.State.Held() || o.inKernel(t, 1) {
+		t.Errorf("the released host's incident is %s, %s; in the kernel: %v", now.ID, now.State, o.inKernel(t, 1))
+	}
+}
+
 func TestAHeldHostsNewMACOnItsOwnCableIsHeldWithoutAWord(t *testing.T) {
 	o := newOffice(t)
 	o.remember(t)

@@ -171,7 +171,7 @@ func (s *suspects) publish(all []incident.Incident) {
 	set, held := map[flow.MAC]bool{}, map[netip.Addr]time.Time{}
 	for _, i := range all {
 		if i.State.Held() && i.Level == incident.Isolate {
-			for _, a := range i.Asset.Addrs {
+			for _, a := range host(i).Addrs { // under whichever of its Ethernet addresses
 				held[a] = i.HeldFrom()
 			}
 		}

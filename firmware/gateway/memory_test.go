@@ -127,7 +127,12 @@ func TestTheHelpPageIsToldSinceWhenADeviceIsIsolated(t *testing.T) {
 	if !s.since(a).IsZero() {
 		t.Error("before anything was published")
 	}
-	i := incident.Incident{Asset: asset.Asset{Addrs: []netip.Addr{a}}, State: incident.Contained, Level: incident.Isolate, Contained: start}
+	radio := netip.MustParseAddr("192.168.77.24")
+	mac := flow.MAC{2, 0, 0, 0, 0, 9}
+	i := incident.Incident{
+		Asset: asset.Asset{MAC: mac, Addrs: []netip.Addr{a}, Kin: []asset.Kin{{MAC: flow.MAC{2, 0, 0, 0, 0, 10}, Follows: true, Addrs: []netip.Addr{radio}}}},
+		State: incident.Contained, Level: incident.Isolate, Contained: start,
+	}
 	for _, c := range []struct {
 		name   string
 		change func(*incident.Incident)
@@ -140,8 +145,10 @@ func TestTheHelpPageIsToldSinceWhenADeviceIsIsolated(t *testing.T) {
 		now := i
 		c.change(&now)
 		s.publish([]incident.Incident{now})
-		if got := s.since(a); !got.Equal(c.want) {
-			t.Errorf("%s: %v", c.name, got)
+		for _, a := range []netip.Addr{a, radio} {
+			if got := s.since(a); !got.Equal(c.want) {
+				t.Errorf("%s: %s %v", c.name, a, got)
+			}
 		}
 	}
 }

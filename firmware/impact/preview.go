@@ -94,7 +94,7 @@ func (u *Usage) group(d Device, found []relation) (out []*clients) {
 	for _, r := range found {
 		id, name := asset.ID(""), ""
 		if !r.client.IsZero() {
-			if id, name = u.cfg.Name(r.client); id == d.ID {
+			if id, name = u.cfg.Name(r.client); id == d.ID || slices.Contains(d.MACs, r.client) {
 				continue // the device talks to itself
 			}
 		}

@@ -102,6 +102,16 @@ func (i *Incident) list() {
 	i.Checklist = out
 }
 
+// blank takes back what was ticked in a holding before: whoever said that the device
+// is clean said so before it was held again. The history keeps who that was.
+func (i *Incident) blank() {
+	for n, it := range i.Checklist {
+		if _, ours := ItemText(it.Key); ours {
+			i.Checklist[n].At, i.Checklist[n].By, i.Checklist[n].Note = time.Time{}, "", ""
+		}
+	}
+}
+
 // Missing are the required items that nobody has ticked yet.
 func (i Incident) Missing() (out []Item) {
 	for _, it := range i.Checklist {

@@ -93,6 +93,38 @@ func TestATickHasANameATimeAndANoteAndCanBeTakenBack(t *testing.T) {
 	}
 }
 
+func TestADeviceThatIsHeldAnewIsCheckedAnew(t *testing.T) {
+	again, _ := Step(in(t, Probation), sample(InRequest))
+	if again.State != Containing || len(again.Checklist) == 0 || slices.ContainsFunc(again.Checklist, Item.Done) {
+		t.Errorf("%s with the ticks of the time before: %+v", again.State, again.Checklist)
+	}
+	if next, _ := Step(again, sample(InRelease)); next.State == Probation {
+		t.Error("released by what was said before")
+	}
+	undone, _ := Step(automatic(t, Contained), sample(InTick))
+	undone, _ = Step(undone, sample(InUndo))
+	if undone.State != Open || !slices.ContainsFunc(undone.Checklist, Item.Done) {
+		t.Fatalf("%s: %+v", undone.State, undone.Checklist)
+	}
+	if again, _ = Step(undone, sample(InPress)); slices.ContainsFunc(again.Checklist, Item.Done) {
+		t.Errorf("held after an undo with the ticks of the time before: %+v", again.Checklist)
+	}
+	raised, _ := Step(in(t, Eradicating), sample(InLower))
+	if !slices.ContainsFunc(raised.Checklist, Item.Done) {
+		t.Error("another level of the same holding took the ticks")
+	}
+}
+
+func TestTheUndoOfAReleaseByTimeKeepsTheTicks(t *testing.T) {
+	i, _ := Step(automatic(t, Contained), sample(InTick))
+	by := sample(InDeadline)
+	by.By = ByPolicy
+	i, _ = Step(i, by)
+	if i, _ = Step(i, sample(InUndo)); i.State != Containing || !slices.ContainsFunc(i.Checklist, Item.Done) {
+		t.Errorf("%s: %+v", i.State, i.Checklist)
+	}
+}
+
 func TestATickDoesNotHideThatTheIsolationFailed(t *testing.T) {
 	if i, _ := Step(in(t, ContainFailed), sample(InTick)); i.State != ContainFailed || !i.Checklist[0].Done() {
 		t.Errorf("%s, %+v", i.State, i.Checklist[0])

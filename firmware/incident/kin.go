@@ -10,6 +10,26 @@ import (
 // FirstSign is the time of the first packet that the incident rests on.
 func (i Incident) FirstSign() time.Time { return i.firstPacket() }
 
+// HeldSince is when the device was first held in the present holding, whatever was
+// decided about its level since: what a held device says of itself afterwards is no
+// evidence of what it is. Zero when it is not held.
+func (i Incident) HeldSince() time.Time {
+	if !i.State.Held() {
+		return time.Time{}
+	}
+	since := i.Decision.At
+	for n := len(i.History) - 1; n >= 0; n-- {
+		t := i.History[n]
+		if !t.To.Held() {
+			break
+		}
+		if t.At.Before(since) {
+			since = t.At
+		}
+	}
+	return since
+}
+
 // NeverAlong says that a device must not be held along with another one: this
 // gateway, its uplink, and what the owner protects. The inventory knows routers
 // itself.
@@ -32,6 +52,21 @@ func (d *Desk) Relate(now time.Time, id string, kin []asset.Kin) (Change, bool) 
 	}
 	d.put(next)
 	return Change{Incident: next}, true
+}
+
+// Part takes devices out of an incident's kin that a person called other ones. In
+// probation too: a finding about somebody else's device, or a wish to hold it, must
+// not stop the one that was let go.
+func (d *Desk) Part(now time.Time, id string, other func(asset.ID) bool) (Change, bool) {
+	i := d.all[id]
+	if i == nil {
+		return Change{}, false
+	}
+	kin := slices.DeleteFunc(slices.Clone(i.Asset.Kin), func(k asset.Kin) bool { return other(k.ID) })
+	if len(kin) == len(i.Asset.Kin) {
+		return Change{}, false
+	}
+	return d.Relate(now, id, kin)
 }
 
 // about is the live incident that is about a device: its own, or that of the

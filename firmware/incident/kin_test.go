@@ -69,6 +69,53 @@ func TestARelapseUnderAnotherAddressIsTheSameDevices(t *testing.T) {
 	}
 }
 
+func TestInProbationAnotherPersonsDeviceIsNoLongerPartOfIt(t *testing.T) {
+	d, i := heldWith(t, related(2, true), related(4, true))
+	i.State, i.Since = Probation, noon
+	d.put(i)
+	at := noon.Add(time.Hour)
+	if _, ok := d.Part(at, i.ID, func(id asset.ID) bool { return id == device(9).ID }); ok {
+		t.Error("nothing was parted, and it is a change")
+	}
+	c, ok := d.Part(at, i.ID, func(id asset.ID) bool { return id == device(2).ID })
+	if !ok || len(c.Incident.Asset.Kin) != 1 || len(c.Commands) != 0 {
+		t.Fatalf("%v %+v", ok, c)
+	}
+	if got := d.Request(at, device(2), Isolate, "web:Sato").Incident; got.Asset.ID != device(2).ID {
+		t.Errorf("a wish about device 2 holds %s", got.Asset.ID)
+	}
+	if back, _ := d.Get(i.ID); back.State != Probation {
+		t.Errorf("and the one that was let go is %s", back.State)
+	}
+}
+
+func TestADeviceIsHeldSinceItWasFirstStoppedWhateverItsLevelSince(t *testing.T) {
+	i := in(t, Open)
+	if !i.HeldSince().IsZero() {
+		t.Error("never held")
+	}
+	at := func(k Kind, level Level, after time.Duration) {
+		input := sample(k)
+		input.At, input.Level = noon.Add(after), level
+		i, _ = Step(i, input)
+	}
+	at(InRequest, Limit, time.Minute)
+	at(InApplied, Limit, 2*time.Minute)
+	at(InRequest, Isolate, time.Hour)
+	if want := noon.Add(time.Minute); !i.HeldSince().Equal(want) || !i.Decision.At.Equal(noon.Add(time.Hour)) {
+		t.Errorf("held since %v, decided %v", i.HeldSince(), i.Decision.At)
+	}
+	i = ticked(i)
+	at(InRelease, "", 2*time.Hour)
+	if !i.HeldSince().IsZero() {
+		t.Errorf("released, and held since %v", i.HeldSince())
+	}
+	at(InPress, "", 3*time.Hour)
+	if want := noon.Add(3 * time.Hour); !i.HeldSince().Equal(want) {
+		t.Errorf("held anew since %v", i.HeldSince())
+	}
+}
+
 func TestKinChangesNothingElseAndOutlivesTheStore(t *testing.T) {
 	_, i := heldWith(t, related(2, true))
 	text, err := json.Marshal(i)

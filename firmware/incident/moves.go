@@ -111,6 +111,9 @@ func (m *move) order(level Level, why detect.Text) {
 		m.i.Decision.By = ByButton
 	}
 	m.i.Asked = time.Time{}
+	if !m.from.Held() && m.in.Kind != InUndo { // an undone release takes the same holding up again
+		m.i.blank()
+	}
 	m.i.list()
 	m.to(Containing)
 	m.do(SetLevel{level}) // first: isolation never waits for evidence
