@@ -58,6 +58,9 @@ func Open(ctx context.Context, c config.Config, s Surroundings) (*Gateway, func(
 	if err != nil {
 		return nil, nil, err
 	}
+	if len(network.Missing) > 0 {
+		s.Log.Error("LAN ports are missing; the others are guarded", "ports", network.Missing)
+	}
 	o := &opening{config: c, around: s, network: network, log: s.Log, faults: newFaults()}
 	g, err := o.open(ctx)
 	if err != nil {
@@ -230,7 +233,8 @@ func (o *opening) watch(p *Parts) error {
 		taps = append(taps, capture.Tap{Name: port, In: true})
 	}
 	taps = append(taps, capture.Tap{Name: o.network.Bridge, Out: true})
-	live, err := capture.OpenLive(capture.LiveConfig{Taps: taps})
+	there := slices.DeleteFunc(slices.Clone(taps), func(t capture.Tap) bool { return slices.Contains(o.network.Missing, t.Name) })
+	live, err := capture.OpenLive(capture.LiveConfig{Taps: there}) // the others are tapped when they come, see ports
 	if err != nil {
 		return permission(err)
 	}
@@ -238,7 +242,7 @@ func (o *opening) watch(p *Parts) error {
 	p.Source = live
 	p.Services["ports"] = &ports{
 		net: o.network, hold: o.config.Network.HoldPorts, log: o.log.With("component", "ports"),
-		retap: func() error { return live.Retap(taps) },
+		retap: func() error { return live.Retap(taps) }, own: func(mac flow.MAC) { p.Pipeline.inventory.Own(mac) },
 		force: func(ctx context.Context) error {
 			if _, err := p.Contain.Check(ctx); !netcontain.SetsInForce(err) {
 				return err

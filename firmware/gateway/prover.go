@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -19,17 +20,23 @@ import (
 // wire is the network as containment sees it: the Prover, and what plan chooses
 // mechanisms by.
 type wire struct {
-	net        *Network
-	enforcer   *nft.Enforcer
-	vlan       *vlan.Enforcer
-	can        plan.Network // what the settings allow, without anything observed
-	quarantine probe.Voice
-	devices    func() []asset.Asset // nil until the inventory is there
-	now        func() time.Time
+	net      *Network
+	enforcer *nft.Enforcer
+	vlan     *vlan.Enforcer
+	can      plan.Network         // what the settings allow, without anything observed
+	away     away                 // the quarantine's, if there is one
+	devices  func() []asset.Asset // nil until the inventory is there
+	now      func() time.Time
 
 	mu    sync.Mutex
 	last  plan.Plan
 	since map[string]time.Time // when containment began, by Host.ID
+}
+
+// away is where hosts are that are held by VLAN.
+type away struct {
+	device string
+	prefix netip.Prefix // the gateway's address there
 }
 
 // Holding is what has to outlive a restart beside the policy: where held hosts
@@ -122,18 +129,34 @@ func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 			hold = p.Holds[0]
 		}
 	}
+	turn, own := w.net.turns.Load(), w.net.Voice(w.now())
+	mac := netcontain.MAC(own.MAC)
 	c := probe.Config{
-		Ports: append(slices.Clone(w.net.Ports), w.net.WAN), Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
-		Voices: []probe.Voice{{Device: w.net.Bridge, MAC: netcontain.MAC(w.net.BridgeMAC), Addrs: w.net.Addrs}},
+		Ports: append(w.net.present(), w.net.WAN), Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
+		Voices: []probe.Voice{{Device: w.net.Bridge, MAC: mac, Addrs: own.Addrs}},
 	}
-	if w.quarantine.Device != "" {
-		c.Voices = append(c.Voices, w.quarantine)
+	if w.away.device != "" { // which has the bridge's MAC
+		c.Voices = append(c.Voices, probe.Voice{Device: w.away.device, MAC: mac, Addrs: addrsOf(w.away.prefix, own.MAC)})
 	}
-	if len(hold.Ports) == 1 {
+	if len(hold.Ports) == 1 && slices.Contains(c.Ports, hold.Ports[0]) {
 		c.HostPort = hold.Ports[0]
 	}
-	return probe.Start(ctx, c)
+	watch, err := probe.Start(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &turned{watch, func() bool { return w.net.turns.Load() != turn || !w.net.Voice(w.now()).equal(own) }}, nil
 }
+
+// turned is a watch of the network as it was when it began. It is blind to a
+// port that came since; and in the name of a gateway that has another MAC by now
+// it must not speak for long: the host would believe it.
+type turned struct {
+	Watch
+	since func() bool
+}
+
+func (t *turned) Blind() bool { return t.Watch.Blind() || t.since() }
 
 // observed is the network as plan wants it.
 func (w *wire) observed() (plan.Network, error) {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -27,9 +28,13 @@ func MachineChecks() []Check {
 	}
 }
 
-// SettingsChecks looks at what the settings name.
+// SettingsChecks looks at what the settings name. A missing port does not keep
+// the gateway from starting; here it counts, because a name may be misspelt.
 func SettingsChecks(c config.Config) []Check {
-	_, err := Inspect(c.Network)
+	n, err := Inspect(c.Network)
+	if err == nil && len(n.Missing) > 0 {
+		err = fmt.Errorf("network.ports: there is no interface %s; 'ip link' lists those of this machine", strings.Join(n.Missing, ", "))
+	}
 	return []Check{{"interfaces", err}}
 }
 
