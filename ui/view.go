@@ -71,7 +71,7 @@ type line struct{ Time, Text string }
 
 type deviceView struct {
 	ID, Name, Given, Vendor, Kind, Addrs, MAC, Port, Seen string
-	Protected, Fixed, Held                                bool
+	Protected, Fixed, Held, Twice                         bool        // Twice: to be asked for twice
 	Impact                                                *impactView // nil: not known
 }
 
@@ -449,7 +449,7 @@ func (s *site) device(a asset.Asset, l string, held bool) deviceView {
 	w := wordsIn(l)
 	v := deviceView{
 		ID: string(a.ID), Name: deviceName(a, w), Vendor: a.Vendor, Kind: w["kind_"+string(a.Kind)], Addrs: addrs(a),
-		Given: a.Name, Port: a.Port, Seen: s.when(a.LastSeen, l), Protected: a.Protected, Fixed: a.Gateway, Held: held,
+		Given: a.Name, Port: a.Port, Seen: s.when(a.LastSeen, l), Protected: a.Protected, Fixed: a.Gateway, Held: held, Twice: a.Protected || a.Router,
 	}
 	switch {
 	case a.Gateway:

@@ -96,7 +96,7 @@ func newProofBench(t *testing.T) *proofBench {
 		watches: map[string]hostWatch{}, proving: map[string]bool{}, proveAt: map[string]time.Time{}, proofs: map[string]proofs{},
 	}
 	mac := flow.MAC{2, 0, 0, 0, 0, 1}
-	c := b.desk.Request(b.clock, asset.Asset{ID: asset.ID("mac:" + mac.String()), MAC: mac}, incident.Isolate, "web:Aoba")
+	c := b.desk.Request(b.clock, asset.Asset{ID: asset.ID("mac:" + mac.String()), MAC: mac}, incident.Isolate, "web:Aoba", "")
 	b.id = c.Incident.ID
 	b.Gateway.watch(t.Context(), c.Incident)
 	b.step(t, incident.Input{Kind: incident.InApplied, Level: incident.Isolate})

@@ -42,7 +42,7 @@ func TestAFindingAboutAnotherAddressOfAHeldDeviceIsTheSameIncident(t *testing.T)
 	if again.ID != i.ID || len(again.Asset.Kin) != 2 {
 		t.Errorf("a finding about the device itself lost its kin: %+v", again.Asset.Kin)
 	}
-	if c := d.Request(at, device(2), Isolate, "web:Sato"); c.Incident.ID != i.ID {
+	if c := d.Request(at, device(2), Isolate, "web:Sato", ""); c.Incident.ID != i.ID {
 		t.Errorf("a person's wish went to incident %s", c.Incident.ID)
 	}
 }
