@@ -43,7 +43,13 @@ type voice struct {
 	Addrs []netip.Addr
 }
 
-func (v voice) equal(o voice) bool { return v.MAC == o.MAC && slices.Equal(v.Addrs, o.Addrs) }
+// equal leaves the kernel's order of the addresses aside.
+func (v voice) equal(o voice) bool {
+	a, b := slices.Clone(v.Addrs), slices.Clone(o.Addrs)
+	slices.SortFunc(a, netip.Addr.Compare)
+	slices.SortFunc(b, netip.Addr.Compare)
+	return v.MAC == o.MAC && slices.Equal(a, b)
+}
 
 // voiceFor bounds how often the kernel is asked what the bridge is called: every
 // held host's watch wants to know, four times a second.

@@ -447,6 +447,8 @@ func TestAPortThatComesLaterIsRaisedAndIsTheGatewaysOwn(t *testing.T) {
 	}
 }
 
+func named(mac flow.MAC, addrs ...netip.Addr) voice { return voice{mac, addrs} }
+
 func TestTheBridgesNamesAreAskedForAgainButNotAllTheTime(t *testing.T) {
 	b := newPortsBench(t, false)
 	now := time.Now()
@@ -468,6 +470,12 @@ func TestTheBridgesNamesAreAskedForAgainButNotAllTheTime(t *testing.T) {
 	b.ns.Run(t, "ip addr add 192.168.77.66/32 dev br0 label br0:dcy") // a decoy's
 	if got := voice(); !got.equal(first) {
 		t.Errorf("asked again at once: %v", got)
+	}
+	x, y := first.Addrs[0], netip.MustParseAddr("192.168.77.9")
+	as := func(addrs ...netip.Addr) bool { return first.equal(named(first.MAC, addrs...)) }
+	first.Addrs = []netip.Addr{x, y}
+	if !as(y, x) || as(x) || as(x, x) {
+		t.Error("the kernel's order of addresses is no change, another address is")
 	}
 	now = now.Add(voiceFor)
 	if got := voice(); got.MAC != (flow.MAC{2, 0, 0, 0, 11, 2}) || !slices.Equal(got.Addrs, []netip.Addr{netip.MustParseAddr("192.168.77.2")}) {
