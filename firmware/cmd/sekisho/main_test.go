@@ -196,8 +196,8 @@ func (s said) in(t *testing.T, ns *nstest.NS, cmd *exec.Cmd) said {
 func TestRunSaysWhichInterfaceOrAddressIsWrong(t *testing.T) {
 	ns := gatewayNS(t)
 	for want, edit := range map[string]func(string) string{
-		`network.ports[0]: "spare" is not a port of bridge "br0"`:         func(s string) string { return strings.Replace(s, `"lan1"`, `"spare"`, 1) },
-		`network.wan: there is no interface "ppp0"`:                       func(s string) string { return strings.Replace(s, `"wan0"`, `"ppp0"`, 1) },
+		`network.ports[0]: "spare" is not a port of bridge "br0"`: func(s string) string { return strings.Replace(s, `"lan1"`, `"spare"`, 1) },
+		`network.wan: there is no interface "ppp0"`:               func(s string) string { return strings.Replace(s, `"wan0"`, `"ppp0"`, 1) },
 	} {
 		t.Run(want, func(t *testing.T) {
 			said{}.in(t, ns, program(t.Context(), "run", "--config", settings(t, edit))).refuses(t, 1, want)
