@@ -217,6 +217,33 @@ func (s *site) apiDevices(w http.ResponseWriter, r *http.Request) {
 	s.json(w, http.StatusOK, map[string]any{"devices": all})
 }
 
+// apiHoldDevice holds a device that a person names, because of what that person saw or
+// was told.
+func (s *site) apiHoldDevice(level incident.Level) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			By   string `json:"by"`
+			Note string `json:"note"`
+		}
+		if !s.read(w, r, &in) {
+			return
+		}
+		in.By, in.Note = strings.TrimSpace(in.By), strings.TrimSpace(in.Note)
+		if !person(in.By) {
+			s.fail(w, r, http.StatusUnprocessableEntity, "name")
+			return
+		}
+		if in.Note == "" || utf8.RuneCountInString(in.Note) > 500 {
+			s.fail(w, r, http.StatusUnprocessableEntity, "note")
+			return
+		}
+		ctx, cancel := bounded(r)
+		defer cancel()
+		i, err := s.cfg.Gateway.HoldDevice(ctx, asset.ID(r.PathValue("id")), level, "web:"+in.By, in.Note)
+		s.answer(w, r, i, err)
+	}
+}
+
 func (s *site) apiDevice(w http.ResponseWriter, r *http.Request) {
 	var in struct {
 		DeviceChange

@@ -132,7 +132,7 @@ func TestWhatAnIsolationStopsStandsWhereItIsDecided(t *testing.T) {
 			t.Errorf("%s: said of a device that is limited already", lang)
 		}
 		o.all[0].Level = incident.Isolate // decided
-		if p := page(); strings.Contains(card(p), sentence) || strings.Contains(p, "data-impact") {
+		if p := page(); strings.Contains(card(p), sentence) || strings.Contains(p, `data-impact="`+sentence) {
 			t.Errorf("%s: still said after the decision", lang)
 		}
 	}

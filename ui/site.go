@@ -51,6 +51,8 @@ func (s *site) routes() http.Handler {
 	mux.HandleFunc("POST /api/lockdown", s.apiLockdown)
 	mux.HandleFunc("GET /api/devices", s.apiDevices)
 	mux.HandleFunc("POST /api/devices/{id}", s.apiDevice)
+	mux.HandleFunc("POST /api/devices/{id}/isolate", s.apiHoldDevice(incident.Isolate))
+	mux.HandleFunc("POST /api/devices/{id}/limit", s.apiHoldDevice(incident.Limit))
 	mux.HandleFunc("GET /api/health", s.apiHealth)
 	mux.HandleFunc("GET /api/events", s.events)
 	s.vendorRoutes(mux)

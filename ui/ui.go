@@ -43,6 +43,10 @@ type Gateway interface {
 	// ends that. Its error means that the kernel did not take it.
 	Lockdown() bool
 	SetLockdown(ctx context.Context, on bool, by string) error
+	// HoldDevice isolates or limits a device that a person names, with or without an
+	// incident. It returns ErrRefused for the gateway and its uplink; an incident
+	// that is not held yet, and has Guard, is asked for a second time.
+	HoldDevice(ctx context.Context, id asset.ID, level incident.Level, by, note string) (incident.Incident, error)
 	SetDevice(ctx context.Context, id asset.ID, change DeviceChange, by string) (asset.Asset, error)
 	// Subscribe returns a channel that gets a token when a snapshot has
 	// changed, and a function that ends it. The channel has room for one.

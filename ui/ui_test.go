@@ -42,6 +42,7 @@ type office struct {
 	calls  []string
 	locked bool
 	err    error
+	desk   *incident.Desk // of devices that were held without an incident
 }
 
 func newOffice(lang string) *office {
@@ -194,6 +195,29 @@ func (o *office) Unteach(_ context.Context, id, by, note string) (incident.Incid
 func (o *office) Dismiss(_ context.Context, id, by, note string) (incident.Incident, error) {
 	return o.did("dismiss", id, by, note)
 }
+
+// HoldDevice does what the gateway's core does.
+func (o *office) HoldDevice(_ context.Context, id asset.ID, level incident.Level, by, note string) (incident.Incident, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	k := slices.IndexFunc(o.devs, func(a asset.Asset) bool { return a.ID == id })
+	if k < 0 {
+		return incident.Incident{}, fmt.Errorf("%w: %s", ErrUnknown, id)
+	}
+	if o.desk == nil {
+		o.desk = incident.NewDesk(incident.Policy{})
+	}
+	if o.desk.Untouchable(o.devs[k]) {
+		return incident.Incident{}, ErrRefused
+	}
+	o.calls = append(o.calls, strings.Join([]string{string(level), string(id), by, note}, "|"))
+	i := o.desk.Request(now, o.devs[k], level, by, note).Incident
+	o.all = slices.DeleteFunc(slices.Clone(o.all), func(old incident.Incident) bool { return old.ID == i.ID })
+	o.all = append(o.all, i)
+	o.tell()
+	return i, o.err
+}
+
 func (o *office) SetDevice(_ context.Context, id asset.ID, c DeviceChange, by string) (asset.Asset, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -513,7 +537,7 @@ func TestOpenAPIIsTrue(t *testing.T) {
 	if err := json.Unmarshal(do(h, request("GET", "/openapi.json", "")).Body.Bytes(), &doc); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/unteach", "/api/incidents/{id}/isolate", "/api/incidents/{id}/limit", "/api/incidents/{id}/lower", "/api/incidents/{id}/undo", "/api/incidents/{id}/tick", "/api/incidents/{id}/untick", "/api/limits", "/api/lockdown", "/api/devices", "/api/devices/{id}", "/api/health", "/api/events", "/openapi.json",
+	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/unteach", "/api/incidents/{id}/isolate", "/api/incidents/{id}/limit", "/api/incidents/{id}/lower", "/api/incidents/{id}/undo", "/api/incidents/{id}/tick", "/api/incidents/{id}/untick", "/api/limits", "/api/lockdown", "/api/devices", "/api/devices/{id}", "/api/devices/{id}/isolate", "/api/devices/{id}/limit", "/api/health", "/api/events", "/openapi.json",
 		"/api/vendor", "/api/vendor/invitations", "/api/vendor/grants/{id}/approve", "/api/vendor/grants/{id}/deny", "/api/vendor/grants/{id}/end",
 		"/api/vendor/vendors/{id}/revoke", "/api/evidence", "/api/evidence/{id}/hold", "/api/evidence/{id}/delete", "/api/evidence/{id}/package", "/api/devices/{id}/purge", "/api/devices/{id}/impact", "/api/incidents/{id}/containment", "/api/evidence/clock", "/api/copies/{id}/retry"}
 	for _, p := range want {

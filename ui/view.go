@@ -72,7 +72,7 @@ type line struct{ Time, Text string }
 
 type deviceView struct {
 	ID, Name, Given, Vendor, Kind, Addrs, MAC, Port, Seen string
-	Protected, Fixed                                      bool
+	Protected, Fixed, Twice                               bool        // Twice: to be asked for twice
 	Held                                                  string      // how it is held; empty: it is not
 	Impact                                                *impactView // nil: not known
 }
@@ -489,7 +489,7 @@ func (s *site) device(a asset.Asset, l, held string) deviceView {
 	w := wordsIn(l)
 	v := deviceView{
 		ID: string(a.ID), Name: deviceName(a, w), Vendor: a.Vendor, Kind: w["kind_"+string(a.Kind)], Addrs: addrs(a),
-		Given: a.Name, Port: a.Port, Seen: s.when(a.LastSeen, l), Protected: a.Protected, Fixed: a.Gateway, Held: held,
+		Given: a.Name, Port: a.Port, Seen: s.when(a.LastSeen, l), Protected: a.Protected, Fixed: a.Gateway, Held: held, Twice: a.Protected || a.Router,
 	}
 	switch {
 	case a.Gateway:

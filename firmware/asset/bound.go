@@ -85,9 +85,8 @@ func (v *Inventory) byMACOrNew(m flow.MAC, h *flow.Meta) *entry {
 		}
 		e = v.make(ID("mac:"+m.String()), h.Time)
 		e.MAC, e.RandomMAC, e.Vendor = m, m.IsLocal(), Maker(m)
-		e.Gateway = slices.Contains(v.self, m)
-		if e.Gateway {
-			e.Kind, e.kindRank, e.Router = KindNetwork, rankCertain, true
+		if slices.Contains(v.self, m) {
+			v.appliance(e)
 		}
 		v.byMAC[m] = e
 		v.place(e)

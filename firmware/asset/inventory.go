@@ -106,7 +106,7 @@ func New(c Config) *Inventory {
 		c.Max = defaultMax
 	}
 	v := &Inventory{
-		lan: NewNets(c.LAN), self: c.Self, port: c.PortName, shared: c.Shared, max: c.Max,
+		lan: NewNets(c.LAN), self: slices.Clone(c.Self), port: c.PortName, shared: c.Shared, max: c.Max,
 		mine: make(map[netip.Addr]bool, len(c.SelfAddrs)),
 	}
 	for _, a := range c.SelfAddrs {
@@ -114,6 +114,35 @@ func New(c Config) *Inventory {
 	}
 	v.reset()
 	return v
+}
+
+// maxSelf bounds the gateway's own addresses, with those that it had: a bridge
+// has one, and each port.
+const maxSelf = 256
+
+// Own tells an Ethernet address that the gateway has by now: of an adapter that
+// was replaced, or a bridge that was made anew. It must come from the gateway's
+// own kernel: whoever has it is spared for it.
+func (v *Inventory) Own(m flow.MAC) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if m.IsZero() || m.IsGroup() || slices.Contains(v.self, m) {
+		return
+	}
+	if len(v.self) >= maxSelf {
+		v.self = slices.Delete(v.self, 0, 1)
+	}
+	v.self = append(v.self, m)
+	if e := v.byMAC[m]; e != nil { // its first frames came before we knew
+		v.appliance(e)
+		v.place(e)
+		v.mark(e)
+	}
+}
+
+// appliance marks a device as this appliance itself.
+func (v *Inventory) appliance(e *entry) {
+	e.Gateway, e.Router, e.Kind, e.kindRank = true, true, KindNetwork, rankCertain
 }
 
 func (v *Inventory) reset() {

@@ -458,3 +458,37 @@ func TestAForgottenDeviceIsGoneForTheStoreTooAndNewWhenItSpeaks(t *testing.T) {
 		t.Errorf("when it speaks again: %+v", a)
 	}
 }
+
+// A bridge that was made anew has another Ethernet address, and its first frames
+// may be seen before anybody has told the inventory.
+func TestTheGatewayMayGetAnotherEthernetAddress(t *testing.T) {
+	given := []flow.MAC{mac(1)}
+	v := asset.New(asset.Config{Self: given})
+	play(v, arp(1, 1, 0), arp(2, 9, 0), arp(4, 4, 0))
+	v.Own(mac(2)) // seen before
+	v.Own(mac(3)) // not yet
+	v.Own(flow.MAC{})
+	v.Own(flow.MAC{1, 0, 0x5e, 0, 0, 1})
+	play(v, arp(3, 8, time.Minute))
+	for n, want := range map[int]bool{1: true, 2: true, 3: true, 4: false} {
+		if a, ok := v.Get(id(n)); !ok || a.Gateway != want || a.Router != want {
+			t.Errorf("%d: %+v", n, a)
+		}
+	}
+	if got := v.Active(start); got != 1 {
+		t.Errorf("%d devices of the office", got)
+	}
+	if a, ok := v.Get(id(2)); !slices.Contains(v.Changed(), a.ID) || !ok {
+		t.Error("not kept")
+	}
+	for n := range 1000 { // bounded: the oldest go
+		v.Own(mac(1000 + n))
+	}
+	play(v, arp(1999, 7, time.Minute))
+	if a, _ := v.Get(id(1999)); !a.Gateway {
+		t.Error("the newest is not known")
+	}
+	if given[0] != mac(1) {
+		t.Error("the caller's list was written to")
+	}
+}

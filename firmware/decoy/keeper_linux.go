@@ -97,17 +97,51 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if err := kern.clear(); err != nil {
 		return fmt.Errorf("decoys on %s: remove leftovers: %w", k.cfg.Link, err)
 	}
-	tick := time.NewTicker(k.cfg.Recheck)
+	tick, look := time.NewTicker(k.cfg.Recheck), time.NewTicker(lookEvery)
 	defer tick.Stop()
+	defer look.Stop()
 	for {
 		k.settle(ctx)
-		select {
-		case <-ctx.Done():
-			return k.finish()
-		case <-k.wake:
-		case <-tick.C:
+		for wait := true; wait; {
+			select {
+			case <-ctx.Done():
+				return k.finish()
+			case <-k.wake:
+				wait = false
+			case <-tick.C:
+				wait = false
+			case <-look.C:
+				wait = !k.moved()
+			}
 		}
 	}
+}
+
+// lookEvery is how often the link is looked for: a bridge that was made anew is
+// another link of the same name, without our addresses.
+const lookEvery = time.Second
+
+// moved says that the link is another one than that which is written to, and
+// begins anew there: for a while nobody has answered for the decoys, so that they
+// are probed for again before they are held.
+func (k *Keeper) moved() bool {
+	link, mac, err := k.kern.now()
+	if err != nil { // not there at the moment; the health page's "ports" says so
+		return false
+	}
+	k.mu.Lock()
+	again := link.Attrs().Index != k.kern.link.Attrs().Index
+	lost := again && len(k.held)+len(k.lost) > 0
+	k.kern.link, k.kern.mac = link, mac // of the same bridge, too, the MAC may change: with its ports
+	if again {
+		k.held, k.lost = nil, nil
+	}
+	k.mu.Unlock()
+	if lost {
+		k.cfg.Log.Warn("the link of the decoys was made anew", "link", k.cfg.Link)
+		k.changed()
+	}
+	return again
 }
 
 func (k *Keeper) finish() error {

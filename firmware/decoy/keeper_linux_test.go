@@ -361,3 +361,31 @@ func FuzzClaim(f *testing.F) {
 		}
 	})
 }
+
+func TestABridgeThatIsMadeAnewHasItsDecoysAgain(t *testing.T) {
+	o := newOffice(t)
+	r := o.keep(t)
+	before := r.until(t, "decoys", three)
+	for _, c := range []string{
+		"ip link del br0", "ip link add br0 address 02:00:00:00:0a:01 type bridge",
+		"ip link set lan1 master br0", "ip link set lan2 master br0", "ip addr add 10.9.8.1/24 dev br0", "ip link set br0 up",
+	} {
+		o.gw.Run(t, c)
+	}
+	o.ready(t)
+	r.until(t, "the loss to be told", func(a []netip.Addr) bool { return len(a) == 0 })
+	after := r.until(t, "decoys on the new bridge", three)
+	if !slices.Equal(after, before) {
+		t.Errorf("%v became %v", before, after)
+	}
+	for _, a := range after { // the kernel answers for them
+		if text := o.gw.Run(t, "ip addr show dev br0"); !strings.Contains(text, a.String()+"/32") {
+			t.Errorf("%s is not on the new bridge:\n%s", a, text)
+		}
+	}
+	// The bridge's own new address is nobody who claims a decoy.
+	r.Seen(after[0], [6]byte{2, 0, 0, 0, 10, 1})
+	if got := r.Addresses(); !slices.Equal(got, after) {
+		t.Errorf("gave up to itself: %v", got)
+	}
+}

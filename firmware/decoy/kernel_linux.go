@@ -23,6 +23,7 @@ const (
 // kernel is what decoys change in the system: labelled /32 addresses on one
 // link, and one nftables table.
 type kernel struct {
+	name  string
 	nl    *netlink.Handle
 	nft   *nftables.Conn
 	link  netlink.Link
@@ -35,8 +36,8 @@ func openKernel(name string) (*kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	link, err := nl.LinkByName(name)
-	if err != nil {
+	k := &kernel{name: name, nl: nl}
+	if k.link, k.mac, err = k.now(); err != nil {
 		nl.Close()
 		return nil, fmt.Errorf("find the interface: %w", err)
 	}
@@ -45,9 +46,16 @@ func openKernel(name string) (*kernel, error) {
 		nl.Close()
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	k := &kernel{nl: nl, nft: nft, link: link}
-	copy(k.mac[:], link.Attrs().HardwareAddr)
+	k.nft = nft
 	return k, nil
+}
+
+// now is the link as it is now, with its address.
+func (k *kernel) now() (link netlink.Link, mac [6]byte, err error) {
+	if link, err = k.nl.LinkByName(k.name); err == nil {
+		copy(mac[:], link.Attrs().HardwareAddr)
+	}
+	return link, mac, err
 }
 
 func (k *kernel) close() {

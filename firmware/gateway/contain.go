@@ -15,6 +15,7 @@ import (
 	"sekisho/firmware/ledger"
 	"sekisho/firmware/remote"
 	"sekisho/netcontain"
+	"sekisho/netcontain/probe"
 )
 
 // applyWithin bounds one change of the kernel's policy. It takes milliseconds;
@@ -94,6 +95,11 @@ func (g *Gateway) watch(ctx context.Context, i incident.Incident) {
 		if g.proving[i.ID] || !old.stale(g.now(), alone) {
 			return
 		}
+		if i.Applied && joined(h, old.host) {
+			p := g.proofs[i.ID]
+			p.joined = g.now()
+			g.proofs[i.ID] = p
+		}
 		old.Close()
 		delete(g.watches, i.ID)
 		if at := g.proveAt[i.ID]; !at.IsZero() {
@@ -109,7 +115,15 @@ func (g *Gateway) watch(ctx context.Context, i incident.Incident) {
 	g.watches[i.ID] = hostWatch{w, alone, g.now()}
 }
 
+// joined says that the host has an Ethernet address that it did not have before.
+func joined(h netcontain.Host, before netcontain.Policy) bool {
+	return slices.ContainsFunc(h.MACs, func(mac netcontain.MAC) bool {
+		return !slices.ContainsFunc(before.Hosts, func(old netcontain.Host) bool { return slices.Contains(old.MACs, mac) })
+	})
+}
+
 func (g *Gateway) unwatch(id string) {
+	delete(g.proofs, id)
 	if w, ok := g.watches[id]; ok && !g.proving[id] {
 		w.Close()
 		delete(g.watches, id)
@@ -219,6 +233,12 @@ func level(l incident.Level) netcontain.Level {
 	return netcontain.Watch
 }
 
+// proofs is what one host's proofs were like so far, while it is held.
+type proofs struct {
+	silent time.Time // since when it has not answered; zero: it has
+	joined time.Time // when it was last found to have another Ethernet address; zero: never
+}
+
 // prove asks the wire, in the background.
 func (g *Gateway) prove(ctx context.Context, id string) {
 	w := g.watches[id].Watch
@@ -226,42 +246,84 @@ func (g *Gateway) prove(ctx context.Context, id string) {
 		return
 	}
 	g.proving[id] = true
-	since := g.now()
+	since, joined := g.now(), g.proofs[id].joined
 	g.background(ctx, id, func(ctx context.Context) incident.Input {
-		in := incident.Input{Kind: incident.InProven, Proof: g.measure(ctx, w, since)}
+		proof, silent := g.measure(ctx, w, since)
+		in := incident.Input{Kind: incident.InProven, Proof: uncounted(proof, joined)}
 		if in.Proof.Grade == incident.NotIsolated {
 			in.Kind = incident.InLeaked
 		}
 		select {
-		case g.requests <- func() { g.proving[id], g.proveAt[id] = false, g.now().Add(proveEvery) }:
+		case g.requests <- func() { g.proving[id], g.proveAt[id] = false, g.proveNext(id, since, silent) }:
 		case <-ctx.Done():
 		}
 		return in
 	})
 }
 
-func (g *Gateway) measure(ctx context.Context, w Watch, since time.Time) incident.Proof {
+// measure asks one watch. silent says that nothing is wrong but that the host did
+// not answer.
+func (g *Gateway) measure(ctx context.Context, w Watch, since time.Time) (p incident.Proof, silent bool) {
 	unwatched := incident.Proof{Grade: incident.BestEffort, At: since, Text: detect.Text{
 		EN: "The block is in place, but the wire could not be watched.",
 		JA: "遮断は設定しましたが、通信を確認できませんでした。",
 	}}
 	if w == nil {
-		return unwatched
+		return unwatched, false
 	}
 	r, err := w.Prove(ctx, since)
 	if err != nil {
 		g.log.Error("prove isolation", "err", err)
 		g.faults.set("probe", err)
-		return unwatched
+		return unwatched, false
 	}
 	g.faults.clear("probe")
 	return incident.Proof{
 		Grade: incident.Grade(r.Verdict), At: g.now(), Blocked: r.FramesFromHost, Leaked: r.FramesLeaked, Text: detect.Text(r.Text),
-	}
+	}, r.Verdict == probe.BestEffort && r.FramesFromHost == 0 && r.Drops == 0
 }
 
-// proveEvery is how often a proof is repeated while an isolation lasts.
-const proveEvery = 30 * time.Second
+// uncounted adds what a proof cannot know: a device that was found to have
+// another Ethernet address while it was isolated may have used it before, and
+// nobody watched for that.
+func uncounted(p incident.Proof, joined time.Time) incident.Proof {
+	if joined.IsZero() || p.Grade == incident.NotIsolated { // then a cable is to be pulled, whatever was before
+		return p
+	}
+	at := joined.In(time.Local).Format("15:04:05")
+	p.Text.EN += " Another address of the device was found at " + at + "; what it sent under that before is not counted."
+	p.Text.JA += "この端末の別のアドレスを " + at + " に見つけました。それより前にそのアドレスから出た通信は、この確認に含まれません。"
+	return p
+}
+
+const (
+	// proveEvery is how often a proof is repeated while an isolation lasts.
+	proveEvery = 30 * time.Second
+	// proveSoon is after how long a silent host is asked again, for proveEvery:
+	// one that is moved to the quarantine VLAN has no link for up to 2.5 s, longer
+	// than there is left of a proof (probe.Config.Limit) once it has one again.
+	proveSoon = 3 * time.Second
+)
+
+// proveNext is when the next proof is due, after one that began at since.
+func (g *Gateway) proveNext(id string, since time.Time, silent bool) time.Time {
+	now := g.now()
+	i, _ := g.desk.Get(id)
+	if !i.State.Held() {
+		return now.Add(proveEvery)
+	}
+	p := g.proofs[id]
+	if !silent {
+		p.silent = time.Time{}
+	} else if p.silent.IsZero() {
+		p.silent = since
+	}
+	g.proofs[id] = p
+	if silent && now.Sub(p.silent) < proveEvery {
+		return now.Add(proveSoon)
+	}
+	return now.Add(proveEvery)
+}
 
 // refreshEvery is how often the policy is built anew, for addresses that have
 // changed hands: whoever holds one now must not stay cut off for another.

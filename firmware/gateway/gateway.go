@@ -170,6 +170,7 @@ type Gateway struct {
 	watches   map[string]hostWatch // by incident, owned by the core goroutine
 	proving   map[string]bool
 	proveAt   map[string]time.Time
+	proofs    map[string]proofs
 	refreshAt time.Time
 	kept      Holding // what the policy file says of where hosts are
 	brief     brief   // owned by the core goroutine
@@ -206,7 +207,7 @@ func New(c Config, p Parts) (*Gateway, error) {
 		cfg: c, parts: p, log: p.Log, now: p.Now, desk: incident.NewDesk(c.Policy),
 		sightings: make(chan sighting, 256), results: make(chan result, 64), requests: make(chan func()), entries: make(chan ledger.Entry, 256), flushes: make(chan chan struct{}),
 		recorded: map[string]int{}, unsaved: map[asset.ID]bool{},
-		watches: map[string]hostWatch{}, proving: map[string]bool{}, proveAt: map[string]time.Time{},
+		watches: map[string]hostWatch{}, proving: map[string]bool{}, proveAt: map[string]time.Time{}, proofs: map[string]proofs{},
 		faults: p.faults,
 	}
 	if g.faults == nil {

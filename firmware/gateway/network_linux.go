@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -28,53 +30,107 @@ type Network struct {
 	Prefixes    []netip.Prefix // of the bridge's addresses
 
 	missing map[string]error // those of Ports that were not there, or not raised, at the start; with what to mend
+
+	turns atomic.Uint64 // how often an interface came, went, or was made anew
+
+	mu    sync.Mutex
+	voice voice // of the bridge; the zero voice: not looked at since the start
+	asked time.Time
+}
+
+// voice is what the gateway is called on the bridge.
+type voice struct {
+	MAC   flow.MAC
+	Addrs []netip.Addr
+}
+
+// equal leaves the kernel's order of the addresses aside.
+func (v voice) equal(o voice) bool {
+	a, b := slices.Clone(v.Addrs), slices.Clone(o.Addrs)
+	slices.SortFunc(a, netip.Addr.Compare)
+	slices.SortFunc(b, netip.Addr.Compare)
+	return v.MAC == o.MAC && slices.Equal(a, b)
+}
+
+// voiceFor bounds how often the kernel is asked what the bridge is called: every
+// held host's watch wants to know, four times a second.
+const voiceFor = time.Second
+
+// Voice is what the gateway is called on the bridge as it is now, or was when it
+// was there: one that was made anew may have another MAC, and gets its addresses
+// later. Any goroutine may call it.
+func (n *Network) Voice(now time.Time) voice {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.voice.MAC.IsZero() {
+		n.voice = voice{n.BridgeMAC, n.Addrs}
+	}
+	if age := now.Sub(n.asked); age >= 0 && age < voiceFor {
+		return n.voice
+	}
+	n.asked = now
+	if bridge, err := netlink.LinkByName(n.Bridge); err == nil {
+		if mac := macOf(bridge.Attrs()); !mac.IsZero() {
+			n.voice.MAC = mac
+		}
+		if addrs, _, err := addressesOf(bridge); err == nil && len(addrs) > 0 {
+			n.voice.Addrs = addrs
+		}
+	}
+	return n.voice
+}
+
+// present are the LAN ports that are there now.
+func (n *Network) present() []string {
+	return slices.DeleteFunc(slices.Clone(n.Ports), func(name string) bool {
+		_, err := netlink.LinkByName(name)
+		return errors.As(err, new(netlink.LinkNotFoundError))
+	})
+}
+
+func macOf(a *netlink.LinkAttrs) (mac flow.MAC) {
+	if len(a.HardwareAddr) == len(mac) {
+		copy(mac[:], a.HardwareAddr)
+	}
+	return mac
+}
+
+// addressesOf are a bridge's addresses without its decoys, which have labels
+// (firmware/decoy).
+func addressesOf(bridge netlink.Link) (addrs []netip.Addr, prefixes []netip.Prefix, err error) {
+	all, err := netlink.AddrList(bridge, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list addresses of %s: %w", bridge.Attrs().Name, err)
+	}
+	for _, a := range all {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if !ok || a.Label != "" && a.Label != bridge.Attrs().Name {
+			continue
+		}
+		ones, _ := a.Mask.Size()
+		addrs = append(addrs, ip.Unmap())
+		prefixes = append(prefixes, netip.PrefixFrom(ip.Unmap(), ones).Masked())
+	}
+	return addrs, prefixes, nil
 }
 
 // Inspect looks the interfaces up. Its errors say which setting to mend. Of
-// several ports one may be missing: an adapter that broke must not keep the whole
+// several ports some may be missing: an adapter that broke must not keep the whole
 // office off the network. It is watched for; see ports.
 func Inspect(c config.Network) (*Network, error) {
 	n := &Network{Bridge: c.Bridge, WAN: c.WAN, Ports: c.Ports, WiFi: c.WiFi, missing: map[string]error{}}
-	var problems []error
-	find := func(key, name string) netlink.Link {
-		link, err := netlink.LinkByName(name)
-		var missing netlink.LinkNotFoundError
-		switch {
-		case errors.As(err, &missing):
-			err := fmt.Errorf("%s: there is no interface %q; 'ip link' lists those of this machine", key, name)
-			if slices.Contains(c.Ports, name) {
-				n.missing[name] = err
-			} else {
-				problems = append(problems, err)
-			}
-			return nil
-		case err != nil:
-			problems = append(problems, fmt.Errorf("%s: look up interface %q: %w", key, name, err))
-			return nil
-		}
-		var mac flow.MAC
-		if copy(mac[:], link.Attrs().HardwareAddr) == len(mac) {
-			n.Self = append(n.Self, mac)
-		}
-		return link
-	}
-	bridge := find("network.bridge", c.Bridge)
+	bridge, err := n.find("network.bridge", c.Bridge)
+	problems := []error{err}
 	if bridge != nil && bridge.Type() != "bridge" {
 		problems = append(problems, fmt.Errorf("network.bridge: %q is of type %q, not a bridge", c.Bridge, bridge.Type()))
 	}
-	if len(n.Self) > 0 {
-		n.BridgeMAC = n.Self[0]
+	if bridge != nil {
+		n.BridgeMAC = macOf(bridge.Attrs())
 	}
-	find("network.wan", c.WAN)
+	_, err = n.find("network.wan", c.WAN)
+	problems = append(problems, err)
 	for i, name := range c.Ports {
-		port := find(fmt.Sprintf("network.ports[%d]", i), name)
-		if port == nil {
-			continue
-		}
-		n.learn(uint32(port.Attrs().Index), name)
-		if bridge != nil && !n.isWiFi(name) && port.Attrs().MasterIndex != bridge.Attrs().Index {
-			problems = append(problems, fmt.Errorf("network.ports[%d]: %q is not a port of bridge %q", i, name, c.Bridge))
-		}
+		problems = append(problems, n.findPort(fmt.Sprintf("network.ports[%d]", i), name, bridge))
 	}
 	if len(n.there()) == 0 {
 		problems = append(problems, n.incomplete())
@@ -82,23 +138,47 @@ func Inspect(c config.Network) (*Network, error) {
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
-	addrs, err := netlink.AddrList(bridge, netlink.FAMILY_ALL)
-	if err != nil {
-		return nil, fmt.Errorf("list addresses of %s: %w", c.Bridge, err)
-	}
-	for _, a := range addrs {
-		ip, ok := netip.AddrFromSlice(a.IP)
-		if !ok || a.Label != "" && a.Label != c.Bridge { // labelled addresses are decoys, see firmware/decoy
-			continue
-		}
-		ones, _ := a.Mask.Size()
-		n.Addrs = append(n.Addrs, ip.Unmap())
-		n.Prefixes = append(n.Prefixes, netip.PrefixFrom(ip.Unmap(), ones).Masked())
+	if n.Addrs, n.Prefixes, err = addressesOf(bridge); err != nil {
+		return nil, err
 	}
 	if len(n.Addrs) == 0 {
 		return nil, fmt.Errorf("network.bridge: %q has no address; the gateway needs one to serve DHCP, DNS and the help page", c.Bridge)
 	}
 	return n, nil
+}
+
+// find looks one interface up, and notes its MAC as the gateway's own.
+func (n *Network) find(key, name string) (netlink.Link, error) {
+	link, err := netlink.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	switch {
+	case errors.As(err, &missing):
+		return nil, fmt.Errorf("%s: there is no interface %q; 'ip link' lists those of this machine: %w", key, name, err)
+	case err != nil:
+		return nil, fmt.Errorf("%s: look up interface %q: %w", key, name, err)
+	}
+	if mac := macOf(link.Attrs()); !mac.IsZero() {
+		n.Self = append(n.Self, mac)
+	}
+	return link, nil
+}
+
+// findPort looks a LAN port up, for a bridge that is nil when there is none.
+func (n *Network) findPort(key, name string, bridge netlink.Link) error {
+	port, err := n.find(key, name)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		n.missing[name] = err
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	n.learn(uint32(port.Attrs().Index), name)
+	if bridge != nil && !n.isWiFi(name) && port.Attrs().MasterIndex != bridge.Attrs().Index {
+		return fmt.Errorf("%s: %q is not a port of bridge %q", key, name, n.Bridge)
+	}
+	return nil
 }
 
 // there are the ports that were there at the start.

@@ -54,7 +54,7 @@ func (o *opening) reconciler() (*netcontain.Reconciler, error) {
 		o.wire.can.Switches[port] = true
 	}
 	if device := o.quarantineDevice(); device != "" {
-		o.wire.quarantine = probe.Voice{Device: device, MAC: netcontain.MAC(o.network.BridgeMAC), Addrs: addrsOf(n.Quarantine, o.network.BridgeMAC)}
+		o.wire.away = away{device, n.Quarantine}
 	}
 	more := map[netcontain.Mechanism]netcontain.Enforcer{netcontain.ByVLAN: ports}
 	if n.Segment {

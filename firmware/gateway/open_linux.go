@@ -252,7 +252,7 @@ func (o *opening) watch(p *Parts) error {
 		}
 		return append(taps, capture.Tap{Name: o.network.Bridge, Out: true})
 	}
-	live, err := capture.OpenLive(capture.LiveConfig{Taps: tapsOf(o.network.there())})
+	live, err := capture.OpenLive(capture.LiveConfig{Taps: tapsOf(o.network.there())}) // the others are tapped when they come, see ports
 	if err != nil {
 		return permission(err)
 	}
@@ -260,7 +260,7 @@ func (o *opening) watch(p *Parts) error {
 	p.Source = live
 	p.Services["ports"] = &ports{
 		net: o.network, hold: o.config.Network.HoldPorts, log: o.log.With("component", "ports"),
-		retap: func() error { return live.Retap(tapsOf(o.network.Ports)) },
+		retap: func() error { return live.Retap(tapsOf(o.network.Ports)) }, own: func(mac flow.MAC) { p.Pipeline.inventory.Own(mac) },
 		force: func(ctx context.Context) error { return inForce(ctx, p.Contain) },
 		report: func(err error) {
 			if err == nil {

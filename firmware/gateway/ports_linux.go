@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"sekisho/firmware/flow"
 )
 
 // ports follows the interfaces that the settings name, by rtnetlink: a network
@@ -23,6 +25,7 @@ type ports struct {
 	net    *Network
 	hold   bool                        // ports are up only while the policy is in force
 	retap  func() error                // capture anew, by name
+	own    func(flow.MAC)              // told every address that the gateway has
 	force  func(context.Context) error // puts the policy in force
 	report func(error)                 // what is missing now, nil for nothing
 	log    *slog.Logger
@@ -195,6 +198,7 @@ func (p *ports) capture(now map[string]*netlink.LinkAttrs) error {
 			continue
 		}
 		fmt.Fprintln(&taps, name, a.Index)
+		p.own(macOf(a)) // before a frame of it is read
 		if name != p.net.Bridge {
 			p.net.learn(uint32(a.Index), name)
 		}
@@ -206,6 +210,7 @@ func (p *ports) capture(now map[string]*netlink.LinkAttrs) error {
 		return fmt.Errorf("watch the ports anew: %w", err)
 	}
 	p.taps = taps.String()
+	p.net.turns.Add(1)
 	return nil
 }
 

@@ -1,18 +1,22 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
 
 	"sekisho/firmware/asset"
@@ -192,6 +196,71 @@ func TestABridgeThatIsRebuiltHoldsAndWatchesAsBefore(t *testing.T) {
 	o.freed(t, neighbour)
 }
 
+// helped says whether an isolated host gets the help page by a name: it asks the
+// gateway's DNS, and goes where that sends it.
+func (o *office) helped(t *testing.T, host int) bool {
+	t.Helper()
+	var page []byte
+	var err error
+	o.hosts[host].Do(t, func() { // all of it on this thread: it alone is in the namespace
+		var name net.Conn
+		if name, err = net.DialTimeout("udp", "192.168.77.1:53", time.Second); err != nil {
+			return
+		}
+		defer name.Close()
+		name.SetDeadline(time.Now().Add(300 * time.Millisecond)) //nolint:errcheck
+		ask, _ := (&dnsmessage.Message{Header: dnsmessage.Header{ID: 7, RecursionDesired: true}, Questions: []dnsmessage.Question{{
+			Name: dnsmessage.MustNewName("www.example.com."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET,
+		}}}).Pack()
+		name.Write(ask) //nolint:errcheck
+		answer := make([]byte, 512)
+		var n int
+		if n, err = name.Read(answer); err != nil {
+			return
+		}
+		var m dnsmessage.Message
+		if err = m.Unpack(answer[:n]); err != nil || len(m.Answers) != 1 {
+			return
+		}
+		to, _ := m.Answers[0].Body.(*dnsmessage.AResource)
+		var web net.Conn
+		if web, err = net.DialTimeout("tcp", netip.AddrPortFrom(netip.AddrFrom4(to.A), 80).String(), time.Second); err != nil {
+			return
+		}
+		defer web.Close()
+		web.SetDeadline(time.Now().Add(time.Second))                                  //nolint:errcheck
+		fmt.Fprintf(web, "GET / HTTP/1.0\r\nHost: %s\r\n\r\n", netip.AddrFrom4(to.A)) //nolint:errcheck
+		page, err = io.ReadAll(web)
+	})
+	return err == nil && bytes.Contains(page, []byte("isolated"))
+}
+
+func TestABridgeThatIsRebuiltWithAnotherMACHelpsAndProvesAsBefore(t *testing.T) {
+	o := newOffice(t)
+	o.hold(t)
+	i, _ := o.incidentOf(1)
+	neighbour := o.witness(t, 3)
+	await(t, "the help page", func() bool { return o.helped(t, 1) })
+
+	o.gw.Run(t, "ip link del br0")
+	await(t, "the ports to be held down", func() bool { return !o.up(t, "lan1") && !o.up(t, "lan3") })
+	mac := [6]byte{2, 0, 0, 0, 0, 0xfd}
+	o.gw.Run(t, "ip link add br0 address "+net.HardwareAddr(mac[:]).String()+" type bridge mcast_snooping 0 forward_delay 0")
+	o.gw.Run(t, "ip link set br0 up")
+	for i := 1; i <= hosts; i++ {
+		o.gw.Run(t, fmt.Sprintf("ip link set lan%d master br0", i))
+	}
+	await(t, "the ports to be raised", func() bool { return o.up(t, "lan1") && o.up(t, "lan3") })
+	at := time.Now()
+	o.gw.Run(t, "ip addr add 192.168.77.1/24 dev br0") // as networkd does, after the bridge
+	o.hosts[1].Run(t, "ip neigh flush dev eth0")
+	await(t, "the help page on the new bridge", func() bool { return o.helped(t, 1) })
+	t.Logf("helped again %v after the bridge had its address", time.Since(at).Round(time.Millisecond))
+	o.silent(t, neighbour, 2, 1)
+	o.awaitIncident(t, 1, "proven anew", func(now incident.Incident) bool { return now.ID == i.ID && proven(now) && now.Proof.At.After(at) })
+	await(t, "the new address to be known as the gateway's own", func() bool { return o.device(mac).Gateway })
+}
+
 // portsBench is a namespace with a bridge and ports in it, for ports without a
 // gateway around.
 type portsBench struct {
@@ -200,6 +269,7 @@ type portsBench struct {
 	refuse  atomic.Bool // the policy cannot be put in force
 	retaps  atomic.Int64
 	reports atomic.Value // string
+	own     []flow.MAC   // what the inventory is told
 	p       *ports
 }
 
@@ -220,6 +290,7 @@ func newPortsBench(t *testing.T, hold bool, wifi ...string) *portsBench {
 		b.p = &ports{
 			net: n, hold: hold, log: slog.New(slog.DiscardHandler),
 			retap: func() error { b.retaps.Add(1); return nil },
+			own:   func(m flow.MAC) { b.own = append(b.own, m) },
 			force: func(context.Context) error {
 				if b.refuse.Load() {
 					return errors.New("no nftables")
@@ -430,6 +501,69 @@ func TestAPortKeepsItsNameUnderEveryIndex(t *testing.T) {
 	b.look(t)
 	if now := index(); b.p.net.PortName(uint32(now)) != "lan1" || b.p.net.PortName(uint32(before)) != "lan1" || now == before {
 		t.Errorf("index %d is %q, %d was %q", now, b.p.net.PortName(uint32(now)), before, b.p.net.PortName(uint32(before)))
+	}
+}
+
+func TestAPortThatComesLaterIsRaisedAndIsTheGatewaysOwn(t *testing.T) {
+	b := newPortsBench(t, true)
+	b.ns.Run(t, "ip link del lan1")
+	var n *Network
+	var err error
+	b.ns.Do(t, func() {
+		if n, err = Inspect(config.Network{Bridge: "br0", WAN: "wan0", Ports: []string{"lan1", "lan2"}}); err == nil {
+			b.p.net = n
+			err = errors.Join(b.p.begin(), n.Raise())
+		}
+	})
+	if err != nil || len(n.missing) != 1 || n.missing["lan1"] == nil {
+		t.Fatalf("missing %v: %v", n.missing, err)
+	}
+	b.look(t)
+	b.says(t, "lan1")
+	b.own = nil
+	turn := n.turns.Load()
+	b.ns.Run(t, "ip link add lan1 address 02:00:00:00:0b:01 type veth peer name to-lan1")
+	b.ns.Run(t, "ip link set lan1 master br0")
+	b.look(t)
+	b.says(t, "<nil>")
+	if !b.up(t, "lan1") || !slices.Contains(b.own, flow.MAC{2, 0, 0, 0, 11, 1}) || n.turns.Load() == turn {
+		t.Errorf("up %t, own addresses %v", b.up(t, "lan1"), b.own)
+	}
+}
+
+func named(mac flow.MAC, addrs ...netip.Addr) voice { return voice{mac, addrs} }
+
+func TestTheBridgesNamesAreAskedForAgainButNotAllTheTime(t *testing.T) {
+	b := newPortsBench(t, false)
+	now := time.Now()
+	voice := func() (v voice) {
+		b.ns.Do(t, func() { v = b.p.net.Voice(now) })
+		return v
+	}
+	first := voice()
+	if first.MAC != b.p.net.BridgeMAC || !slices.Contains(first.Addrs, netip.MustParseAddr("192.168.77.1")) {
+		t.Errorf("%v", first)
+	}
+	b.ns.Run(t, "ip link del br0")
+	now = now.Add(voiceFor)
+	if got := voice(); !got.equal(first) {
+		t.Errorf("without a bridge %v", got)
+	}
+	b.ns.Run(t, "ip link add br0 address 02:00:00:00:0b:02 type bridge")
+	b.ns.Run(t, "ip addr add 192.168.77.2/24 dev br0")
+	b.ns.Run(t, "ip addr add 192.168.77.66/32 dev br0 label br0:dcy") // a decoy's
+	if got := voice(); !got.equal(first) {
+		t.Errorf("asked again at once: %v", got)
+	}
+	x, y := first.Addrs[0], netip.MustParseAddr("192.168.77.9")
+	as := func(addrs ...netip.Addr) bool { return first.equal(named(first.MAC, addrs...)) }
+	first.Addrs = []netip.Addr{x, y}
+	if !as(y, x) || as(x) || as(x, x) {
+		t.Error("the kernel's order of addresses is no change, another address is")
+	}
+	now = now.Add(voiceFor)
+	if got := voice(); got.MAC != (flow.MAC{2, 0, 0, 0, 11, 2}) || !slices.Equal(got.Addrs, []netip.Addr{netip.MustParseAddr("192.168.77.2")}) {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -2,9 +2,8 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -21,17 +20,23 @@ import (
 // wire is the network as containment sees it: the Prover, and what plan chooses
 // mechanisms by.
 type wire struct {
-	net        *Network
-	enforcer   *nft.Enforcer
-	vlan       *vlan.Enforcer
-	can        plan.Network // what the settings allow, without anything observed
-	quarantine probe.Voice
-	devices    func() []asset.Asset // nil while nobody can tell
-	now        func() time.Time
+	net      *Network
+	enforcer *nft.Enforcer
+	vlan     *vlan.Enforcer
+	can      plan.Network         // what the settings allow, without anything observed
+	away     away                 // the quarantine's, if there is one
+	devices  func() []asset.Asset // nil while nobody can tell
+	now      func() time.Time
 
 	mu    sync.Mutex
 	last  plan.Plan
 	since map[string]time.Time // when containment began, by Host.ID
+}
+
+// away is where hosts are that are held by VLAN.
+type away struct {
+	device string
+	prefix netip.Prefix // the gateway's address there
 }
 
 // Holding is what has to outlive a restart beside the policy: where held hosts
@@ -147,58 +152,34 @@ func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 			hold = p.Holds[0]
 		}
 	}
-	watched := append(slices.Clone(w.net.Ports), w.net.WAN)
-	absent, err := missing(watched) // nothing leaks there
-	if err != nil {
-		return nil, err
-	}
-	watched = slices.DeleteFunc(watched, func(port string) bool { return slices.Contains(absent, port) })
+	turn, own := w.net.turns.Load(), w.net.Voice(w.now())
+	mac := netcontain.MAC(own.MAC)
 	c := probe.Config{
-		Ports: watched, Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
-		Voices: []probe.Voice{{Device: w.net.Bridge, MAC: netcontain.MAC(w.net.BridgeMAC), Addrs: w.net.Addrs}},
+		Ports: append(w.net.present(), w.net.WAN), Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
+		Voices: []probe.Voice{{Device: w.net.Bridge, MAC: mac, Addrs: own.Addrs}},
 	}
-	if w.quarantine.Device != "" {
-		c.Voices = append(c.Voices, w.quarantine)
+	if w.away.device != "" { // which has the bridge's MAC
+		c.Voices = append(c.Voices, probe.Voice{Device: w.away.device, MAC: mac, Addrs: addrsOf(w.away.prefix, own.MAC)})
 	}
-	if len(hold.Ports) == 1 && !slices.Contains(absent, hold.Ports[0]) {
+	if len(hold.Ports) == 1 && slices.Contains(c.Ports, hold.Ports[0]) {
 		c.HostPort = hold.Ports[0]
 	}
-	of, err := probe.Start(ctx, c)
+	watch, err := probe.Start(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	return partial{of, absent}, nil
+	return &turned{watch, func() bool { return w.net.turns.Load() != turn || !w.net.Voice(w.now()).equal(own) }}, nil
 }
 
-// partial is a watch that began while ports were missing: once one is there, it
-// does not see everything any more.
-type partial struct {
+// turned is a watch of the network as it was when it began. It is blind to a
+// port that came since; and in the name of a gateway that has another MAC by now
+// it must not speak for long: the host would believe it.
+type turned struct {
 	Watch
-	absent []string
+	since func() bool
 }
 
-// Blind implements Watch.
-func (p partial) Blind() bool {
-	if p.Watch.Blind() {
-		return true
-	}
-	if len(p.absent) == 0 {
-		return false
-	}
-	still, err := missing(p.absent)
-	return err != nil || len(still) < len(p.absent)
-}
-
-// missing returns those of the interfaces that are not there.
-func missing(names []string) ([]string, error) {
-	all, err := net.Interfaces()
-	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
-	}
-	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		return slices.ContainsFunc(all, func(i net.Interface) bool { return i.Name == name })
-	}), nil
-}
+func (t *turned) Blind() bool { return t.Watch.Blind() || t.since() }
 
 // observed is the network as plan wants it.
 func (w *wire) observed() (plan.Network, error) {

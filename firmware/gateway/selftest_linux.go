@@ -27,7 +27,8 @@ func MachineChecks() []Check {
 	}
 }
 
-// SettingsChecks looks at what the settings name.
+// SettingsChecks looks at what the settings name. A missing port does not keep
+// the gateway from starting; here it counts, because a name may be misspelt.
 func SettingsChecks(c config.Config) []Check {
 	n, err := Inspect(c.Network)
 	if err == nil {

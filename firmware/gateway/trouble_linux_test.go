@@ -5,6 +5,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"sekisho/firmware/incident"
 )
 
 func TestWithoutADiskForEvidenceIsolationStillWorksAndThePageSaysIt(t *testing.T) {
@@ -98,7 +101,6 @@ func TestOpenNamesTheSettingToMend(t *testing.T) {
 		name, want string
 		spoil      func(*office)
 	}{
-		{"no such port", `network.ports[0]: there is no interface "lan9"`, func(o *office) { o.config.Network.Ports = []string{"lan9"} }},
 		{"not a port of the bridge", `network.ports[1]: "other0" is not a port of bridge "br0"`, func(o *office) { o.config.Network.Ports = []string{"lan1", "other0"} }},
 		{"no such bridge", `network.bridge: there is no interface "br9"`, func(o *office) { o.config.Network.Bridge = "br9" }},
 		{"no such uplink", `network.wan: there is no interface "wan9"`, func(o *office) { o.config.Network.WAN = "wan9" }},
@@ -121,4 +123,22 @@ func TestOpenNamesTheSettingToMend(t *testing.T) {
 			}
 		})
 	}
+}
+
+// One dead adapter must not end the defence of all the others.
+func TestAPortThatIsMissingAtTheStartStopsNothing(t *testing.T) {
+	o := newOffice(t)
+	o.unplug(t, 4)
+	o.hold(t) // with a proof: what is watched are the ports that are there
+	if !o.warned(t, "ports") {
+		t.Error("the page does not say that a port is missing")
+	}
+	o.replug(t, 4)
+	await(t, "the port to be raised", func() bool { return o.up(t, "lan4") })
+	await(t, "the page to say that all is well", func() bool { return !o.warned(t, "ports") })
+	o.captured(t, 4, [6]byte{2, 0, 0, 0, 9, 4})
+	talk(t, o.hosts[4], o.hosts[3], hostIP(3))
+	at := time.Now()
+	o.awaitIncident(t, 1, "proven with the new port watched", func(i incident.Incident) bool { return proven(i) && i.Proof.At.After(at) })
+	o.silent(t, o.witness(t, 4), 2, 1)
 }

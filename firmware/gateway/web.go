@@ -99,9 +99,7 @@ func (w web) step(ctx context.Context, id string, in incident.Input) (incident.I
 			failed = fmt.Errorf("%w: incident %s", ui.ErrUnknown, id)
 			return
 		}
-		if n := len(out.History); n > 0 && out.History[n-1].Refused && out.History[n-1].Input == in.Kind {
-			failed = fmt.Errorf("%w: %s", ui.ErrRefused, out.History[n-1].Note)
-		}
+		failed = refused(out, in.Kind)
 	})
 	return out, errors.Join(err, failed)
 }
@@ -112,6 +110,42 @@ func (w web) Isolate(ctx context.Context, id, by string) (incident.Incident, err
 
 func (w web) Limit(ctx context.Context, id, by string) (incident.Incident, error) {
 	return w.step(ctx, id, incident.Input{Kind: incident.InRequest, By: by, Level: incident.Limit})
+}
+
+// HoldDevice holds a device that a person names in the list of devices. Whether it is
+// done or refused, the ledger says who wished for it.
+func (w web) HoldDevice(ctx context.Context, id asset.ID, level incident.Level, by, note string) (incident.Incident, error) {
+	var out incident.Incident
+	var failed error
+	err := w.do(ctx, func() {
+		a, known := w.parts.Pipeline.inventory.Get(id)
+		if !known {
+			failed = fmt.Errorf("%w: device %s", ui.ErrUnknown, id)
+			return
+		}
+		untouchable := w.desk.Untouchable(a)
+		w.record(ledger.Entry{Actor: by, Action: "device." + string(level), Subject: string(id), Detail: map[string]any{"note": note, "refused": untouchable}})
+		if untouchable {
+			failed = fmt.Errorf("%w: the gateway and its uplink are never contained", ui.ErrRefused)
+			return
+		}
+		change := w.desk.Request(w.now(), a, level, by, note)
+		w.carry(w.ctx, change)
+		out = change.Incident
+		if now, ok := w.desk.Get(out.ID); ok { // carrying it out went further
+			out = now
+		}
+		failed = refused(change.Incident, incident.InRequest)
+	})
+	return out, errors.Join(err, failed)
+}
+
+// refused is what became of the newest input, when that is of this kind.
+func refused(i incident.Incident, kind incident.Kind) error {
+	if n := len(i.History); n > 0 && i.History[n-1].Refused && i.History[n-1].Input == kind {
+		return fmt.Errorf("%w: %s", ui.ErrRefused, i.History[n-1].Note)
+	}
+	return nil
 }
 
 func (w web) Lower(ctx context.Context, id, by, note string) (incident.Incident, error) {

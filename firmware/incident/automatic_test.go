@@ -221,12 +221,12 @@ func TestAClockThatIsSetForwardReleasesNobody(t *testing.T) {
 
 func TestLevelsGoOneStepAtATimeByAPersonsWord(t *testing.T) {
 	d := NewDesk(Policy{})
-	i := d.Request(noon, device(1), Limit, "web:sato").Incident
+	i := d.Request(noon, device(1), Limit, "web:sato", "").Incident
 	if i.Level != Limit {
 		t.Fatalf("at %s", i.Level)
 	}
 	d.Apply(i.ID, Input{Kind: InApplied, At: noon, Level: Limit})
-	if i = d.Request(noon, device(1), Isolate, "web:sato").Incident; i.Level != Isolate || i.State != Containing {
+	if i = d.Request(noon, device(1), Isolate, "web:sato", "").Incident; i.Level != Isolate || i.State != Containing {
 		t.Fatalf("raised to %s, %s", i.Level, i.State)
 	}
 	for _, k := range []Kind{InApplied, InProven} {

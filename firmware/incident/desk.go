@@ -201,17 +201,25 @@ func distinct(in []Command) []Command {
 	return out
 }
 
-// Request holds a device that a person names, with or without an incident.
-func (d *Desk) Request(now time.Time, a asset.Asset, level Level, by string) Change {
+// Untouchable says that nobody may hold the device: it is the gateway itself or
+// its uplink. No incident is opened for a wish to.
+func (d *Desk) Untouchable(a asset.Asset) bool { return d.policy.guard(a) == GuardNever }
+
+// Request holds a device that a person names, with or without an incident. note
+// is the person's reason; an incident that begins with it says it.
+func (d *Desk) Request(now time.Time, a asset.Asset, level Level, by, note string) Change {
 	cur := d.about(a.ID)
 	if cur == nil {
 		cur = d.open(now, a)
 		cur.Why = detect.Text{EN: "A person asked for it.", JA: "担当者の操作によるものです。"}
+		if note != "" {
+			cur.Why = detect.Text{EN: bounded("A person asked for it: " + note), JA: bounded("担当者の操作によるものです：" + note)}
+		}
 	}
 	if cur.Asset.ID == a.ID {
 		cur.Guard = d.policy.guard(a) // Apply steps from here
 	}
-	c, _ := d.Apply(cur.ID, Input{Kind: InRequest, At: now, By: by, Level: level})
+	c, _ := d.Apply(cur.ID, Input{Kind: InRequest, At: now, By: by, Level: level, Note: note})
 	return c
 }
 

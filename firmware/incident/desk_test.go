@@ -170,10 +170,10 @@ func TestWhoIsNotIsolatedByPolicy(t *testing.T) {
 
 func TestAListedDeviceIsAskedForTwiceBeforeTheInventoryKnowsIt(t *testing.T) {
 	d := NewDesk(Policy{AutoIsolate: true, Protected: []asset.ID{device(1).ID}})
-	if c := d.Request(noon, device(1), Isolate, "web:sato"); c.Incident.State != Open || c.Incident.Guard != GuardTwice {
+	if c := d.Request(noon, device(1), Isolate, "web:sato", ""); c.Incident.State != Open || c.Incident.Guard != GuardTwice {
 		t.Fatalf("the first request: %s, guard %q", c.Incident.State, c.Incident.Guard)
 	}
-	if c := d.Request(noon, device(1), Isolate, "web:sato"); c.Incident.State != Containing {
+	if c := d.Request(noon, device(1), Isolate, "web:sato", ""); c.Incident.State != Containing {
 		t.Errorf("the second request: %s", c.Incident.State)
 	}
 }
@@ -278,7 +278,7 @@ func TestADeviceSeenOnTwoPortsIsForAPersonToJudge(t *testing.T) {
 		t.Errorf("an hour after it moved: %s", i.State)
 	}
 	// A person is not stopped.
-	if c := d.Request(noon, framed, Isolate, "web:sato"); c.Incident.State != Containing {
+	if c := d.Request(noon, framed, Isolate, "web:sato", ""); c.Incident.State != Containing {
 		t.Errorf("a person's word led to %s", c.Incident.State)
 	}
 }
@@ -334,7 +334,7 @@ func TestARelapseEndsOneIncidentAndOpensTheNext(t *testing.T) {
 
 func TestTimeRunsOut(t *testing.T) {
 	d := NewDesk(Policy{})
-	id := d.Request(noon, device(1), Isolate, "web:sato").Incident.ID
+	id := d.Request(noon, device(1), Isolate, "web:sato", "").Incident.ID
 	low := last(d.Observe(noon, found(noon, "a", detect.Low), device(2), 50)).ID
 	if c := d.Advance(noon.Add(30 * time.Second)); len(c) != 0 {
 		t.Fatalf("too early: %v", c)
@@ -354,7 +354,7 @@ func TestTimeRunsOut(t *testing.T) {
 
 func TestABootDoesNotUseUpTheTimeOfTheProof(t *testing.T) {
 	before := NewDesk(Policy{})
-	ordered := before.Request(noon, device(1), Isolate, "web:sato").Incident
+	ordered := before.Request(noon, device(1), Isolate, "web:sato", "").Incident
 	boot := noon.Add(5 * time.Minute)
 	d := NewDesk(Policy{})
 	d.Restore(boot, before.Incidents())
@@ -371,7 +371,7 @@ func TestABootDoesNotUseUpTheTimeOfTheProof(t *testing.T) {
 
 func TestAFailedSealIsOrderedAgainEveryTenMinutes(t *testing.T) {
 	d := NewDesk(Policy{})
-	id := d.Request(noon, device(1), Isolate, "web:sato").Incident.ID
+	id := d.Request(noon, device(1), Isolate, "web:sato", "").Incident.ID
 	for _, k := range []Kind{InApplied, InProven} {
 		d.Apply(id, sample(k))
 	}
@@ -561,5 +561,24 @@ func TestFamiliesNameDetectorsThatThereAre(t *testing.T) {
 		if !slices.Contains(names, name) {
 			t.Errorf("no detector is called %s", name)
 		}
+	}
+}
+
+func TestAPersonsReasonForHoldingAQuietDeviceIsKept(t *testing.T) {
+	d := NewDesk(Policy{})
+	i := d.Request(noon, device(1), Limit, "web:sato", "the vendor telephoned").Incident
+	last := i.History[len(i.History)-1]
+	if i.State != Containing || i.Level != Limit || !strings.HasSuffix(i.Why.EN, ": the vendor telephoned") || !strings.HasSuffix(i.Why.JA, "：the vendor telephoned") ||
+		last.Note != "the vendor telephoned" || last.By != "web:sato" || i.Decision.Why != i.Why {
+		t.Errorf("%+v, history %+v", i, last)
+	}
+	if i = d.Request(noon, device(1), Isolate, "web:sato", "it is worse").Incident; i.Level != Isolate || !strings.HasSuffix(i.Why.EN, ": the vendor telephoned") ||
+		i.History[len(i.History)-1].Note != "it is worse" {
+		t.Errorf("raised: %+v", i)
+	}
+	gateway := device(2)
+	gateway.Gateway = true
+	if d.Untouchable(device(1)) || !d.Untouchable(gateway) {
+		t.Error("who may never be held")
 	}
 }

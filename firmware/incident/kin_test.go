@@ -42,7 +42,7 @@ func TestAFindingAboutAnotherAddressOfAHeldDeviceIsTheSameIncident(t *testing.T)
 	if again.ID != i.ID || len(again.Asset.Kin) != 2 {
 		t.Errorf("a finding about the device itself lost its kin: %+v", again.Asset.Kin)
 	}
-	if c := d.Request(at, device(2), Isolate, "web:Sato"); c.Incident.ID != i.ID {
+	if c := d.Request(at, device(2), Isolate, "web:Sato", ""); c.Incident.ID != i.ID {
 		t.Errorf("a person's wish went to incident %s", c.Incident.ID)
 	}
 }
@@ -81,7 +81,7 @@ func TestInProbationAnotherPersonsDeviceIsNoLongerPartOfIt(t *testing.T) {
 	if !ok || len(c.Incident.Asset.Kin) != 1 || len(c.Commands) != 0 {
 		t.Fatalf("%v %+v", ok, c)
 	}
-	if got := d.Request(at, device(2), Isolate, "web:Sato").Incident; got.Asset.ID != device(2).ID {
+	if got := d.Request(at, device(2), Isolate, "web:Sato", "").Incident; got.Asset.ID != device(2).ID {
 		t.Errorf("a wish about device 2 holds %s", got.Asset.ID)
 	}
 	if back, _ := d.Get(i.ID); back.State != Probation {

@@ -427,13 +427,15 @@ func TestWhatKeepsTheQuarantineFromBeingServedIsSaidOnce(t *testing.T) {
 	s := newSite(t)
 	var log bytes.Buffer
 	s.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
-	var z *quarantine
+	var h *here
 	var err error
-	s.gw.Do(t, func() { z, err = newQuarantine(s.cfg, 5880, 5853) })
+	s.gw.Do(t, func() { h, err = newHere() })
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer z.Close()
+	defer h.Close()
+	z := newQuarantine(s.cfg, h, 5880, 5853)
+	seat := z.seat()
 	if _, err := z.find(); err == nil {
 		t.Error("found what is not there")
 	}
@@ -444,9 +446,9 @@ func TestWhatKeepsTheQuarantineFromBeingServedIsSaidOnce(t *testing.T) {
 		if !errors.Is(err, errForeign) {
 			t.Fatalf("%v", err)
 		}
-		z.trouble(err)
+		seat.trouble(err)
 	}
-	if n := strings.Count(log.String(), "is not served"); n != 1 {
+	if n := strings.Count(log.String(), "are not served"); n != 1 {
 		t.Errorf("said %d times: %s", n, log.String())
 	}
 	s.gw.Run(t, "ip addr del 10.0.0.1/8 dev br0.666")

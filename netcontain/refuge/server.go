@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -27,12 +28,17 @@ const (
 
 // Server is the refuge, listening.
 type Server struct {
-	cfg   Config
-	front *front
-	away  *quarantine // nil: there is none
+	cfg    Config
+	here   *here
+	office *seat
+	away   *seat // nil: there is no quarantine
 
-	mu      sync.Mutex
-	running bool
+	httpPort, dnsPort uint16
+
+	mu    sync.Mutex
+	ready *service           // nil: Run has it, or it is closed
+	stop  context.CancelFunc // nil: Run does not run
+	ended chan struct{}      // closed when Run has ended
 }
 
 // Listen opens the sockets in the network namespace of the caller. IPv4 and
@@ -44,56 +50,118 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Server{cfg: cfg}
-	var err error
-	if s.front, err = listenFront(ctx, cfg, cfg.Interface, cfg.HTTPPort, cfg.DNSPort); err != nil {
+	h, err := newHere()
+	if err != nil {
 		return nil, fmt.Errorf("refuge: %w", err)
 	}
+	s := &Server{cfg: cfg, here: h, httpPort: cfg.HTTPPort, dnsPort: cfg.DNSPort}
+	if err := s.listen(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("refuge: %w", err), h.Close())
+	}
 	if cfg.Quarantine != (Quarantine{}) {
-		if s.away, err = newQuarantine(cfg, s.front.httpPort, s.front.dnsPort); err != nil {
-			s.front.Close()
-			return nil, fmt.Errorf("refuge: %w", err)
-		}
+		s.away = newQuarantine(cfg, h, s.httpPort, s.dnsPort).seat()
 	}
 	return s, nil
 }
 
-// Ports returns where it listens, for nft.Refuge.
-func (s *Server) Ports() (dns, http uint16) { return s.front.dnsPort, s.front.httpPort }
-
-// Close gives the sockets back, also while Run runs.
-func (s *Server) Close() error {
-	err := s.front.Close()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.away != nil && !s.running { // else Run does: it ends with the front
-		err = errors.Join(err, s.away.Close())
+// listen opens the office's part, which from then on has the ports that it got.
+func (s *Server) listen(ctx context.Context) error {
+	d, err := s.find()
+	if err != nil {
+		return fmt.Errorf("device %s: %w", s.cfg.Interface, err)
 	}
-	return err
+	f, err := listenFront(ctx, s.cfg, d, s.httpPort, s.dnsPort)
+	if err != nil {
+		return err
+	}
+	s.httpPort, s.dnsPort = f.httpPort, f.dnsPort
+	s.ready = f.service(d)
+	s.office = &seat{name: "office", on: s.cfg.Interface, here: s.here, log: s.cfg.Log, find: s.find, open: func(ctx context.Context, d device) (*service, error) {
+		f, err := listenFront(ctx, s.cfg, d, s.httpPort, s.dnsPort)
+		if err != nil {
+			return nil, err
+		}
+		return f.service(d), nil
+	}}
+	return nil
 }
 
-// Run serves until ctx ends, and closes the sockets. What fails in the
-// quarantine is logged and tried again: the office's part goes on.
+// find looks the office's device up. Its MAC is left out: it may change with
+// every port, and nothing that is open here depends on it.
+func (s *Server) find() (device, error) {
+	d := device{addr4: s.cfg.Addr4, addr6: s.cfg.Addr6}
+	if s.cfg.Interface == "" {
+		return d, nil
+	}
+	a, addrs, err := s.here.look(s.cfg.Interface)
+	if err != nil {
+		return device{}, err
+	}
+	d.Interface = net.Interface{Index: a.Index, Name: a.Name}
+	d.addr4 = called(addrs, a.Name, d.addr4, netip.Addr.Is4)
+	d.addr6 = called(addrs, a.Name, d.addr6, func(a netip.Addr) bool { return a.Is6() && !a.IsLinkLocalUnicast() })
+	return d, nil
+}
+
+// called is what the gateway is called on a device: as the settings have it
+// while the device has that address, or none of the family (it was just made
+// anew), else by the first that it has. Labelled addresses are decoys.
+func called(addrs []netlink.Addr, name string, known netip.Addr, fits func(netip.Addr) bool) netip.Addr {
+	first := known
+	for _, a := range addrs {
+		ip, _ := netip.AddrFromSlice(a.IP)
+		if ip = ip.Unmap(); ip == known {
+			return known
+		}
+		if first == known && fits(ip) && (a.Label == "" || a.Label == name) {
+			first = ip
+		}
+	}
+	return first
+}
+
+// Ports returns where it listens, for nft.Refuge.
+func (s *Server) Ports() (dns, http uint16) { return s.dnsPort, s.httpPort }
+
+// Close gives the sockets back. While Run runs it ends that, and waits for it.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	stop, ended, ready := s.stop, s.ended, s.ready
+	s.ready = nil
+	s.mu.Unlock()
+	if stop != nil {
+		stop()
+		<-ended
+	}
+	var err error
+	if ready != nil {
+		err = ready.Close()
+	}
+	return errors.Join(err, s.here.Close())
+}
+
+// Run serves until ctx ends, and closes the sockets; once only. What fails is
+// logged and tried again: a device that somebody made anew, for one.
 func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan struct{})
 	s.mu.Lock()
-	s.running = true
+	ready := s.ready
+	if ready == nil {
+		s.mu.Unlock()
+		return nil // closed
+	}
+	s.ready, s.stop, s.ended = nil, cancel, ended
 	s.mu.Unlock()
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.front.serve(ctx) })
+	defer close(ended)
+	var both sync.WaitGroup
+	both.Go(func() { s.office.run(ctx, ready) })
 	if s.away != nil {
-		g.Go(func() error { return s.away.run(ctx) })
+		both.Go(func() { s.away.run(ctx, nil) })
 	}
-	err := g.Wait()
-	s.mu.Lock()
-	s.running = false
-	s.mu.Unlock()
-	if s.away != nil {
-		s.away.Close()
-	}
-	if err != nil && !over(err) {
-		return fmt.Errorf("refuge: %w", err)
-	}
-	return nil
+	both.Wait()
+	return s.here.Close()
 }
 
 // over says that an error is only the end of the service.
@@ -112,9 +180,9 @@ type front struct {
 	dnsPort      uint16
 }
 
-func listenFront(ctx context.Context, cfg Config, device string, httpPort, dnsPort uint16) (*front, error) {
-	f := &front{cfg: cfg, addr4: cfg.Addr4, addr6: cfg.Addr6}
-	lc := net.ListenConfig{Control: toDevice(device)}
+func listenFront(ctx context.Context, cfg Config, d device, httpPort, dnsPort uint16) (*front, error) {
+	f := &front{cfg: cfg, addr4: d.addr4, addr6: d.addr6}
+	lc := net.ListenConfig{Control: toDevice(d.Name)}
 	var err error
 	if f.http, err = lc.Listen(ctx, "tcp", port(httpPort)); err != nil {
 		return nil, fmt.Errorf("help page: %w", err)
@@ -163,6 +231,10 @@ func (f *front) Close() error {
 		errs = append(errs, f.dnsUDP.Close())
 	}
 	return errors.Join(errs...)
+}
+
+func (f *front) service(d device) *service {
+	return &service{device: d, run: []func(context.Context) error{f.serve}, closers: []func() error{f.Close}}
 }
 
 // serve ends with ctx, and closes the sockets.

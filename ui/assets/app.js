@@ -82,12 +82,15 @@
   // A question with what the deed would stop for others.
   const asks = (text, button) => button?.dataset.impact ? text + '\n' + button.dataset.impact : text;
 
+  // The first of two asks was taken, and nothing is stopped yet.
+  const askedOnce = (path, data) => /\/(isolate|limit)$/.test(path) && data.guard === 'ask_twice' && !['containing', 'contained'].includes(data.state);
+
   async function send(path, body, said, whole) {
     said.textContent = '';
     try {
       const answer = await fetch(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
       const data = await answer.json();
-      const once = /\/(isolate|limit)$/.test(path) && answer.ok && data.guard === 'ask_twice' && !['containing', 'contained'].includes(data.state);
+      const once = answer.ok && askedOnce(path, data);
       said.textContent = answer.ok ? words.sent : data.error.message;
       if (once) alert(asks(words.twice, said.closest('form').querySelector('[data-impact]'))); // the form goes away with the next refresh
       return whole && answer.ok ? data : answer.ok;
@@ -154,7 +157,8 @@
   }
   // Forms that say where they go: the button's name is the question.
   async function act(form, button) {
-    if (!confirm(button.textContent + '\n' + words.confirm)) return;
+    const deed = button.dataset.name ? button.dataset.name + ': ' + button.textContent : button.textContent;
+    if (!confirm(asks(deed, button) + '\n' + words.confirm)) return;
     const body = {};
     for (const [key, value] of new FormData(form)) body[key] = key === 'minutes' ? Number(value) : value;
     if (button.dataset.on) body.on = button.dataset.on === 'true';
@@ -171,7 +175,7 @@
       shown.hidden = false;
       shown.querySelector('textarea').defaultValue = data.text;
     }
-    form.reset();
+    if (!askedOnce(button.dataset.path, data)) form.reset(); // else it is sent once more
     button.blur();
     refresh();
   }
