@@ -47,7 +47,7 @@ func (s *site) missing(w http.ResponseWriter, r *http.Request, e *MissingError) 
 	for _, it := range e.Items {
 		names, keys = append(names, it.Text.In(l)), append(keys, it.Key)
 	}
-	text := failures["missing"].In(l) + strings.Join(names, wordsIn(l)["and"])
+	text := failures["missing"].In(l) + strings.Join(names, " / ") // there are commas and dots in the items
 	s.json(w, http.StatusConflict, map[string]any{"error": map[string]any{"code": "missing", "message": text, "missing": keys}})
 }
 

@@ -284,7 +284,7 @@ func TestThePageSaysHowFarTheGatewayMayGoByItself(t *testing.T) {
 	full := incident.Limits{AutoIsolate: true, Used: 2, Max: 2, Window: 10 * time.Minute, FreeAt: now.Add(6 * time.Minute), Held: 2, MostHeld: 2, Active: 14, MaxPercent: 20, Business: true, ReleaseAfter: 48 * time.Hour, Probation: 90 * time.Minute}
 	at := func(t time.Time) string { return t.Format("15:04") }
 	want := []string{
-		"In 10 minutes, 2 devices at most are stopped automatically; 2 so far, free again at 14:11.", "At a time, 2 at most (20 % of 14 active devices); 2 now.",
+		"In 10 minutes, 2 devices at most are stopped automatically; 2 so far, free again at 14:11.", "At a time, 2 at most (20 % of 14 active devices); 2 counted now, those undone lately included.",
 		english["limits_full"], english["limits_business"], "What was stopped automatically is released after 2 days. What a person stopped is not.", "What is released is watched for 90 min.",
 	}
 	if got := limitsOf(full, "en", at); !got.Full || got.Off || !slices.Equal(got.Lines, want) {

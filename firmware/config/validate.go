@@ -23,8 +23,7 @@ func (c Config) Validate() []error {
 	c.validateDetection(&p)
 	c.validateRemote(&p)
 	c.validateCopy(&p)
-	p.oneOf("panel.kind", c.Panel.Kind, "virtual", "headless", "gpio")
-	p.check(c.Panel.Kind != "gpio" || c.Panel.Button != "", "panel.button", "is empty; name the button's line, for example \"GPIO17\"")
+	c.validatePanel(&p)
 	if _, _, err := net.SplitHostPort(c.Web.Listen); err != nil {
 		p.add("web.listen", "%q is not host:port; write for example \"127.0.0.1:8080\"", c.Web.Listen)
 	}
@@ -50,6 +49,21 @@ func (p *problems) oneOf(key, got string, allowed ...string) {
 		}
 	}
 	p.add(key, "%q is not one of %s", got, strings.Join(allowed, ", "))
+}
+
+func (c Config) validatePanel(p *problems) {
+	p.oneOf("panel.kind", c.Panel.Kind, "virtual", "headless", "gpio")
+	if c.Panel.Kind != "gpio" {
+		return
+	}
+	p.check(c.Panel.Button != "", "panel.button", "is empty; name the button's line, for example \"GPIO17\"")
+	seen := map[string]string{"": ""}
+	for _, line := range []struct{ key, name string }{
+		{"panel.button", c.Panel.Button}, {"panel.red", c.Panel.Red}, {"panel.green", c.Panel.Green}, {"panel.blue", c.Panel.Blue},
+	} {
+		p.check(line.name == "" || seen[line.name] == "", line.key, "%q is already %s", line.name, seen[line.name])
+		seen[line.name] = line.key
+	}
 }
 
 func (c Config) validateOffice(p *problems) {
@@ -92,11 +106,20 @@ func (n Network) validateContainment(p *problems) {
 		p.check(isDomain(name), fmt.Sprintf("network.allow_names[%d]", i), "%q is not a domain name such as \"update.example\"", name)
 	}
 	p.check(n.DNSMasq == "" || filepath.IsAbs(n.DNSMasq), "network.dnsmasq", "%q is not an absolute path", n.DNSMasq)
-	p.check(n.QuarantineVLAN <= 4094, "network.quarantine_vlan", "%d is not between 1 and 4094; 0 switches it off", n.QuarantineVLAN)
+	for i, a := range n.Allow {
+		key := fmt.Sprintf("network.allow[%d]", i)
+		p.check(a == a.Masked(), key, "%s has host bits set; write %s", a, a.Masked())
+		for _, lan := range n.LAN {
+			// 0.0.0.0/0 overlaps, and says what it does: the whole internet.
+			p.check(!lan.Overlaps(a) || a.Bits() == 0, key, "%s is in network.lan; a limited device reaches no other device, whatever is listed", a)
+		}
+	}
+	// A bridge puts every port into VLAN 1 by default (vlan_default_pvid): the
+	// office is there.
+	p.check(n.QuarantineVLAN <= 4094 && n.QuarantineVLAN != 1, "network.quarantine_vlan", "%d is not between 2 and 4094; 0 switches it off", n.QuarantineVLAN)
 	if n.QuarantineVLAN != 0 {
 		q := n.Quarantine
-		p.check(q.IsValid() && q.Addr().Is4() && q.Bits() >= 16 && q.Bits() <= 28 && q.Addr() != q.Masked().Addr(), "network.quarantine",
-			"%s is not an IPv4 address with its network, such as \"172.30.66.1/24\"", q)
+		p.check(isGateway(q), "network.quarantine", "%s is not a private IPv4 address with its network, such as \"172.30.66.1/24\"", q)
 		for _, lan := range n.LAN {
 			p.check(!lan.Overlaps(q), "network.quarantine", "overlaps %s of network.lan", lan)
 		}
@@ -108,6 +131,16 @@ func (n Network) validateContainment(p *problems) {
 		p.check(slices.Contains(n.Ports, w), fmt.Sprintf("network.wifi[%d]", i), "%q is not one of network.ports", w)
 	}
 	p.check(len(n.WiFi) == 0 || filepath.IsAbs(n.Hostapd), "network.hostapd", "%q is not an absolute path", n.Hostapd)
+}
+
+// isGateway says whether q can be our address and network in the quarantine: not
+// the network's own address or its broadcast, and private (RFC 1918), since no
+// packet from or to there is ever routed.
+func isGateway(q netip.Prefix) bool {
+	if !q.IsValid() || !q.Addr().Is4() || !q.Addr().IsPrivate() || q.Bits() < 16 || q.Bits() > 28 {
+		return false
+	}
+	return q.Addr() != q.Masked().Addr() && q.Contains(q.Addr().Next())
 }
 
 // isDomain says whether a name can stand in dnsmasq's settings: labels of
@@ -151,7 +184,7 @@ func (c Config) validatePolicy(p *problems) {
 	p.check(pol.MaxHosts >= 1, "policy.max_hosts", "must be at least 1; set policy.auto_isolate = false to leave every decision to a person")
 	p.check(pol.MaxPercent >= 1 && pol.MaxPercent <= 100, "policy.max_percent", "%d is not between 1 and 100", pol.MaxPercent)
 	p.check(pol.Window > 0, "policy.window", "must be positive")
-	p.check(pol.ReleaseAfter >= 0, "policy.release_after", "must not be negative; 0 never releases by time")
+	p.check(pol.ReleaseAfter == 0 || pol.ReleaseAfter >= Duration(time.Minute), "policy.release_after", "must be at least 1m; 0 never releases by time")
 	p.check(pol.Probation >= Duration(time.Hour), "policy.probation", "must be at least 1h")
 	for i, m := range pol.Protected {
 		if hw, err := net.ParseMAC(m); err != nil || len(hw) != 6 {

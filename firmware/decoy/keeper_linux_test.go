@@ -194,6 +194,33 @@ func TestDecoysAnswerButServeNothing(t *testing.T) {
 	}
 }
 
+// A redirect sends to the first address of the interface. That is a decoy while
+// there are some, whoever was called: an isolated host's help page and DNS.
+func TestRedirectToTheGatewayIsNotADecoy(t *testing.T) {
+	o := newOffice(t)
+	var page net.Listener
+	o.gw.Do(t, func() { page, _ = net.Listen("tcp4", "0.0.0.0:5880") })
+	defer page.Close()
+	o.gw.Run(t, "nft add table ip help")
+	o.gw.Run(t, "nft add chain ip help prerouting { type nat hook prerouting priority -110 ; }")
+	o.gw.Run(t, "nft add rule ip help prerouting ip saddr 10.9.8.11 tcp dport 80 redirect to :5880")
+	r := o.keep(t)
+	held := r.until(t, "three decoys", three)
+	decoy := held[1].String()
+
+	for _, called := range []string{"10.9.8.1:80", decoy + ":80"} {
+		if err := dial(t, o.h1, "tcp4", called); err != nil {
+			t.Errorf("what is redirected from %s: %v", called, err)
+		}
+		if err := dial(t, o.h2, "tcp4", called); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("a host that is not redirected, at %s: %v, want refused", called, err)
+		}
+	}
+	if err := dial(t, o.h1, "tcp4", decoy+":5880"); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("the page's own port at the decoy: %v, want refused", err)
+	}
+}
+
 func TestOwnedAddressesAreNotTaken(t *testing.T) {
 	o := newOffice(t)
 	chosen := Choose(lan, 3, nil, func(a netip.Addr) bool { return a == gateway })

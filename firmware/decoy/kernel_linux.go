@@ -18,6 +18,8 @@ import (
 const (
 	labelSuffix = ":dcy" // marks our addresses, also after a crash
 	tableName   = "sekisho_decoy"
+
+	statusDstNAT = 1 << 5 // IPS_DST_NAT (linux/netfilter/nf_conntrack_common.h)
 )
 
 // kernel is what decoys change in the system: labelled /32 addresses on one
@@ -168,6 +170,15 @@ func (k *kernel) protect(want []netip.Addr) error {
 		Table: table, Name: "input", Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityRef(-10), Policy: &accept,
 	})
+	// Address translation that sends packets to "this host" takes the interface's
+	// first address, which is a decoy by its scope: the help page's redirect would
+	// end here. Nobody called a decoy there.
+	k.nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+		&expr.Ct{Key: expr.CtKeySTATUS, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(statusDstNAT), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
+		&expr.Verdict{Kind: expr.VerdictAccept},
+	}})
 	for _, r := range [][]expr.Any{
 		{protocol(unix.IPPROTO_TCP), &expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}},
 		{protocol(unix.IPPROTO_ICMP), load(expr.PayloadBaseTransportHeader, 0, 1), equal(8), &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictAccept}},

@@ -105,26 +105,36 @@ func (g *Gateway) checks() []health.Check {
 	if g.parts.Lists != nil {
 		checks = append(checks, g.listsCheck())
 	}
-	parts := []string{"panel"}
+	parts := []string{"panel", "names"}
 	if g.cfg.Eve.File != "" {
 		parts = append(parts, "eve")
 	}
 	for _, name := range append(parts, g.serviceNames()...) {
-		if name == "ports" {
-			checks = append(checks, health.Check{
-				Name: "ports", Title: health.Text{EN: "Every LAN port is there", JA: "LAN ポート"},
-				Help:  health.Text{EN: "Check that the adapter is plugged in. The other ports go on working.", JA: "LAN アダプターが差し込まれているか確認してください。ほかのポートはそのまま使えます。"},
-				Probe: reported(name),
-			})
-			continue
-		}
-		checks = append(checks, health.Check{
-			Name: "part:" + name, Title: health.Text{EN: "Part: " + name, JA: "部品：" + name},
-			Help:  health.Text{EN: "Restart the device; the isolation stays in force.", JA: "本装置を再起動してください。隔離は維持されます。"},
-			Probe: reported(name),
-		})
+		checks = append(checks, partCheck(name, reported(name)))
 	}
 	return checks
+}
+
+// partCheck is about one part of the program. Where a restart would not help,
+// it says what does.
+func partCheck(name string, probe func(context.Context) error) health.Check {
+	c := health.Check{
+		Name: "part:" + name, Title: health.Text{EN: "Part: " + name, JA: "部品：" + name},
+		Help:  health.Text{EN: "Restart the device; the isolation stays in force.", JA: "本装置を再起動してください。隔離は維持されます。"},
+		Probe: probe,
+	}
+	switch name {
+	case "ports":
+		c.Name, c.Title = name, health.Text{EN: "Every LAN port is there", JA: "LAN ポート"}
+		c.Help = health.Text{EN: "Check that the adapter is plugged in. The other ports go on working.", JA: "LAN アダプターが差し込まれているか確認してください。ほかのポートはそのまま使えます。"}
+	case "panel":
+		c.Title = health.Text{EN: "Button and lamp", JA: "本体のボタンとランプ"}
+		c.Help = health.Text{EN: "Use this page instead of the button. Ask the IT vendor to check [panel] in the settings.", JA: "ボタンの代わりに、この画面を使ってください。IT事業者に、設定の [panel] を確かめるよう依頼してください。"}
+	case "names":
+		c.Name, c.Title = name, health.Text{EN: "Allow list by name", JA: "名前による許可リスト"}
+		c.Help = health.Text{EN: "A limited device does not reach the names on the list. Ask the IT vendor to check network.dnsmasq in the settings.", JA: "通信を制限した機器が、名前で許可した相手とつながりません。IT事業者に、設定の network.dnsmasq を確かめるよう依頼してください。"}
+	}
+	return c
 }
 
 // serviceNames include parts that could not be built.
@@ -172,7 +182,7 @@ func (g *Gateway) Health() health.Report {
 func onPanel(r health.Report) (health.Result, bool) {
 	for _, w := range r.Warnings() {
 		switch w.Name {
-		case "clock", "history", "indicators", "part:copies", "part:copy targets":
+		case "clock", "history", "indicators", "names", "part:copies", "part:copy targets":
 		default:
 			return w, true
 		}

@@ -144,6 +144,9 @@ func (o *opening) radio(more map[netcontain.Mechanism]netcontain.Enforcer) error
 		Folder: n.Hostapd, Interfaces: n.WiFi, DenyFolder: filepath.Join(o.config.Storage.State, "hostapd"),
 		Log: o.log.With("component", "wifi"),
 	}
+	if err := os.MkdirAll(c.DenyFolder, 0o755); err != nil { // hostapd reads it
+		return fmt.Errorf("folder of the lists that hostapd reads when it starts: %w", err)
+	}
 	e, err := wifi.New(c)
 	if err != nil {
 		return err

@@ -341,6 +341,9 @@ func (o *opening) panel(p *Parts) error {
 	c := virtual.Config{Logger: o.log.With("component", "panel"), Now: time.Now}
 	if o.config.Panel.Kind == "virtual" {
 		c.In, c.Out, c.Quit = o.around.In, o.around.Out, o.around.Quit
+		if o.around.Listener != nil { // what was printed before is gone from the terminal
+			c.Page = "http://" + o.around.Listener.Addr().String() + "/"
+		}
 	}
 	p.Panel = virtual.New(c)
 	return nil

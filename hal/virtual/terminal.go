@@ -21,6 +21,7 @@ const redraw = 40 * time.Millisecond
 
 type terminal struct {
 	in, out *os.File
+	page    string // see Config
 	last    string // what stands on the terminal now
 }
 
@@ -29,7 +30,7 @@ func openTerminal(cfg Config) *terminal {
 	if cfg.In == nil || cfg.Out == nil || !term.IsTerminal(int(cfg.In.Fd())) || !term.IsTerminal(int(cfg.Out.Fd())) {
 		return nil
 	}
-	return &terminal{in: cfg.In, out: cfg.Out}
+	return &terminal{in: cfg.In, out: cfg.Out, page: cfg.Page}
 }
 
 // run draws and reads keys until ctx ends. The other screen of the terminal is
@@ -116,7 +117,7 @@ func (t *terminal) draw(f Frame) error {
 	if err != nil {
 		return err
 	}
-	text := picture(f, cols, rows)
+	text := picture(f, t.page, cols, rows)
 	if text == t.last {
 		return nil
 	}
@@ -125,12 +126,16 @@ func (t *terminal) draw(f Frame) error {
 	return err
 }
 
-// picture is the whole terminal: the lamp, the screen and the keys.
-func picture(f Frame, cols, rows int) string {
+// picture is the whole terminal: where the page is, the lamp, the screen and
+// the keys.
+func picture(f Frame, page string, cols, rows int) string {
 	var b strings.Builder
 	b.WriteString("\x1b[H\x1b[0m")
 	put := func(line string) { b.WriteString(line + "\x1b[0m\x1b[K\r\n") }
-	put("")
+	if len(page)+2 > cols { // it would wrap
+		page = ""
+	}
+	put("  " + page)
 	put("  " + blob(f.Lamp) + "  " + inWords(f.Lines, cols-14))
 	put("")
 	switch {

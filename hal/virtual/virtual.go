@@ -30,6 +30,7 @@ type Config struct {
 	In, Out *os.File         // a terminal; when either is nil or no terminal, headless
 	Logger  *slog.Logger     // nil: discard
 	Now     func() time.Time // nil: time.Now
+	Page    string           // address of the web page, shown above the lamp; may be empty
 	Quit    func()           // called once when the person types q; may be nil
 }
 

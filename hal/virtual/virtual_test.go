@@ -285,8 +285,12 @@ func TestPictureFitsTheTerminal(t *testing.T) {
 	for _, c := range []struct {
 		cols, rows int
 		has        string
-	}{{140, 45, "▀"}, {80, 24, "⣿"}, {30, 8, "PC"}} {
-		text := picture(f, c.cols, c.rows)
+	}{{140, 45, "▀"}, {80, 24, "⣿"}, {30, 8, "PC"}, {20, 8, "PC"}} {
+		const page = "http://127.0.0.1:8080/"
+		text := picture(f, page, c.cols, c.rows)
+		if strings.Contains(text, page) != (c.cols >= len(page)+2) {
+			t.Errorf("%dx%d: the page's address is left out, or wraps", c.cols, c.rows)
+		}
 		if !strings.Contains(text, c.has) {
 			t.Errorf("%dx%d lacks %s", c.cols, c.rows, c.has)
 		}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sekisho/netcontain"
+	"sekisho/netcontain/nstest"
 	"sekisho/netcontain/refuge"
 )
 
@@ -269,6 +270,20 @@ func TestPolicyOutlivesTheEnforcerAndASecondOneTakesOver(t *testing.T) {
 	connected(t, o.hosts[1], server.addr)
 }
 
+// nft(8) has to show which port is held, and what it saves has to hold the same
+// port when it is loaded again.
+func TestHeldPortsAreShownByName(t *testing.T) {
+	o := newOffice(t)
+	h := held(1, netcontain.Isolate)
+	h.Ports = []string{"p1"}
+	o.apply(t, policyOf(h))
+	for _, family := range []string{"bridge", "inet"} {
+		if set := o.gw.Run(t, "nft list set "+family+" sekisho isolate_port"); !strings.Contains(set, `"p1"`) {
+			t.Errorf("the held port is not named:\n%s", set)
+		}
+	}
+}
+
 func TestIsolatedHostsWebAndDNSLandInTheRefuge(t *testing.T) {
 	o := newOffice(t)
 	var s *refuge.Server
@@ -291,7 +306,12 @@ func TestIsolatedHostsWebAndDNSLandInTheRefuge(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
+	panel := serve(t, o.gw, "192.0.2.1:443")
+	open := connected(t, o.hosts[1], panel.addr)
 	o.apply(t, policyOf(held(1, netcontain.Isolate)))
+	if alive(open) {
+		t.Error("what was open to the panel goes on")
+	}
 	for _, server := range []string{"198.51.100.1:53", "[2001:db8:2::1]:53"} { // a resolver on the internet, as many hosts have
 		r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var c net.Conn
@@ -318,15 +338,12 @@ func TestIsolatedHostsWebAndDNSLandInTheRefuge(t *testing.T) {
 	if res.Request.URL.String() != "http://192.0.2.1/" || !strings.Contains(string(body), "isolated") {
 		t.Errorf("landed at %s", res.Request.URL)
 	}
-	// HTTPS is refused at once, by everybody; the gateway's own panel is silent.
-	for _, panel := range []string{"192.0.2.1:443", "[2001:db8:1::1]:443"} {
-		serve(t, o.gw, panel)
-		if c := dial(t, o.hosts[1], panel); c != nil {
-			t.Errorf("isolated host reaches %s", panel)
+	// HTTPS is refused at once, by everybody: also by the gateway, where our DNS
+	// leads every name, though its panel listens there.
+	for to, at := range map[string]*nstest.NS{"192.0.2.1:443": o.gw, "[2001:db8:1::1]:443": o.gw, "203.0.113.9:443": o.inet, "[2001:db8:2::1]:443": o.inet} {
+		if to != panel.addr {
+			serve(t, at, to)
 		}
-	}
-	for _, to := range []string{"203.0.113.9:443", "[2001:db8:2::1]:443"} {
-		serve(t, o.inet, to)
 		var err error
 		o.hosts[1].Do(t, func() { _, err = net.DialTimeout("tcp", to, 10*time.Second) })
 		if !errors.Is(err, unix.ECONNREFUSED) {

@@ -83,7 +83,10 @@ func prefixed(f field, p netip.Prefix) []expr.Any {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()})
 }
 
-const tcpReset = 0x04
+const (
+	tcpSyn   = 0x02
+	tcpReset = 0x04
+)
 
 // has matches when one of the bits is set in a field of one byte.
 func has(f field, bits byte) []expr.Any {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
@@ -72,6 +73,9 @@ func (t *table) addSets(nextID *uint32) func(string, nftables.SetDatatype, bool)
 	return func(name string, kind nftables.SetDatatype, interval bool) *nftables.Set {
 		*nextID++
 		s := &nftables.Set{Table: t.nft, ID: *nextID, Name: name, KeyType: kind, Interval: interval}
+		if kind == nftables.TypeIFName {
+			s.KeyByteOrder = binaryutil.NativeEndian // nft shows empty names else, and would restore them
+		}
 		t.sets = append(t.sets, s)
 		return s
 	}
@@ -325,12 +329,15 @@ const closedPort = 1
 
 // help lets an isolated host's DNS and HTTP reach the gateway. With a refuge
 // every destination will do: the mark makes the inet table redirect it. HTTPS
-// is for being refused, and never to the gateway, where the panel listens.
+// is for being refused, to the gateway too: our DNS leads every name there. Only
+// what opens a connection can be redirected; the rest of one that was open to
+// the panel is dropped.
 func (s services) help(dst field, gw, own *nftables.Set) []rule {
 	var out []rule
 	if s.refuge {
 		https := slices.Concat(l4(unix.IPPROTO_TCP), equal(dstPort, be16(443)))
 		out = append(out,
+			line("HTTPS, to be refused", https, has(tcpFlags, tcpSyn), setMark(Mark), verdict(expr.VerdictAccept)),
 			line("the gateway's own HTTPS", https, in(dst, own), verdict(expr.VerdictDrop)),
 			line("HTTPS, to be refused", https, setMark(Mark), verdict(expr.VerdictAccept)))
 	}

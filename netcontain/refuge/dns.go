@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 )
 
 // maxQuery bounds what is read of one query, in bytes.
@@ -72,10 +73,29 @@ func build(h dnsmessage.Header, q *dnsmessage.Question, body dnsmessage.Resource
 	return out
 }
 
+// asked makes the kernel tell with each datagram which of our addresses it went
+// to, so that the answer can come from there (RFC 2181, 4.1). The bridge has
+// several, decoys among them, and the redirect takes the first: an answer from
+// any other would not be translated back, and never reach the host.
+func asked(c *net.UDPConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	failed := raw.Control(func(fd uintptr) {
+		// A socket of both families tells IPv4 addresses by this option, too.
+		if err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1); err != nil {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1) // no IPv6 on this machine
+		}
+	})
+	return errors.Join(err, failed)
+}
+
 func (f *front) serveUDP() error {
-	buf := make([]byte, maxQuery+1)
+	udp := f.dnsUDP.(*net.UDPConn)
+	buf, info := make([]byte, maxQuery+1), make([]byte, unix.CmsgSpace(unix.SizeofInet6Pktinfo))
 	for {
-		n, from, err := f.dnsUDP.ReadFrom(buf)
+		n, told, _, from, err := udp.ReadMsgUDPAddrPort(buf, info)
 		if errors.Is(err, net.ErrClosed) {
 			return err
 		}
@@ -83,7 +103,8 @@ func (f *front) serveUDP() error {
 			continue // an ICMP error of a client that went away
 		}
 		if a := Answer(buf[:n], f.addr4, f.addr6); a != nil {
-			if _, err := f.dnsUDP.WriteTo(a, from); err != nil {
+			// What was told of the query is, word for word, how to send the answer.
+			if _, _, err := udp.WriteMsgUDPAddrPort(a, info[:told], from); err != nil {
 				f.cfg.Log.Debug("answer DNS", "err", err)
 			}
 		}

@@ -254,6 +254,40 @@ func TestAWrongQuarantineIsRefused(t *testing.T) {
 	}
 }
 
+// A host takes an answer from the address that it asked only, and so does
+// address translation. Routing alone would answer from the first address.
+func TestDNSAnswersFromTheAddressThatWasAsked(t *testing.T) {
+	s, err := Listen(t.Context(), testConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	dnsPort, _ := s.Ports()
+	for asked, from := range map[string]string{"127.0.0.1": "127.0.0.1", "127.0.0.2": "127.0.0.1", "::1": "::1"} {
+		d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}
+		// A connected socket: the kernel keeps answers of other addresses from it.
+		c, err := d.DialContext(ctx, "udp", netip.AddrPortFrom(netip.MustParseAddr(asked), dnsPort).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, maxQuery)
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, err := c.Write(query(t, "anything.example.", dnsmessage.TypeA)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Read(buf); err != nil || n == 0 {
+			t.Errorf("asked at %s: %v", asked, err)
+		}
+		c.Close()
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("run: %v", err)
+	}
+}
+
 func TestServerAnswersByUDPAndTCPAndEndsWithItsContext(t *testing.T) {
 	s, err := Listen(t.Context(), testConfig())
 	if err != nil {

@@ -188,7 +188,10 @@ func listenFront(ctx context.Context, cfg Config, d device, httpPort, dnsPort ui
 		return nil, fmt.Errorf("help page: %w", err)
 	}
 	f.httpPort = uint16(f.http.Addr().(*net.TCPAddr).Port)
-	if f.dnsUDP, err = lc.ListenPacket(ctx, "udp", port(dnsPort)); err != nil {
+	if f.dnsUDP, err = lc.ListenPacket(ctx, "udp", port(dnsPort)); err == nil {
+		err = asked(f.dnsUDP.(*net.UDPConn))
+	}
+	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("DNS: %w", err)
 	}

@@ -103,7 +103,23 @@ func (c *demoCmd) Run(ctx context.Context, s streams) error {
 	if code != 0 || err != nil {
 		return &exitError{max(code, 1), err}
 	}
+	if !c.Headless {
+		farewell(s, keep)
+	}
 	return nil
+}
+
+// farewell says what is left of the office: the evidence, if any was sealed.
+func farewell(s streams, keep string) {
+	bundles, err := os.ReadDir(keep)
+	if err != nil || len(bundles) == 0 {
+		return
+	}
+	text := "The virtual office is gone. The sealed evidence stays in "
+	if language() == "ja" {
+		text = "仮想オフィスを片づけました。封印した証拠は、次のフォルダーに残してあります: "
+	}
+	fmt.Fprintln(s.err, text+keep)
 }
 
 // vendorDoor is a socket on this machine's loopback, so that sekishoctl outside

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -86,5 +88,21 @@ func TestABusyListenAddressIsUsage(t *testing.T) {
 	var coded *exitError
 	if !errors.As(err, &coded) || coded.code != exitUsage || !strings.Contains(err.Error(), "--listen") {
 		t.Errorf("Run = %v", err)
+	}
+}
+
+func TestTheEndOfTheDemoSaysWhereTheEvidenceIs(t *testing.T) {
+	var said strings.Builder
+	dir := t.TempDir()
+	farewell(streams{err: &said}, dir)
+	if said.Len() != 0 {
+		t.Errorf("nothing was sealed, and it says %q", said.String())
+	}
+	if err := os.Mkdir(filepath.Join(dir, "bundle"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	farewell(streams{err: &said}, dir)
+	if !strings.Contains(said.String(), dir) {
+		t.Errorf("it says %q", said.String())
 	}
 }
