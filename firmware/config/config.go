@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -299,7 +300,7 @@ func Default() Config {
 		Office:  Office{Name: "Office", Lang: "ja"},
 		Network: Network{
 			Bridge: "br0", WAN: "wan0", HoldPorts: true, DNSMasq: "/run/sekisho/dnsmasq.conf",
-			QuarantineVLAN: 666, Quarantine: netip.MustParsePrefix("172.30.66.1/24"), Hostapd: "/run/hostapd", Segment: true,
+			QuarantineVLAN: 666, Quarantine: freeQuarantine(nil), Hostapd: "/run/hostapd", Segment: true,
 		},
 		Storage: Storage{
 			State: "/var/lib/sekisho", Evidence: "/srv/evidence",
@@ -318,6 +319,20 @@ func Default() Config {
 		Panel:  Panel{Kind: "virtual"},
 		Web:    Web{Listen: "127.0.0.1:8080"},
 	}
+}
+
+// freeQuarantine is the first of some rarely used private networks (RFC 1918)
+// that the office does not use itself.
+func freeQuarantine(lan []netip.Prefix) netip.Prefix {
+	candidates := []netip.Prefix{
+		netip.MustParsePrefix("172.30.66.1/24"), netip.MustParsePrefix("10.166.66.1/24"), netip.MustParsePrefix("192.168.166.1/24"),
+	}
+	for _, q := range candidates {
+		if !slices.ContainsFunc(lan, q.Overlaps) {
+			return q
+		}
+	}
+	return candidates[0] // and Validate says what to do
 }
 
 // Load reads the file over the defaults, migrates an older version, and
@@ -347,6 +362,9 @@ func Parse(data []byte) (Config, error) {
 	meta, err := toml.Decode(string(data), &c)
 	if err != nil {
 		return Config{}, err // names line and key itself
+	}
+	if !meta.IsDefined("network", "quarantine") {
+		c.Network.Quarantine = freeQuarantine(c.Network.LAN)
 	}
 	var problems []error
 	for _, key := range meta.Undecoded() {

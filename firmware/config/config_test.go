@@ -103,6 +103,18 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	}
 }
 
+func TestTheQuarantineKeepsOutOfTheOfficesNetworks(t *testing.T) {
+	for lan, want := range map[string]string{
+		`["192.168.77.0/24"]`: "172.30.66.1/24", `["192.168.77.0/24", "172.16.0.0/12"]`: "10.166.66.1/24",
+		`["192.168.77.0/24", "172.16.0.0/12", "10.0.0.0/8"]`: "192.168.166.1/24",
+	} {
+		c, err := Parse([]byte(strings.Replace(office, `lan = ["192.168.77.0/24"]`, "lan = "+lan, 1)))
+		if err != nil || c.Network.Quarantine.String() != want {
+			t.Errorf("lan = %s: quarantine %s, %v", lan, c.Network.Quarantine, err)
+		}
+	}
+}
+
 func TestProblemsNameTheirKey(t *testing.T) {
 	for name, tc := range map[string]struct{ old, new, want string }{
 		"unknown key":       {`[policy]`, "[policy]\nauto_isolat = true", "policy.auto_isolat: unknown key"},

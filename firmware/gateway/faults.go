@@ -71,7 +71,11 @@ func (g *Gateway) checks() []health.Check {
 	}, {
 		Name: "containment", Vital: true, Title: health.Text{EN: "Isolation is in force", JA: "隔離の設定"},
 		Help:  health.Text{EN: "Something else changes this device's network settings. Call the IT vendor.", JA: "本装置のネットワーク設定が変更されています。IT事業者に連絡してください。"},
-		Probe: reported("drift", "policy", "lockdown", "mechanism"),
+		Probe: reported("drift", "policy", "lockdown"),
+	}, {
+		Name: "mechanism", Title: health.Text{EN: "Every way of isolating works", JA: "隔離のしくみ"},
+		Help:  health.Text{EN: "Isolated devices stay isolated, but one of the ways to do it failed (VLAN, Wi-Fi or switch). Call the IT vendor.", JA: "隔離は続いていますが、隔離のしくみの一部（VLAN・無線LANなど）が働いていません。IT事業者に連絡してください。"},
+		Probe: reported("mechanism"),
 	}, {
 		Name: "records", Vital: true, Title: health.Text{EN: "Records are written", JA: "記録の保存"},
 		Help:  health.Text{EN: "The internal storage does not take writes. Call the IT vendor.", JA: "内部ストレージに書き込めません。IT事業者に連絡してください。"},

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"periph.io/x/conn/v3/driver/driverreg"
@@ -38,8 +39,9 @@ type Config struct {
 // Panel implements hal.Panel. Run it only once.
 type Panel struct {
 	*face.Face
-	lines Lines
-	log   *slog.Logger
+	lines  Lines
+	log    *slog.Logger
+	broken atomic.Bool // the button's line; its level then says nothing
 }
 
 var _ hal.Panel = (*Panel)(nil)
@@ -150,8 +152,11 @@ const patience = 500 * time.Millisecond
 func (p *Panel) listen(ctx context.Context, edges chan<- struct{}) {
 	for ctx.Err() == nil {
 		began := time.Now()
-		if !p.lines.Button.WaitForEdge(patience) && time.Since(began) < patience/2 {
-			// Not a wait that ran out: the line is broken, and would spin.
+		broken := !p.lines.Button.WaitForEdge(patience) && time.Since(began) < patience/2
+		if p.broken.Swap(broken) != broken {
+			p.log.Error("the button's line", "broken", broken)
+		}
+		if broken { // not a wait that ran out: it would spin
 			select {
 			case <-ctx.Done():
 			case <-time.After(patience):
@@ -176,7 +181,7 @@ func (p *Panel) attend(ctx context.Context, edges <-chan struct{}) {
 	var shown *panel.Color
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	p.Edge(p.down())
+	p.look()
 	for {
 		color, left := p.Lamp()
 		if shown == nil || *shown != color {
@@ -190,7 +195,7 @@ func (p *Panel) attend(ctx context.Context, edges <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		case <-edges:
-			p.Edge(p.down())
+			p.look()
 			timer.Reset(panel.Debounce)
 			p.settle(ctx, edges, timer)
 		case <-changed:
@@ -210,13 +215,19 @@ func (p *Panel) settle(ctx context.Context, edges <-chan struct{}, timer *time.T
 		case <-timer.C:
 			return
 		case <-edges:
-			p.Edge(p.down())
+			p.look()
 			timer.Reset(panel.Debounce)
 		}
 	}
 }
 
-func (p *Panel) down() bool { return bool(p.lines.Button.Read()) != p.lines.ActiveLow }
+// look hands the level to the face. A line that cannot be read seems low, which
+// of an active-low button would be a finger that stays.
+func (p *Panel) look() {
+	if !p.broken.Load() {
+		p.Edge(bool(p.lines.Button.Read()) != p.lines.ActiveLow)
+	}
+}
 
 // light drives the lines that differ from what they showed last; nil: all.
 func (p *Panel) light(to panel.Color, from *panel.Color) error {

@@ -46,6 +46,13 @@ func (b *button) WaitForEdge(timeout time.Duration) bool {
 	}
 }
 
+// breakOff has every call fail, which reads as low, or mends the line.
+func (b *button) breakOff(broken bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.broken, b.level = broken, gpio.Level(!broken)
+}
+
 func (b *button) waited() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -255,6 +262,22 @@ func TestTheLampFollowsTheStateAndEndsDark(t *testing.T) {
 		if got := lamp(); got != [3]bool{} {
 			t.Errorf("left lit: %v", got)
 		}
+	})
+}
+
+func TestABrokenLineIsNoFingerThatStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := run(t, func(l *Lines) { l.ActiveLow, l.Button.(*button).level = true, true })
+		b.Show(suspect("a"))
+		time.Sleep(time.Second)
+		b.button.breakOff(true)
+		time.Sleep(panel.HoldLong + time.Second) // low all the time, as far as can be read
+		b.button.breakOff(false)
+		time.Sleep(time.Second)
+		if got := b.pressed(); len(got) != 0 {
+			t.Errorf("presses %+v", got)
+		}
+		b.end()
 	})
 }
 
