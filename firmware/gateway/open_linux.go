@@ -151,7 +151,7 @@ func (o *opening) lock() error {
 func (o *opening) defend(ctx context.Context) (*netcontain.Reconciler, netcontain.Policy, error) {
 	contain, err := o.reconciler()
 	if err != nil {
-		return nil, netcontain.Policy{}, fmt.Errorf("set up containment: %w", err)
+		return nil, netcontain.Policy{}, fmt.Errorf("set up containment: %w", permission(err))
 	}
 	policy, holding := o.restored(ctx)
 	o.wire.restore(holding)

@@ -263,7 +263,7 @@ func TestSelftestNamesEveryFolderAndInterface(t *testing.T) {
 	bad = settings(t, func(s string) string { return strings.Replace(s, `"lan1"`, `"lan9"`, 1) })
 	s = said{}.in(t, ns, program(t.Context(), "selftest", "--config", bad))
 	s.refuses(t, 1, "checks failed")
-	if !strings.Contains(s.out, "FAIL  interfaces: network.ports: there is no interface lan9; 'ip link' lists") {
+	if !strings.Contains(s.out, `FAIL  interfaces: network.ports[0]: there is no interface "lan9"; 'ip link' lists`) {
 		t.Errorf("it says\n%s", s.out)
 	}
 }
