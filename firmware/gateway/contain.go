@@ -106,10 +106,16 @@ func (g *Gateway) watch(ctx context.Context, i incident.Incident) {
 			g.proveAt[i.ID] = g.now() // what was proven was about less
 		}
 	}
+	p := g.proofs[i.ID]
+	if now := g.now(); !p.failed.IsZero() && now.Sub(p.failed) < refreshEvery {
+		return // the core asks four times a second
+	}
 	w, err := g.parts.Prover.Watch(ctx, h)
 	if err != nil {
 		g.log.Error("watch the wire", "incident", i.ID, "err", err)
 		g.faults.set("probe", err)
+		p.failed = g.now()
+		g.proofs[i.ID] = p
 		return
 	}
 	g.watches[i.ID] = hostWatch{w, alone, g.now()}
@@ -237,6 +243,7 @@ func level(l incident.Level) netcontain.Level {
 type proofs struct {
 	silent time.Time // since when it has not answered; zero: it has
 	joined time.Time // when it was last found to have another Ethernet address; zero: never
+	failed time.Time // when the wire could last not be watched; zero: it could
 }
 
 // prove asks the wire, in the background.

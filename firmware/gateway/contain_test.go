@@ -58,11 +58,12 @@ type wires struct {
 	watched []netcontain.Host
 	say     probe.Result
 	err     error
+	blind   error // of Watch
 }
 
 func (w *wires) Watch(_ context.Context, h netcontain.Host) (Watch, error) {
 	w.watched = append(w.watched, h)
-	return w, nil
+	return w, w.blind
 }
 
 func (w *wires) Prove(context.Context, time.Time) (probe.Result, error) {
@@ -220,5 +221,27 @@ func TestAProofSaysWhatItDidNotCount(t *testing.T) {
 			!strings.Contains(i.Proof.Text.JA, at) || i.Proof.Grade != incident.Proven {
 			t.Errorf("%+v", i.Proof)
 		}
+	}
+}
+
+func TestAWireThatCannotBeWatchedIsTriedAgainButNotAllTheTime(t *testing.T) {
+	b := newProofBench(t)
+	b.unwatch(b.id)
+	b.wire.watched, b.wire.blind = nil, errors.New("no such device")
+	look := func() {
+		i, _ := b.desk.Get(b.id)
+		b.Gateway.watch(t.Context(), i)
+	}
+	for range 4 * int(refreshEvery/time.Second) {
+		look()
+		b.clock = b.clock.Add(beat)
+	}
+	if n := len(b.wire.watched); n != 1 {
+		t.Errorf("tried %d times in %v", n, refreshEvery)
+	}
+	b.wire.blind = nil
+	look()
+	if _, ok := b.watches[b.id]; !ok || len(b.wire.watched) != 2 {
+		t.Errorf("not watched when it can be; tried %d times", len(b.wire.watched))
 	}
 }
