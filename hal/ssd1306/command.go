@@ -103,9 +103,8 @@ func (d *Display) off() []byte {
 
 // Levels of SetBrightness.
 const (
-	// Day is the level of a new Display, half of what the screen can do: an OLED
-	// ages faster than in proportion to its light, and indoors more is not read
-	// better.
+	// Day is the level of a new Display, half of what the screen can do and about
+	// what it does after a reset: the less light, the longer an OLED lasts.
 	Day uint8 = 127
 	// Night is for a dark room.
 	Night uint8 = 0
@@ -118,7 +117,7 @@ const (
 // as the datasheet allows, and lower the voltage at which rows are switched off.
 // The phases add up to the same number of clocks, so the picture's frequency
 // stays (section 8.3). The SH1106 keeps its VCOMH: modules are known that turn
-// black with any other.
+// black with any other (olikraus/u8g2, issue 1833).
 func (d *Display) drive() []byte {
 	const (
 		least = 0x0A // of the contrast: below, some screens show nothing

@@ -60,10 +60,10 @@ const (
 
 // Config of a Display. The zero Config is a 128x64 SSD1306 at 0x3C.
 type Config struct {
-	Addr       uint16     // of the bus; 0: DefaultAddr
-	Controller Controller //
-	Height     int        // rows: 64 or 32; 0: 64
-	UpsideDown bool       // the screen is mounted with its pins below
+	Addr       uint16 // on the bus; 0: DefaultAddr
+	Controller Controller
+	Height     int  // rows: 64 or 32; 0: 64
+	UpsideDown bool // the screen is mounted with its pins below
 
 	// Refresh is how old the oldest byte in the screen's memory may grow: a Draw
 	// that comes later sends every register and the whole picture again. A
@@ -142,8 +142,10 @@ func (d *Display) String() string {
 // least significant bit on top, 128*Height/8 bytes in all. It does not keep pix.
 //
 // Only what changed goes over the bus, except for the first picture, the first
-// after an error, and what Config.Refresh asks for. After an error the screen
-// may show anything until a later Draw succeeds.
+// after an error, and what Config.Refresh asks for. So Draw is to be called with
+// the same picture too, every few seconds: that is how a screen that is gone is
+// noticed, and one that came back is lit. After an error the screen may show
+// anything until a later Draw succeeds.
 func (d *Display) Draw(pix []byte) error {
 	if len(pix) != len(d.shown) {
 		return fmt.Errorf("ssd1306: picture of %d bytes for a screen of %d", len(pix), len(d.shown))
