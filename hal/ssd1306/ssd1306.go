@@ -27,9 +27,9 @@ const pageRows = 8 // rows of pixels in a page, one bit each (section 8.7)
 
 // MaxTx is the length of the longest transaction in bytes, its control byte
 // counted: one page of pixels. On a bus of 100 kHz that is 12 ms, during which
-// other devices wait. Every adapter of the kernel that knows plain I2C takes it
-// in one message (i2c-dev itself ends at 8192), which a whole picture is not
-// sure of.
+// other devices wait. The adapters of a Raspberry Pi and i2c-gpio take it in one
+// message, and i2c-dev ends at 8192; adapters on USB that end at some 60 bytes
+// are not served.
 const MaxTx = 1 + Width
 
 // Controller is the chip on the screen's glass.
@@ -121,8 +121,8 @@ func New(bus Bus, c Config) (*Display, error) {
 		c.Now = time.Now
 	}
 	switch {
-	case c.Addr > 0x7F:
-		return nil, fmt.Errorf("ssd1306: address %#x: an I2C address has 7 bits", c.Addr)
+	case c.Addr < 0x08 || c.Addr > 0x77:
+		return nil, fmt.Errorf("ssd1306: address %#x: a device has one from 0x08 to 0x77", c.Addr)
 	case c.Controller > SH1106:
 		return nil, fmt.Errorf("ssd1306: %v is not known", c.Controller)
 	case c.Height != 64 && c.Height != 32:
@@ -223,8 +223,8 @@ func run(was, is []byte, start int) (from, to int) {
 }
 
 // write sends pixels of one page, from column x on. Both controllers are used in
-// page addressing mode: each write says where it goes, so a byte that the bus
-// loses shifts the rest of one page and no more, and a screen that was reset
+// page addressing mode: each write says where it goes, so a pixel that the bus
+// loses shifts the rest of its page and no more, and a screen that was reset
 // meanwhile still puts the pixels into place (it is the mode after a reset).
 func (d *Display) write(page, x int, pix []byte) error {
 	if d.cfg.Controller == SH1106 {
