@@ -1,5 +1,7 @@
 package ssd1306
 
+import "slices"
+
 // Control bytes (section 8.1.5.2): Co is bit 7, D/C# bit 6.
 const (
 	controlCommand = 0x00
@@ -55,16 +57,16 @@ const sh1106Offset = 2
 // setup returns the commands that bring the registers from any state into ours.
 // Cold, they turn the display off first.
 //
-// A transaction that broke off may have left a command waiting for its
-// arguments; none of ours has more than one, and a second NOP ends what a
-// disturbed bus may have made of it.
+// A transaction that broke off, or that a disturbed bus made nonsense of, may
+// have left a command waiting for arguments. The longest has six, and takes the
+// NOPs for them.
 func (d *Display) setup(cold bool) []byte {
 	sh := d.cfg.Controller == SH1106
-	c := []byte{nop, nop}
+	c := slices.Repeat([]byte{nop}, 6)
 	if cold {
 		c = append(c, displayOff)
 		if sh {
-			c = append(c, setDCDC, dcdcOn, setPump8V)
+			c = append(c, setDCDC, dcdcOn)
 		}
 	}
 	segments, coms := byte(segmentsDown), byte(comsDown)
@@ -82,7 +84,9 @@ func (d *Display) setup(cold bool) []byte {
 	c = append(c,
 		setMultiplex, byte(d.cfg.Height-1), setOffset, 0, setStartLine,
 		segments, coms, setComPins, pins, setClock, clock)
-	if !sh {
+	if sh {
+		c = append(c, setPump8V)
+	} else {
 		c = append(c, setMode, pageMode, stopScroll, setPump, pumpOn)
 	}
 	c = append(c, d.drive()...)
@@ -92,9 +96,9 @@ func (d *Display) setup(cold bool) []byte {
 // off returns the commands of Halt.
 func (d *Display) off() []byte {
 	if d.cfg.Controller == SH1106 {
-		return []byte{nop, nop, displayOff, setDCDC, dcdcOff}
+		return []byte{nop, displayOff, setDCDC, dcdcOff}
 	}
-	return []byte{nop, nop, displayOff, setPump, pumpOff}
+	return []byte{nop, displayOff, setPump, pumpOff}
 }
 
 // Levels of SetBrightness.

@@ -69,11 +69,12 @@ type Config struct {
 	// that comes later sends every register and the whole picture again. A
 	// disturbed bus can change either without anybody noticing, and a screen that
 	// was unplugged between two pictures comes back dark. What is sent again is
-	// what is there already, so nothing flickers. 0: DefaultRefresh.
+	// what is there already, so nothing flickers; the one register of the SH1106
+	// for which the display has to be off (its pump) is left out, and waits for the
+	// next start. 0: DefaultRefresh.
 	Refresh time.Duration
-	// Orbit is how long the picture stands before it moves by one pixel, so that
-	// what is shown for months does not burn in with sharp edges; see Orbit, the
-	// function. 0: it never moves.
+	// Orbit is how long the picture stands before it moves by a pixel, against
+	// burn-in; see the function of that name. 0: it stays in its place.
 	Orbit time.Duration
 
 	Now func() time.Time // nil: time.Now
@@ -98,7 +99,6 @@ type Display struct {
 	live      bool      // the screen is set up and holds shown, for all we know
 	refreshed time.Time // when all of it was last sent
 	shown     []byte    // what its memory holds, in the layout of Draw
-	moved     []byte    // scratch of the orbit
 	level     uint8
 	tx        [MaxTx]byte
 }
@@ -130,11 +130,7 @@ func New(bus Bus, c Config) (*Display, error) {
 	case c.Refresh < 0 || c.Orbit < 0:
 		return nil, errors.New("ssd1306: refresh and orbit cannot be negative")
 	}
-	size := Width * c.Height / pageRows
-	return &Display{
-		bus: bus, cfg: c, level: Day,
-		shown: make([]byte, size), moved: make([]byte, size),
-	}, nil
+	return &Display{bus: bus, cfg: c, level: Day, shown: make([]byte, Width*c.Height/pageRows)}, nil
 }
 
 // String implements conn.Resource.
@@ -154,7 +150,8 @@ func (d *Display) Draw(pix []byte) error {
 	}
 	now := d.cfg.Now()
 	if d.cfg.Orbit > 0 {
-		pix = d.orbit(pix, now)
+		dx, dy := Orbit(now, d.cfg.Orbit)
+		pix = Moved(pix, dx, dy)
 	}
 	cold, age := !d.live, now.Sub(d.refreshed)
 	d.live = false
