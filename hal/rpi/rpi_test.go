@@ -370,7 +370,7 @@ func TestAHungBusDelaysNeitherButtonNorLampNorTheEnd(t *testing.T) {
 func seen(t *testing.T, c rpi.Config, pix []byte) []byte {
 	t.Helper()
 	m := ssd1306test.New(ssd1306.Config{Height: c.Screen.Height})
-	d, err := c.Screen.Driver(m, time.Now)
+	d, err := c.Screen.Driver(m, 10*time.Minute, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
