@@ -19,6 +19,9 @@ import (
 type Config struct {
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now
+	// Lag is how long after Show a picture may take until it stands on the
+	// screen. A press counts for what stood there, not for what was on its way.
+	Lag time.Duration
 }
 
 // Face implements hal.Panel but for Run. All its methods may be called from
@@ -26,13 +29,14 @@ type Config struct {
 type Face struct {
 	log     *slog.Logger
 	now     func() time.Time
+	lag     time.Duration
 	presses chan hal.Press
 
 	mu      sync.Mutex
 	closed  bool // presses is closed
 	status  hal.Status
 	shownAt time.Time // when status was given
-	since   time.Time // the lamp's rhythm began
+	light   panel.Light
 	page    int
 	seq     uint64
 	button  panel.Button
@@ -49,8 +53,8 @@ func New(cfg Config) *Face {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Face{
-		log: cfg.Logger, now: cfg.Now, presses: make(chan hal.Press, 16),
-		subs: map[chan struct{}]struct{}{}, since: cfg.Now(),
+		log: cfg.Logger, now: cfg.Now, lag: cfg.Lag, presses: make(chan hal.Press, 16),
+		subs: map[chan struct{}]struct{}{},
 	}
 }
 
@@ -59,14 +63,12 @@ func (f *Face) Show(s hal.Status) {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s.State != f.status.State || s.Target != f.status.Target || s.ApprovalID != f.status.ApprovalID || s.Lockdown != f.status.Lockdown {
+	if !panel.Continues(f.status, s) {
 		f.page = 0
 	}
-	if s.State != f.status.State || s.Drill != f.status.Drill || s.Lockdown != f.status.Lockdown {
-		f.since = now
-	}
+	f.light.Play(now, panel.Lamp(s))
 	f.status, f.shownAt = s, now
-	f.button.Show(now, panel.Shows(s))
+	f.button.Show(now.Add(f.lag), panel.Shows(s))
 	f.changed()
 }
 
@@ -89,14 +91,14 @@ func (f *Face) Frame() panel.Frame {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rhythm := panel.Lamp(f.status)
+	lamp, _ := f.light.At(now)
 	s := f.status
 	if !s.Now.IsZero() { // the clock goes on between two calls of Show
 		s.Now = s.Now.Add(now.Sub(f.shownAt))
 	}
 	return panel.Frame{
 		Seq: f.seq, Image: *panel.RenderHold(s, f.page, f.hold),
-		Lamp: panel.LampAt(rhythm, now.Sub(f.since)), Rhythm: rhythm,
+		Lamp: lamp, Rhythm: panel.Lamp(s),
 		Lines: panel.Lines(s, f.page, f.hold), Status: s, Hold: f.hold, Page: f.page,
 	}
 }
@@ -106,8 +108,7 @@ func (f *Face) Lamp() (panel.Color, time.Duration) {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rhythm, t := panel.Lamp(f.status), now.Sub(f.since)
-	return panel.LampAt(rhythm, t), rhythm.Left(t)
+	return f.light.At(now)
 }
 
 // Subscribe returns a channel that holds a token after every change of what
@@ -173,11 +174,14 @@ func (f *Face) Close() {
 
 // Edge takes a raw level of the button, true when pressed. The first one only
 // says how it stands.
-func (f *Face) Edge(down bool) {
-	now := f.now()
+func (f *Face) Edge(down bool) { f.EdgeAt(f.now(), down) }
+
+// EdgeAt is Edge for whoever knows when the level changed. Edges come in their
+// order.
+func (f *Face) EdgeAt(at time.Time, down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.take(f.button.Edge(now, down))
+	f.take(f.button.Edge(at, down))
 }
 
 // Tick lets the button's time pass. It is to be called at least every 50 ms
@@ -187,11 +191,19 @@ func (f *Face) Tick() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.take(f.button.Advance(now))
-	h := f.button.Hold(now)
-	if h.Phase != f.hold.Phase || h.Left/time.Second != f.hold.Left/time.Second {
+	if h := f.button.Hold(now); h != f.hold {
+		f.hold = h
 		f.changed()
 	}
-	f.hold = h
+}
+
+// Stuck says that the button's line is a fault at this moment: it has been
+// down, or has not stood still, for longer than a person would keep it so.
+func (f *Face) Stuck() bool {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.button.Stuck(now)
 }
 
 func (f *Face) take(pr hal.Press, ok bool) {

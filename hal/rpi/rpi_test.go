@@ -251,8 +251,10 @@ func TestTheLampFollowsTheStateAndEndsDark(t *testing.T) {
 			if got := lamp(); got != want {
 				t.Errorf("state %d: red, green, blue %v", state, got)
 			}
+			time.Sleep(panel.Rest)
 		}
 		b.Show(hal.Status{State: hal.Isolating, Lang: "en"}) // 170 ms on, 170 ms off
+		time.Sleep(panel.Rest)
 		before := b.red.written()
 		time.Sleep(10 * 340 * time.Millisecond)
 		if n := b.red.written() - before; n < 19 || n > 21 {

@@ -112,7 +112,7 @@ func TestLampRunsWithTheClockAndTheClockGoesOn(t *testing.T) {
 		if !p.Frame().Lamp.Lit() {
 			t.Error("double blink begins dark")
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(panel.Rest + 50*time.Millisecond)
 		if p.Frame().Lamp.Lit() {
 			t.Error("no gap between the blinks")
 		}
