@@ -100,7 +100,7 @@ func (b *Button) Edge(at time.Time, down bool) (hal.Press, bool) {
 	p, ok := b.Advance(at)
 	if !b.rawSet {
 		// Down at the first look: a stuck or held line, never a press.
-		b.rawSet, b.raw, b.rawAt = true, down, at
+		b.rawSet, b.raw, b.rawAt, b.chatter = true, down, at, at
 		if down {
 			b.down, b.downAt, b.live = true, at, false
 		}

@@ -120,6 +120,17 @@ func TestLineDownAtTheStartIsAFaultAndNoPress(t *testing.T) {
 	}
 }
 
+func TestTheFirstLookAtALineIsNoFault(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		var b Button
+		b.Edge(now, down)
+		b.Advance(now.Add(Debounce / 2))
+		if b.Stuck() {
+			t.Errorf("down %v: a fault before anything could have chattered", down)
+		}
+	}
+}
+
 func TestChatteringLineIsAFaultAndNoPress(t *testing.T) {
 	var b Button
 	b.Edge(now, false)
