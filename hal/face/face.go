@@ -96,7 +96,7 @@ func (f *Face) Frame() panel.Frame {
 	}
 	return panel.Frame{
 		Seq: f.seq, Image: *panel.RenderHold(s, f.page, f.hold),
-		Lamp: panel.LampAt(rhythm, now.Sub(f.since)), Rhythm: rhythm,
+		Lamp: panel.LampAt(rhythm, now.Sub(f.since)), Rhythm: rhythm, LampWords: panel.LampWords(s, s.Lang),
 		Lines: panel.Lines(s, f.page, f.hold), Status: s, Hold: f.hold, Page: f.page,
 	}
 }
