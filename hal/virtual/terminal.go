@@ -17,8 +17,12 @@ import (
 )
 
 // redraw is how often the terminal is looked after: often enough for the lamp's
-// shortest stretch.
-const redraw = 40 * time.Millisecond
+// shortest stretch. The picture is drawn anew when it has changed, and by its own
+// clock, which texts in turn and bars follow, no more often than still.
+const (
+	redraw = 40 * time.Millisecond
+	still  = 200 * time.Millisecond
+)
 
 // ErrNoTerminal is returned where there is none to draw in.
 var ErrNoTerminal = errors.New("no terminal")
@@ -26,8 +30,10 @@ var ErrNoTerminal = errors.New("no terminal")
 // Source is the panel that a terminal shows and whose button it works.
 type Source interface {
 	Frame() panel.Frame
-	Edge(down bool) // the button's level
-	Tick()          // lets the button's time pass
+	Lamp() (panel.Color, time.Duration)   // now, and how long it stays so
+	Subscribe() (<-chan struct{}, func()) // a token after every change of the frame
+	Edge(down bool)                       // the button's level
+	Tick()                                // lets the button's time pass
 }
 
 // Operate shows a panel in the terminal of cfg until ctx ends or the terminal is
@@ -39,25 +45,24 @@ func Operate(ctx context.Context, cfg Config, on Source) error {
 		return err
 	}
 	defer device.close()
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGCONT, unix.SIGTSTP)
-	defer signal.Stop(signals)
+	resumed := make(chan os.Signal, 1)
+	signal.Notify(resumed, unix.SIGCONT)
+	defer signal.Stop(resumed)
 	t := newTerminal(cfg.filled(), on, device)
-	t.stop = func() { stopSelf(signals) }
-	return t.run(ctx, signals)
+	t.stop = func() { stopSelf(resumed) }
+	return t.run(ctx, resumed)
 }
 
 // stopSelf stops the whole job, as Ctrl-Z does where a terminal handles it, and
 // returns when it goes on. The kernel does not stop a job that no shell could
-// continue; then it goes on at once.
-func stopSelf(signals chan os.Signal) {
-	signal.Reset(unix.SIGTSTP)
+// continue; then it goes on at once. SIGTSTP must not be caught anywhere in the
+// program: Go would not give it back its meaning (runtime, sigInstallGoHandler).
+func stopSelf(resumed <-chan os.Signal) {
 	unix.Kill(0, unix.SIGTSTP) //nolint:errcheck // our own group
 	select {
-	case <-signals: // SIGCONT
+	case <-resumed:
 	case <-time.After(100 * time.Millisecond): // also passes while stopped
 	}
-	signal.Notify(signals, unix.SIGTSTP)
 }
 
 // device is a terminal; *tty is the real one.
@@ -75,8 +80,12 @@ type terminal struct {
 	cfg    Config
 	on     Source
 	device device
-	look   look
+	term   look
 	stop   func() // suspends the program
+
+	changed <-chan struct{}
+	frame   panel.Frame
+	framed  time.Time // when frame was taken
 
 	open    bool   // the terminal is ours and raw
 	shown   *sheet // what stands there once pending is written
@@ -90,21 +99,21 @@ type terminal struct {
 }
 
 func newTerminal(cfg Config, on Source, d device) *terminal {
-	return &terminal{cfg: cfg, on: on, device: d, look: lookOf(cfg.Env), shown: &sheet{}, next: &sheet{}, stop: func() {}}
+	return &terminal{cfg: cfg, on: on, device: d, term: lookOf(cfg.Env), shown: &sheet{}, next: &sheet{}, stop: func() {}}
 }
 
 // run draws and reads keys until ctx ends. The other screen of the terminal is
 // used, so that what the person had there comes back.
-func (t *terminal) run(ctx context.Context, signals <-chan os.Signal) error {
+func (t *terminal) run(ctx context.Context, resumed <-chan os.Signal) error {
 	defer t.leave()
+	changed, stop := t.on.Subscribe()
+	defer stop()
+	t.changed = changed
 	t.on.Edge(false)
 	for ctx.Err() == nil {
 		select {
-		case s := <-signals:
-			if s == unix.SIGTSTP {
-				t.suspend()
-			}
-			t.open = false // whoever had it meanwhile, it is not as we left it
+		case <-resumed:
+			t.open = false // whoever had the terminal meanwhile, it is not as we left it
 		default:
 		}
 		t.tick()
@@ -202,7 +211,7 @@ func (t *terminal) enter() error {
 	t.open = true
 	t.shown.clear(0, 0)
 	t.pending = nil
-	if !t.look.lines {
+	if !t.term.lines {
 		t.pending = []byte(entering)
 	}
 	return nil
@@ -214,7 +223,7 @@ func (t *terminal) leave() {
 		return
 	}
 	t.open = false
-	if !t.look.lines {
+	if !t.term.lines {
 		t.pending = append(t.pending, leaving...)
 	}
 	for range 10 {
@@ -238,11 +247,12 @@ func (t *terminal) draw() error {
 	if err := t.flush(); err != nil || len(t.pending) > 0 {
 		return err // half a sequence may stand there: it has to end first
 	}
-	sc := scene{frame: t.on.Frame(), page: t.cfg.Page, watch: t.cfg.Watch}
+	t.look()
+	sc := scene{frame: t.frame, page: t.cfg.Page, watch: t.cfg.Watch}
 	if t.cfg.Note != nil {
 		sc.note = t.cfg.Note()
 	}
-	if t.look.lines {
+	if t.term.lines {
 		return t.say(sc)
 	}
 	cols, rows, err := t.device.size()
@@ -250,10 +260,24 @@ func (t *terminal) draw() error {
 		return err
 	}
 	t.next.clear(cols, rows)
-	sc.paint(t.next, t.look)
-	t.pending = t.next.update(t.shown, t.look.depth)
+	sc.paint(t.next, t.term)
+	t.pending = t.next.update(t.shown, t.term.depth)
 	t.shown, t.next = t.next, t.shown
 	return t.flush()
+}
+
+// look takes the panel's frame where it may have changed, and its lamp.
+func (t *terminal) look() {
+	now := t.cfg.Now()
+	select {
+	case <-t.changed:
+		t.framed = time.Time{}
+	default:
+	}
+	if now.Sub(t.framed) >= still {
+		t.frame, t.framed = t.on.Frame(), now
+	}
+	t.frame.Lamp, _ = t.on.Lamp()
 }
 
 // clocks are left out of what counts as news where nothing can be replaced.
@@ -261,16 +285,16 @@ var clocks = regexp.MustCompile(`\d\d:\d\d`)
 
 // say adds a line when there is something new.
 func (t *terminal) say(sc scene) error {
-	text := strings.Join(append([]string{lampLine(sc.frame, t.look)}, words(sc.frame, t.look)...), " | ")
+	text := strings.Join(append([]string{lampLine(sc.frame, t.term)}, words(sc.frame, t.term)...), " | ")
 	if sc.note != "" {
-		text += " | " + readable(sc.note, t.look)
+		text += " | " + readable(sc.note, t.term)
 	}
 	news := clocks.ReplaceAllString(text, "")
 	if news == t.said {
 		return nil
 	}
 	if t.said == "" {
-		t.pending = append(t.pending, keysFor(sc, t.look, maxCols)+"\r\n"...)
+		t.pending = append(t.pending, keysFor(sc, t.term, maxCols)+"\r\n"...)
 	}
 	t.said = news
 	t.pending = append(t.pending, harmless(text)+"\r\n"...)

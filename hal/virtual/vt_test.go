@@ -18,6 +18,7 @@ type vt struct {
 	hidden     bool // the cursor
 	marked     bool // a paste
 	x, y       int
+	saved      [2]int // cursor of the first screen
 	pen        string
 	late       bool   // what was written for a larger size may still come; terminals keep it inside
 	rest       []byte // of a sequence or a character that has not come whole
@@ -169,7 +170,11 @@ func (v *vt) control(params string, final byte) {
 			}
 		}
 	case params == "?1049" && (final == 'h' || final == 'l'):
-		v.other = final == 'h'
+		if v.other = final == 'h'; v.other {
+			v.saved = [2]int{v.x, v.y}
+		} else {
+			v.x, v.y = min(v.saved[0], v.cols-1), min(v.saved[1], v.rows-1)
+		}
 	case params == "?25" && (final == 'h' || final == 'l'):
 		v.hidden = final == 'l'
 	case params == "?2004" && (final == 'h' || final == 'l'):
