@@ -178,7 +178,7 @@ func (d *decoder) character(b byte) (key, bool) {
 const (
 	tap    = 100 * time.Millisecond
 	repeat = 700 * time.Millisecond // the same key within it is the same finger
-	beyond = 100 * time.Millisecond // so that the button surely counts the moment before
+	beyond = 300 * time.Millisecond // a hold lasts so much longer than it has to
 	// frozen is how long nobody may have looked before a press is void: whoever
 	// stopped the program did not hold a button.
 	frozen = time.Second
@@ -188,15 +188,14 @@ const (
 // every call.
 //
 // One stroke of a key is one press, however long the key repeats. 3 and 8 hold
-// the button by themselves, as long as their names say; any other key, or
-// letting go of a key that was held down, lets go. Letting go is never a gesture
-// of its own: the button then stays down into the countdown, where a release
-// cancels.
+// the button by themselves, as long as their names say. Any other key, or
+// leaving a key that was held down, takes the hold back: unlike a release of the
+// real button that is never a gesture, for a key that was hit by mistake.
 type finger struct {
 	down   bool
 	since  time.Time
 	until  time.Time // lets go by itself
-	let    bool      // was let go of, and only waits for the countdown
+	void   bool      // the press is taken back; nobody has been told yet
 	last   key       // of the stroke, with when it was last heard of
 	heard  time.Time
 	held   bool // the stroke repeats
@@ -211,40 +210,44 @@ func (f *finger) stroke(k key, now time.Time) {
 		return
 	}
 	if f.down {
-		f.letGo()
+		f.takeBack()
 		return
 	}
-	held := map[key]time.Duration{keyPress: tap, keyHold3: panel.HoldShort + 5*beyond, keyHold8: panel.HoldLong + 3*beyond}[k]
-	if held > 0 {
-		*f = finger{down: true, since: now, until: now.Add(held), last: k, heard: now, looked: now}
+	var held time.Duration
+	switch k {
+	case keyPress:
+		held = tap
+	case keyHold3:
+		held = panel.HoldShort + beyond
+	case keyHold8:
+		held = panel.HoldLong + beyond
+	default:
+		return
+	}
+	f.down, f.since, f.until, f.looked = true, now, now.Add(held), now
+}
+
+// takeBack ends a hold as none. A tap is over before anybody could mean that.
+func (f *finger) takeBack() {
+	if f.down && f.until.Sub(f.since) > tap {
+		f.down, f.void = false, true
 	}
 }
 
-// letGo ends a hold without a gesture. A tap is over before anybody could.
-func (f *finger) letGo() {
-	if !f.down || f.let || f.until.Sub(f.since) <= tap {
-		return
-	}
-	f.let = true
-	if cancels := f.since.Add(panel.HoldCount + beyond); f.until.Before(cancels) || f.looked.Before(cancels) {
-		f.until = cancels
-	} else {
-		f.until = f.looked
-	}
-}
-
-// level says whether the button is down. It is to be asked all the time.
-func (f *finger) level(now time.Time) bool {
+// level says whether the button is down, and once whether the press that ended
+// counts for nothing. It is to be asked all the time.
+func (f *finger) level(now time.Time) (down, void bool) {
 	if f.down && now.Sub(f.looked) > frozen {
-		f.until, f.let = f.since.Add(panel.StuckAt+frozen), true // the button takes no such press
+		f.down, f.void = false, true
 	}
 	f.looked = now
 	if f.held && now.Sub(f.heard) >= repeat {
 		f.held = false
-		f.letGo()
+		f.takeBack()
 	}
 	if f.down && !now.Before(f.until) {
 		f.down = false
 	}
-	return f.down
+	void, f.void = f.void, false
+	return f.down, void
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sekisho/hal/face"
 	"sekisho/hal/panel"
 )
 
@@ -30,9 +31,10 @@ var ErrNoTerminal = errors.New("no terminal")
 // Source is the panel that a terminal shows and whose button it works.
 type Source interface {
 	Frame() panel.Frame
-	Lamp() (panel.Color, time.Duration)   // now, and how long it stays so
+	Look() face.Look                      // of which the lamp's light now is used
 	Subscribe() (<-chan struct{}, func()) // a token after every change of the frame
 	Edge(down bool)                       // the button's level
+	Lost()                                // the press in progress is none
 	Tick()                                // lets the button's time pass
 }
 
@@ -123,7 +125,7 @@ func (t *terminal) run(ctx context.Context, resumed <-chan os.Signal) error {
 			continue
 		}
 		if err := t.turn(); err != nil {
-			t.letGo(ctx)
+			t.on.Lost() // with the terminal, the finger on its key
 			return fmt.Errorf("panel in the terminal: %w", err)
 		}
 	}
@@ -178,21 +180,14 @@ func (t *terminal) handle(k key) {
 
 // tick lets the button's time pass.
 func (t *terminal) tick() {
-	if down := t.finger.level(t.cfg.Now()); down != t.down {
+	down, void := t.finger.level(t.cfg.Now())
+	if void {
+		t.on.Lost()
+	}
+	if down != t.down || void {
 		t.down = down
 		t.on.Edge(down)
 	}
-	t.on.Tick()
-}
-
-// letGo ends a press whose terminal is gone, so that it leads to nothing.
-func (t *terminal) letGo(ctx context.Context) {
-	t.finger.letGo()
-	for t.down && ctx.Err() == nil {
-		time.Sleep(redraw)
-		t.tick()
-	}
-	time.Sleep(panel.Debounce)
 	t.on.Tick()
 }
 
@@ -277,7 +272,7 @@ func (t *terminal) look() {
 	if now.Sub(t.framed) >= still {
 		t.frame, t.framed = t.on.Frame(), now
 	}
-	t.frame.Lamp, _ = t.on.Lamp()
+	t.frame.Lamp = t.on.Look().Lamp
 }
 
 // clocks are left out of what counts as news where nothing can be replaced.
