@@ -40,6 +40,7 @@ type Face struct {
 	page    int
 	seq     uint64
 	button  panel.Button
+	taken   uint64
 	hold    panel.Hold
 	subs    map[chan struct{}]struct{}
 }
@@ -98,17 +99,9 @@ func (f *Face) Frame() panel.Frame {
 	}
 	return panel.Frame{
 		Seq: f.seq, Image: *panel.RenderHold(s, f.page, f.hold),
-		Lamp: lamp, Rhythm: panel.Lamp(s),
+		Lamp: lamp, Rhythm: panel.Lamp(s), LampWords: panel.LampWords(s, s.Lang),
 		Lines: panel.Lines(s, f.page, f.hold), Status: s, Hold: f.hold, Page: f.page,
 	}
-}
-
-// Lamp returns the light at this moment, and how long it stays so.
-func (f *Face) Lamp() (panel.Color, time.Duration) {
-	now := f.now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.light.At(now)
 }
 
 // Subscribe returns a channel that holds a token after every change of what
@@ -176,8 +169,8 @@ func (f *Face) Close() {
 // says how it stands.
 func (f *Face) Edge(down bool) { f.EdgeAt(f.now(), down) }
 
-// EdgeAt is Edge for whoever knows when the level changed. Edges come in their
-// order.
+// EdgeAt is Edge for a line whose edges carry their own time. They come in their
+// order, and before the first Tick that is Debounce later than they are.
 func (f *Face) EdgeAt(at time.Time, down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -187,9 +180,9 @@ func (f *Face) EdgeAt(at time.Time, down bool) {
 // Tick lets the button's time pass. It is to be called at least every 50 ms
 // while the button is down, for the countdown and the debounce.
 func (f *Face) Tick() {
-	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	now := f.now()
 	f.take(f.button.Advance(now))
 	if h := f.button.Hold(now); h != f.hold {
 		f.hold = h
@@ -197,13 +190,36 @@ func (f *Face) Tick() {
 	}
 }
 
-// Stuck says that the button's line is a fault at this moment: it has been
-// down, or has not stood still, for longer than a person would keep it so.
-func (f *Face) Stuck() bool {
+// Lost says that the button's line no longer tells its level. A press in progress
+// ends as none: what the line says next is how it stands, not a finger let go.
+func (f *Face) Lost() {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.button.Stuck(now)
+	f.button = panel.Button{}
+	f.button.Show(now.Add(f.lag), panel.Shows(f.status))
+	if f.hold != (panel.Hold{}) {
+		f.hold = panel.Hold{}
+		f.changed()
+	}
+}
+
+// Look is what a lamp and a buzzer go by, without the picture.
+type Look struct {
+	Status hal.Status
+	Hold   panel.Hold
+	Taken  uint64 // gestures of the button, so far
+	Lamp   panel.Color
+	Left   time.Duration // how long the lamp stays so
+}
+
+// Look returns what is shown at this moment.
+func (f *Face) Look() Look {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	lamp, left := f.light.At(now)
+	return Look{f.status, f.hold, f.taken, lamp, left}
 }
 
 func (f *Face) take(pr hal.Press, ok bool) {
@@ -212,5 +228,7 @@ func (f *Face) take(pr hal.Press, ok bool) {
 	}
 	if err := f.emit(pr); err != nil {
 		f.log.Error("press lost", "err", err)
+		return
 	}
+	f.taken++
 }

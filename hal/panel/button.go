@@ -59,14 +59,12 @@ const (
 type Hold struct {
 	Phase HoldPhase
 	Held  time.Duration // in steps of HoldStep
+	Left  time.Duration // countdown: until a release means lockdown
 	On    Shown         // what the press acts on, whatever the status says by now
 }
 
 // HoldStep is how finely a hold is told: what draws it need not follow faster.
 const HoldStep = 100 * time.Millisecond
-
-// Left is how long until a release means lockdown, at least 0.
-func (h Hold) Left() time.Duration { return max(0, HoldLong-h.Held) }
 
 // Button turns raw edges into gestures. It is a pure state machine: time comes
 // in with every call. Edges are told in their order; an edge that seems to be
@@ -224,7 +222,7 @@ func (b *Button) Hold(at time.Time) Hold {
 	case held >= HoldLong:
 		h.Phase = HoldArmed
 	case held >= HoldCount:
-		h.Phase = HoldCountdown
+		h.Phase, h.Left = HoldCountdown, HoldLong-h.Held
 	case !asked:
 		h.Phase = HoldLeads
 	case held >= HoldShort:

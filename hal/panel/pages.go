@@ -197,8 +197,8 @@ func (c *content) hold(w words, s hal.Status, h Hold) {
 		if s.Drill {
 			c.title = w.countReal // the gesture does the same in a drill
 		}
-		number, deed := fmt.Sprintf(w.countSeconds, seconds(h.Left())), w.countCancel
-		c.low = fmt.Sprintf(w.countLow, seconds(h.Left()))
+		number, deed := fmt.Sprintf(w.countSeconds, seconds(h.Left)), w.countCancel
+		c.low = fmt.Sprintf(w.countLow, seconds(h.Left))
 		if h.Phase == HoldArmed {
 			number, deed, c.low = "!", w.armLetGo, ""
 		}

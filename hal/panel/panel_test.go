@@ -56,7 +56,11 @@ type picture struct {
 
 // holding is a press in progress on what a status asks.
 func holding(s hal.Status, phase HoldPhase, held time.Duration) Hold {
-	return Hold{Phase: phase, Held: held, On: Shows(s)}
+	h := Hold{Phase: phase, Held: held, On: Shows(s)}
+	if phase == HoldCountdown {
+		h.Left = HoldLong - held
+	}
+	return h
 }
 
 // pictures is everything that a panel may show, in one language.
