@@ -44,7 +44,7 @@ type Config struct {
 // Wiring is the panel of README.md: what is meant when nothing is named.
 func Wiring() Config {
 	return Config{
-		Button: "GPIO17", ActiveLow: true, Red: "GPIO22", Green: "GPIO23", Blue: "GPIO24",
+		Button: "GPIO17", ActiveLow: true, Red: "GPIO23", Green: "GPIO24", Blue: "GPIO25",
 		Screen: ScreenConfig{Kind: "ssd1306", Bus: 1, Addr: 0x3C, Height: 64},
 	}
 }

@@ -94,7 +94,7 @@ func (o *office) part(t *testing.T, name string) error {
 }
 
 func (o *office) lamp() [3]bool {
-	return [3]bool{o.board.Lit("GPIO22"), o.board.Lit("GPIO23"), o.board.Lit("GPIO24")}
+	return [3]bool{o.board.Lit("GPIO23"), o.board.Lit("GPIO24"), o.board.Lit("GPIO25")}
 }
 
 func TestOneBouncingPressIsOnePressOfWhatIsShown(t *testing.T) {
@@ -136,7 +136,7 @@ func TestAPressDuringAStandstillIsNotLost(t *testing.T) {
 		defer o.end()
 		o.Show(suspect("a"))
 		time.Sleep(time.Second)
-		o.board.Slow("GPIO22", 2*time.Second)
+		o.board.Slow("GPIO23", 2*time.Second)
 		o.Show(hal.Status{State: hal.Isolated, Lang: "en"}) // drives the line that hangs
 		time.Sleep(50 * time.Millisecond)
 		at := time.Now()
@@ -233,9 +233,9 @@ func TestTheLampFollowsTheStateAndEndsDark(t *testing.T) {
 		o.Show(hal.Status{State: hal.Isolating, Lang: "en"})
 		cycle := panel.Lamp(hal.Status{State: hal.Isolating}).Cycle()
 		time.Sleep(panel.Rest)
-		before := o.board.Sets("GPIO22")
+		before := o.board.Sets("GPIO23")
 		time.Sleep(10 * cycle)
-		if n := o.board.Sets("GPIO22") - before; n < 19 || n > 21 {
+		if n := o.board.Sets("GPIO23") - before; n < 19 || n > 21 {
 			t.Errorf("ten cycles took %d changes of the red line", n)
 		}
 		o.end()
@@ -249,7 +249,7 @@ func TestTheLampFollowsTheStateAndEndsDark(t *testing.T) {
 // by name, and the others work all the while.
 func TestAPartThatIsMissingIsToldAndComesBack(t *testing.T) {
 	gone := errors.New("gone")
-	for name, line := range map[string]string{"button": "GPIO17", "red": "GPIO22", "buzzer": "GPIO27", "screen": ""} {
+	for name, line := range map[string]string{"button": "GPIO17", "red": "GPIO23", "buzzer": "GPIO27", "screen": ""} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := config()
@@ -429,7 +429,7 @@ func TestAtNightWhatIsCalmIsDim(t *testing.T) {
 		contrast := func(s hal.Status) (byte, bool) {
 			o.Show(s)
 			time.Sleep(time.Second)
-			return model.Registers().Contrast, o.board.Light("GPIO23").Dim
+			return model.Registers().Contrast, o.board.Light("GPIO24").Dim
 		}
 		calm, lampDim := contrast(hal.Status{State: hal.Normal, Lang: "en"})
 		urgent, lampBright := contrast(suspect("a"))
