@@ -228,9 +228,11 @@ func TestTheLampFollowsTheStateAndEndsDark(t *testing.T) {
 			if got := o.lamp(); got != want {
 				t.Errorf("state %d: red, green, blue %v", state, got)
 			}
+			time.Sleep(panel.Rest)
 		}
 		o.Show(hal.Status{State: hal.Isolating, Lang: "en"})
 		cycle := panel.Lamp(hal.Status{State: hal.Isolating}).Cycle()
+		time.Sleep(panel.Rest)
 		before := o.board.Sets("GPIO23")
 		time.Sleep(10 * cycle)
 		if n := o.board.Sets("GPIO23") - before; n < 19 || n > 21 {
