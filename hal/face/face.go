@@ -170,7 +170,7 @@ func (f *Face) Close() {
 func (f *Face) Edge(down bool) { f.EdgeAt(f.now(), down) }
 
 // EdgeAt is Edge for a line whose edges carry their own time. They come in their
-// order, and before the first Tick that is Debounce later than they are.
+// order; then TickAt says up to when all of them have come.
 func (f *Face) EdgeAt(at time.Time, down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -179,10 +179,13 @@ func (f *Face) EdgeAt(at time.Time, down bool) {
 
 // Tick lets the button's time pass. It is to be called at least every 50 ms
 // while the button is down, for the countdown and the debounce.
-func (f *Face) Tick() {
+func (f *Face) Tick() { f.TickAt(f.now()) }
+
+// TickAt lets the button's time pass up to a moment. No edge from before it comes
+// later, or a finger that moves too fast is seen wrong.
+func (f *Face) TickAt(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.now()
 	f.take(f.button.Advance(now))
 	if h := f.button.Hold(now); h != f.hold {
 		f.hold = h

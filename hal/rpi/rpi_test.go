@@ -368,10 +368,19 @@ func TestAHungBusDelaysNeitherButtonNorLampNorTheEnd(t *testing.T) {
 	})
 }
 
+// glass is the screen of the settings.
+func glass(c rpi.Config) *ssd1306test.Model {
+	cfg := ssd1306.Config{Addr: c.Screen.Addr, Height: c.Screen.Height, UpsideDown: c.Screen.UpsideDown}
+	if c.Screen.Kind == "sh1106" {
+		cfg.Controller = ssd1306.SH1106
+	}
+	return ssd1306test.New(cfg)
+}
+
 // seen is what the model shows when the driver draws these pixels now.
 func seen(t *testing.T, c rpi.Config, pix []byte) []byte {
 	t.Helper()
-	m := ssd1306test.New(ssd1306.Config{Height: c.Screen.Height})
+	m := glass(c)
 	d, err := c.Screen.Driver(m, 10*time.Minute, time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -383,21 +392,33 @@ func seen(t *testing.T, c rpi.Config, pix []byte) []byte {
 }
 
 func TestTheScreenShowsThePageAndGoesDarkAtTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		model := ssd1306test.New(ssd1306.Config{})
-		o := run(t, config(), func(b *rpitest.Board) { b.Attach(model) })
-		o.Show(suspect("a"))
-		time.Sleep(time.Second)
-		f := o.Frame()
-		if !bytes.Equal(model.Picture(), seen(t, config(), f.Image.Pix[:])) {
-			t.Error("the screen shows something else")
-		}
-		o.end()
-		if bytes.ContainsFunc(model.Picture(), func(r rune) bool { return r != 0 }) || model.Registers().On {
-			t.Error("left lit")
-		}
-		model.Check(t)
-	})
+	for name, screen := range map[string]rpi.ScreenConfig{
+		"64 rows": {Kind: "ssd1306", Bus: 1, Addr: 0x3C, Height: 64}, "32 rows": {Kind: "ssd1306", Bus: 1, Addr: 0x3C, Height: 32}, "SH1106": {Kind: "sh1106", Bus: 1, Addr: 0x3D, Height: 64, UpsideDown: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := config()
+				c.Screen = screen
+				model := glass(c)
+				o := run(t, c, func(b *rpitest.Board) { b.Attach(model) })
+				o.Show(suspect("a"))
+				time.Sleep(time.Second)
+				f := o.Frame()
+				size := panel.Tall
+				if screen.Height == 32 {
+					size = panel.Low
+				}
+				if !bytes.Equal(model.Picture(), seen(t, c, panel.RenderOn(size, f.Status, f.Page, f.Hold).Data())) {
+					t.Error("the screen shows something else")
+				}
+				o.end()
+				if bytes.ContainsFunc(model.Picture(), func(r rune) bool { return r != 0 }) || model.Registers().On {
+					t.Error("left lit")
+				}
+				model.Check(t)
+			})
+		})
+	}
 }
 
 func TestPicturesComeAtABoundedRate(t *testing.T) {

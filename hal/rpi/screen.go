@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sekisho/hal"
+	"sekisho/hal/panel"
 	"sekisho/hal/ssd1306"
 )
 
@@ -44,6 +45,10 @@ type Bus interface {
 // refresh is the time between two pictures. Five a second move a bar smoothly
 // enough; a whole picture takes a bus of 100 kHz 100 ms.
 const refresh = 200 * time.Millisecond
+
+// lag is how long a page may be on its way to the screen: until the next picture, and
+// over the bus.
+const lag = refresh + 100*time.Millisecond
 
 // orbit is how often the picture moves by a pixel: the title stands for months.
 const orbit = 10 * time.Minute
@@ -87,7 +92,7 @@ func (p *Panel) paint(ctx context.Context) error {
 			}
 			level = now
 		}
-		if err := screen.Draw(f.Image.Pix[:]); err != nil { // sends what changed
+		if err := screen.Draw(p.picture(f)); err != nil { // sends what changed
 			return err
 		}
 		p.screen.report(nil)
@@ -97,6 +102,14 @@ func (p *Panel) paint(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// picture is the frame on the screen that there is.
+func (p *Panel) picture(f panel.Frame) []byte {
+	if p.cfg.Screen.Height == panel.Low.Rows() {
+		return panel.RenderOn(panel.Low, f.Status, f.Page, f.Hold).Data()
+	}
+	return f.Image.Data()
 }
 
 func (p *Panel) brightness(s hal.Status) uint8 {
