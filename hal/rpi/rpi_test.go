@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -289,6 +290,68 @@ func TestAPartThatIsMissingIsToldAndComesBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The wire of the data came off: the screen stays lit, and names whom it named.
+func TestAFrozenScreenMeansWhomItNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := &frail{}
+		o := run(t, config(), func(b *rpitest.Board) { b.Attach(bus) })
+		defer o.end()
+		press := func(what string, want hal.Press) {
+			t.Helper()
+			o.press(50 * time.Millisecond)
+			got := o.pressed()
+			if len(got) != 1 || got[0].Target != want.Target {
+				t.Errorf("%s: presses %+v, want one of %q", what, got, want.Target)
+			}
+		}
+		o.Show(suspect("a"))
+		time.Sleep(time.Second)
+		bus.broken.Store(true)
+		time.Sleep(20 * time.Second) // it is found out
+		o.Show(suspect("b"))
+		time.Sleep(time.Second)
+		press("frozen", hal.Press{Target: "a"})
+		o.board.Lose("GPIO17", errors.New("gone"))
+		time.Sleep(time.Second)
+		o.board.Lose("GPIO17", nil)
+		time.Sleep(10 * time.Second)
+		press("frozen, and the button came back", hal.Press{Target: "a"})
+		bus.broken.Store(false)
+		time.Sleep(10 * time.Second)
+		press("mended", hal.Press{Target: "b"})
+		bus.broken.Store(true)
+	})
+}
+
+// Without a name on it, a screen that broke does not take the button away.
+func TestAScreenThatNamedNobodyLeavesTheButtonItsUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := &frail{}
+		o := run(t, config(), func(b *rpitest.Board) { b.Attach(bus) })
+		defer o.end()
+		o.Show(hal.Status{State: hal.Normal, Lang: "en"})
+		time.Sleep(time.Second)
+		bus.broken.Store(true)
+		time.Sleep(20 * time.Second)
+		o.Show(suspect("b"))
+		time.Sleep(time.Second)
+		o.press(50 * time.Millisecond)
+		if got := o.pressed(); len(got) != 1 || got[0].Target != "b" {
+			t.Errorf("presses %+v", got)
+		}
+	})
+}
+
+// frail is a bus that takes everything, until it breaks.
+type frail struct{ broken atomic.Bool }
+
+func (f *frail) Tx(uint16, []byte, []byte) error {
+	if f.broken.Load() {
+		return errors.New("remote I/O error")
+	}
+	return nil
 }
 
 func TestAPartThatStaysMissingIsNotTriedAllTheTime(t *testing.T) {

@@ -56,11 +56,13 @@ const orbit = 10 * time.Minute
 // draw keeps the screen showing what the face shows. It has a goroutine of its own:
 // a bus may hang in the kernel. Pictures that came meanwhile are not caught up.
 func (p *Panel) draw(ctx context.Context) {
+	var shown panel.Shown // what the last picture named
 	for {
-		err := p.paint(ctx)
+		err := p.paint(ctx, &shown)
 		if ctx.Err() != nil {
 			return
 		}
+		p.Frozen(shown)
 		select {
 		case <-ctx.Done():
 			return
@@ -71,7 +73,7 @@ func (p *Panel) draw(ctx context.Context) {
 
 // paint opens the bus and draws until something fails, or ctx ends: then the
 // screen is dark.
-func (p *Panel) paint(ctx context.Context) error {
+func (p *Panel) paint(ctx context.Context, shown *panel.Shown) error {
 	bus, err := p.board.OpenBus(p.cfg.Screen.Bus)
 	if err != nil {
 		return err
@@ -95,6 +97,8 @@ func (p *Panel) paint(ctx context.Context) error {
 		if err := screen.Draw(p.picture(f)); err != nil { // sends what changed
 			return err
 		}
+		*shown = panel.Shows(f.Status)
+		p.Thawed()
 		p.screen.report(nil)
 		select {
 		case <-ctx.Done():
