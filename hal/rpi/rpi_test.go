@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -250,13 +251,18 @@ func TestTheLampFollowsTheStateAndEndsDark(t *testing.T) {
 // by name, and the others work all the while.
 func TestAPartThatIsMissingIsToldAndComesBack(t *testing.T) {
 	gone := errors.New("gone")
-	for name, line := range map[string]string{"button": "GPIO17", "red": "GPIO23", "buzzer": "GPIO27", "screen": ""} {
+	for name, line := range map[string]string{"button": "GPIO17", "red": "GPIO23", "buzzer": "GPIO27", "screen": "", "screen, and its bus": ""} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := config()
+				part, _, _ := strings.Cut(name, ",")
 				model := ssd1306test.New(ssd1306.Config{})
 				there := func(b *rpitest.Board, there bool) {
 					switch {
+					case name != part && there:
+						b.Attach(model)
+					case name != part:
+						b.Attach(nil)
 					case name == "screen" && there:
 						model.Plug()
 					case name == "screen":
@@ -281,7 +287,7 @@ func TestAPartThatIsMissingIsToldAndComesBack(t *testing.T) {
 					o.press(50 * time.Millisecond) // which the buzzer answers
 					time.Sleep(16 * time.Second)   // a screen is written anew every 10 s, what is missing is tried after 5
 					for _, p := range o.Parts() {
-						if want := step.there || p.Name != name; (p.Err == nil) != want {
+						if want := step.there || p.Name != part; (p.Err == nil) != want {
 							t.Errorf("%s: %s: %v", step.what, p.Name, p.Err)
 						}
 					}
