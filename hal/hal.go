@@ -99,6 +99,9 @@ type Press struct {
 	Gesture Gesture
 	Target  string    // Status.Target that was on the screen; of Hold3, Status.ApprovalID
 	At      time.Time // of the edge that began it
+	// Again says that the screen asked for a second press by then. Two quick
+	// presses are no answer to a question that nobody has seen yet.
+	Again bool
 }
 
 // Panel is a front panel. Show never blocks on hardware: it replaces what is
