@@ -56,20 +56,22 @@ func (p *Panel) use(line Button) {
 	p.line = line
 }
 
-// takeEdges hands over every edge that has happened, so that the face's time never
-// passes one by: a press counts with its own times also when this machine stood
-// still meanwhile. It says whether there was any.
-func (p *Panel) takeEdges() bool {
+// pass hands over every edge that has happened, and only then lets the button's
+// time pass: a press counts with its own times also when this machine stood still
+// meanwhile. It says whether there was an edge.
+func (p *Panel) pass() bool {
 	p.mu.Lock()
 	line := p.line
 	p.mu.Unlock()
+	now := p.cfg.Now() // before the look: what comes during it is told by the next
+	defer func() { p.TickAt(now) }()
 	if line == nil {
 		return false
 	}
 	edges, err := line.Edges()
-	now := p.cfg.Now()
+	asked := p.cfg.Now()
 	for _, e := range edges {
-		p.EdgeAt(now.Add(-e.Ago), e.Down)
+		p.EdgeAt(asked.Add(-e.Ago), e.Down)
 	}
 	if err != nil {
 		line.Close() // hear finds out
