@@ -1,5 +1,5 @@
-// Package hal says what a front panel is: one button, one RGB lamp, one
-// 128x64 one-bit screen. Drivers live in the packages below.
+// Package hal says what a front panel is: one button, one RGB lamp, one small
+// one-bit screen. Drivers live in the packages below.
 //
 // The gateway shows a Status and reads presses. A panel never decides
 // anything, and a broken one never stops the gateway.

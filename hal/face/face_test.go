@@ -201,6 +201,25 @@ func TestALineThatIsLostEndsThePressAsNone(t *testing.T) {
 	}
 }
 
+func TestAPressMeansWhomAFrozenScreenNames(t *testing.T) {
+	f, c := with(Config{})
+	f.Show(suspect("a"))
+	f.Frozen(panel.Shows(suspect("a")))
+	f.Show(suspect("b"))
+	c.at = c.at.Add(time.Minute)
+	if p := tap(t, f, c, 50*ms); p.Target != "a" {
+		t.Errorf("%+v, and the screen names a", p)
+	}
+	f.Thawed()
+	if p := tap(t, f, c, 50*ms); p.Target != "a" {
+		t.Errorf("%+v, and b has just appeared", p)
+	}
+	c.at = c.at.Add(time.Second)
+	if p := tap(t, f, c, 50*ms); p.Target != "b" {
+		t.Errorf("%+v, and the screen names b", p)
+	}
+}
+
 func TestAPressThatNobodyTakesIsRefused(t *testing.T) {
 	f, _ := with(Config{})
 	f.Show(suspect("a"))

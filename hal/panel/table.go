@@ -126,6 +126,7 @@ func Shows(s hal.Status) Shown {
 	default:
 		shown.Deed, shown.Name, shown.Again = DeedIsolate, nameOf(s), s.AskedUntil.After(s.Now)
 	}
+	shown.Name = clip(shown.Name) // it is remembered
 	return shown
 }
 
