@@ -166,7 +166,7 @@ func (f *Face) Press(g hal.Gesture, target string) error {
 	case g == hal.Hold3 && shown.Approve != target, g == hal.Short && shown.Target != target:
 		return panel.ErrTargetChanged
 	}
-	return f.emit(hal.Press{Gesture: g, Target: target, At: now})
+	return f.emit(hal.Press{Gesture: g, Target: target, At: now, Again: g == hal.Short && shown.Again})
 }
 
 // emit hands a press on, or turns the page. The lock is held.

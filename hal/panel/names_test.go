@@ -95,6 +95,16 @@ func TestAllOfANameIsShown(t *testing.T) {
 	})
 }
 
+func TestATextWithoutEndTakesNoMoreRoomThanItsPicture(t *testing.T) {
+	s := asked(strings.Repeat("長", 1<<20), strings.Repeat("1", 1<<20), 0)
+	s.What, s.FaultText = s.Suspect.Name, s.Suspect.Name
+	for _, l := range append(Lines(s, 0, Hold{}), Shows(s).Name) {
+		if n := len([]rune(l)); n > 2*(headMax+tailMax+1) {
+			t.Errorf("%d characters are kept", n)
+		}
+	}
+}
+
 func TestAllOfWhatADeviceDoesIsShown(t *testing.T) {
 	s := asked("PC", "", 0)
 	s.What = "ほかの機器23台のファイル共有を順に開こうとしています"

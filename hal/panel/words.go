@@ -58,7 +58,7 @@ var japanese = words{
 	date: "1月2日", fullDate: "2006年1月2日", daysAgo: "%d日前",
 	tookSeconds: "%d秒で押せました", tookMinutes: "%d分%d秒で押せました", tookLong: "1時間以上かかりました",
 	weekday: [7]string{"(日)", "(月)", "(火)", "(水)", "(木)", "(金)", "(土)"},
-	left:    "あと%d日", learning: "ふだんの通信を覚えています。操作は不要です。",
+	left:    "あと%d日", learning: "通信を覚えています。操作は不要です。",
 	press: "ボタンで隔離します", unknown: "名前のない機器",
 	isolatingTo: "確認までお待ちください", keepOn: "電源は切らないで下さい",
 	pull: "次の線を抜いてください", call: "電話 ",
