@@ -120,7 +120,7 @@ func TestNothingIsLeftOfWhatWasShownBefore(t *testing.T) {
 			}
 			p := New(Config{})
 			p.Show(s)
-			sc := scene{frame: p.Frame(), page: "http://127.0.0.1:8080/", note: rapid.SampledFrom([]string{"", "送りました。"}).Draw(rt, "note")}
+			sc := scene{frame: p.Frame(), lang: "ja", page: "http://127.0.0.1:8080/", note: rapid.SampledFrom([]string{"", "送りました。"}).Draw(rt, "note")}
 			next.clear(cols, rows)
 			sc.paint(next, l)
 			v.Write(next.update(shown, l.depth)) //nolint:errcheck // never fails
@@ -249,7 +249,7 @@ func TestTheWordsOfATerminalWithoutJapaneseCanBeRead(t *testing.T) {
 	s.Suspect.Name = "PC-7"
 	p.Show(s)
 	for _, size := range [][2]int{{140, 45}, {80, 24}, {30, 6}, {5, 2}, {1, 1}} {
-		v := painted(t, scene{frame: p.Frame()}, look{}, size[0], size[1])
+		v := painted(t, scene{frame: p.Frame(), lang: "ja"}, look{}, size[0], size[1])
 		for _, r := range v.text() {
 			if r > '~' {
 				t.Fatalf("%v: %q", size, v.text())
@@ -278,7 +278,7 @@ func TestThePictureIsAsLargeAsItFits(t *testing.T) {
 		{30, 8, utf8, "PC"}, {20, 8, utf8, "PC"},
 	} {
 		name := fmt.Sprintf("%dx%d", c.cols, c.rows)
-		text := painted(t, scene{frame: p.Frame(), page: page}, c.look, c.cols, c.rows).text()
+		text := painted(t, scene{frame: p.Frame(), lang: "ja", page: page}, c.look, c.cols, c.rows).text()
 		if _, drawn := pictureFor(&sheet{cols: c.cols, rows: c.rows}, c.look); strings.Contains(text, page) != (drawn > 0) {
 			t.Errorf("%s: the page's address is left out, or stands in the way", name)
 		}
