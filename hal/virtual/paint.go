@@ -52,7 +52,9 @@ func (sc scene) paint(s *sheet, l look) {
 		}
 		sc.lamp(s, y, l)
 		y++
-		put(pen{}, strings.Join(lines, " | "))
+		for _, text := range joined(lines, s.cols-left, 1+s.rows-height-around) {
+			put(pen{}, text)
+		}
 		y++
 		for row := range height {
 			draw(s, y+row, row, &sc.frame.Image)
@@ -63,6 +65,22 @@ func (sc scene) paint(s *sheet, l look) {
 		put(pen{}, readable(sc.note, l))
 	}
 	s.put(left, y, pen{}, keysFor(sc, l, s.cols-left))
+}
+
+// joined puts lines side by side in no more rows than there are, each at most so
+// many cells long.
+func joined(lines []string, cells, rows int) []string {
+	const between = " | "
+	var out []string
+	for _, text := range lines {
+		last := len(out) - 1
+		if last >= 0 && (len(out) == rows || cellsOf(out[last]+between+text) <= cells) {
+			out[last] += between + text
+		} else {
+			out = append(out, text)
+		}
+	}
+	return out
 }
 
 // lamp draws the lamp at this moment, and says which one it is.

@@ -287,3 +287,16 @@ func TestThePictureIsAsLargeAsItFits(t *testing.T) {
 		}
 	}
 }
+
+func TestTheWordsTakeARowMoreWhereThereIsOne(t *testing.T) {
+	lines := []string{"注意 ポート3", "経理PC-2", "23台を調べています", "ボタンで隔離します"}
+	for rows, want := range map[int]string{
+		1: "注意 ポート3 | 経理PC-2 | 23台を調べています | ボタンで隔離します",
+		2: "注意 ポート3 | 経理PC-2\n23台を調べています | ボタンで隔離します",
+		4: "注意 ポート3 | 経理PC-2\n23台を調べています\nボタンで隔離します",
+	} {
+		if got := strings.Join(joined(lines, 30, rows), "\n"); got != want {
+			t.Errorf("%d rows: %q", rows, got)
+		}
+	}
+}

@@ -130,6 +130,9 @@ func (m *Mirror) show(s shown) {
 func (m *Mirror) lost() {
 	w := m.words()
 	m.mu.Lock()
+	if m.here {
+		m.note = "" // what was said last is of a time before
+	}
 	m.here = false
 	m.shown = shown{status: hal.Status{State: hal.Fault, Lang: m.cfg.Lang}, lines: []string{w.away, w.again}, lampWords: w.dark}
 	m.mu.Unlock()
