@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asPanel) != "" {
 		panelProgram()
 	}
+	if socket := os.Getenv(asProxy); socket != "" {
+		proxyProgram(socket)
+	}
 	os.Exit(m.Run())
 }
 
