@@ -259,7 +259,7 @@ func (p *Panel) wire(defined func(key string) bool) {
 	if p.Kind != "gpio" || slices.ContainsFunc([]string{"button", "red", "green", "blue"}, defined) {
 		return
 	}
-	p.Button, p.Red, p.Green, p.Blue = "GPIO17", "GPIO22", "GPIO23", "GPIO24"
+	p.Button, p.Red, p.Green, p.Blue = "GPIO17", "GPIO23", "GPIO24", "GPIO25"
 	if !defined("active_low") {
 		p.ActiveLow = true
 	}

@@ -19,7 +19,7 @@ func front(t *testing.T, table string) Panel {
 
 func TestAPanelThatNamesNoLinesIsTheDrawnOne(t *testing.T) {
 	drawn := Panel{
-		Kind: "gpio", Button: "GPIO17", ActiveLow: true, Red: "GPIO22", Green: "GPIO23", Blue: "GPIO24",
+		Kind: "gpio", Button: "GPIO17", ActiveLow: true, Red: "GPIO23", Green: "GPIO24", Blue: "GPIO25",
 		Screen: "ssd1306", ScreenBus: 1, ScreenAddress: 0x3C, ScreenHeight: 64,
 	}
 	if diff := cmp.Diff(drawn, front(t, `kind = "gpio"`)); diff != "" {

@@ -19,6 +19,9 @@ import (
 type Config struct {
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now
+	// Lag is how long after Show a picture may take until it stands on the
+	// screen. A press counts for what stood there, not for what was on its way.
+	Lag time.Duration
 }
 
 // Face implements hal.Panel but for Run. All its methods may be called from
@@ -26,19 +29,20 @@ type Config struct {
 type Face struct {
 	log     *slog.Logger
 	now     func() time.Time
+	lag     time.Duration
 	presses chan hal.Press
 
 	mu      sync.Mutex
 	closed  bool // presses is closed
 	status  hal.Status
 	shownAt time.Time // when status was given
-	since   time.Time // the lamp's rhythm began
+	light   panel.Light
 	page    int
 	seq     uint64
 	button  panel.Button
-	passed  time.Time // up to here the button's time has passed
 	taken   uint64
 	hold    panel.Hold
+	frozen  *panel.Shown // what the screen goes on to name; nil: it follows
 	subs    map[chan struct{}]struct{}
 }
 
@@ -51,8 +55,8 @@ func New(cfg Config) *Face {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Face{
-		log: cfg.Logger, now: cfg.Now, presses: make(chan hal.Press, 16),
-		subs: map[chan struct{}]struct{}{}, since: cfg.Now(),
+		log: cfg.Logger, now: cfg.Now, lag: cfg.Lag, presses: make(chan hal.Press, 16),
+		subs: map[chan struct{}]struct{}{},
 	}
 }
 
@@ -61,15 +65,44 @@ func (f *Face) Show(s hal.Status) {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s.State != f.status.State || s.Target != f.status.Target || s.ApprovalID != f.status.ApprovalID || s.Lockdown != f.status.Lockdown {
+	if !panel.Continues(f.status, s) {
 		f.page = 0
 	}
-	if s.State != f.status.State || s.Drill != f.status.Drill || s.Lockdown != f.status.Lockdown {
-		f.since = now
-	}
+	f.light.Play(now, panel.Lamp(s))
 	f.status, f.shownAt = s, now
-	f.button.Show(now, panel.Shows(s))
+	f.shows(now.Add(f.lag))
 	f.changed()
+}
+
+// shows tells the button what the screen names from a time on. The lock is held.
+func (f *Face) shows(at time.Time) {
+	shown := panel.Shows(f.status)
+	if f.frozen != nil {
+		shown = *f.frozen
+	}
+	f.button.Show(at, shown)
+}
+
+// Frozen says that the screen takes no more pictures, and what it last showed: one
+// whose wire came off may stay lit for days. While it may name somebody, a press means
+// that one and nobody else. It ends with Thawed.
+func (f *Face) Frozen(last panel.Shown) {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if last.Target != "" || last.Approve != "" {
+		f.frozen = &last
+		f.shows(now)
+	}
+}
+
+// Thawed says that the screen shows what it is given.
+func (f *Face) Thawed() {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.frozen = nil
+	f.shows(now)
 }
 
 // changed wakes the subscribers. The lock is held.
@@ -91,14 +124,14 @@ func (f *Face) Frame() panel.Frame {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rhythm := panel.Lamp(f.status)
+	lamp, _ := f.light.At(now)
 	s := f.status
 	if !s.Now.IsZero() { // the clock goes on between two calls of Show
 		s.Now = s.Now.Add(now.Sub(f.shownAt))
 	}
 	return panel.Frame{
 		Seq: f.seq, Image: *panel.RenderHold(s, f.page, f.hold),
-		Lamp: panel.LampAt(rhythm, now.Sub(f.since)), Rhythm: rhythm, LampWords: panel.LampWords(s, s.Lang),
+		Lamp: lamp, Rhythm: panel.Lamp(s), LampWords: panel.LampWords(s, s.Lang),
 		Lines: panel.Lines(s, f.page, f.hold), Status: s, Hold: f.hold, Page: f.page,
 	}
 }
@@ -133,7 +166,7 @@ func (f *Face) Press(g hal.Gesture, target string) error {
 	case g == hal.Hold3 && shown.Approve != target, g == hal.Short && shown.Target != target:
 		return panel.ErrTargetChanged
 	}
-	return f.emit(hal.Press{Gesture: g, Target: target, At: now})
+	return f.emit(hal.Press{Gesture: g, Target: target, At: now, Again: g == hal.Short && shown.Again})
 }
 
 // emit hands a press on, or turns the page. The lock is held.
@@ -168,34 +201,28 @@ func (f *Face) Close() {
 // says how it stands.
 func (f *Face) Edge(down bool) { f.EdgeAt(f.now(), down) }
 
-// EdgeAt is Edge for a line whose edges carry their own time. Hand over all that
-// have happened before the next Tick: an edge older than that counts as of then.
+// EdgeAt is Edge for a line whose edges carry their own time. They come in their
+// order; then TickAt says up to when all of them have come.
 func (f *Face) EdgeAt(at time.Time, down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.take(f.button.Edge(f.pass(at), down))
+	f.take(f.button.Edge(at, down))
 }
 
 // Tick lets the button's time pass. It is to be called at least every 50 ms
 // while the button is down, for the countdown and the debounce.
-func (f *Face) Tick() {
+func (f *Face) Tick() { f.TickAt(f.now()) }
+
+// TickAt lets the button's time pass up to a moment. No edge from before it comes
+// later, or a finger that moves too fast is seen wrong.
+func (f *Face) TickAt(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.pass(f.now())
 	f.take(f.button.Advance(now))
-	h := f.button.Hold(now)
-	if h.Phase != f.hold.Phase || h.Left/time.Second != f.hold.Left/time.Second {
+	if h := f.button.Hold(now); h != f.hold {
+		f.hold = h
 		f.changed()
 	}
-	f.hold = h
-}
-
-// pass keeps the button's time from running backwards. The lock is held.
-func (f *Face) pass(at time.Time) time.Time {
-	if at.After(f.passed) {
-		f.passed = at
-	}
-	return f.passed
 }
 
 // Lost says that the button's line no longer tells its level. A press in progress
@@ -205,7 +232,7 @@ func (f *Face) Lost() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.button = panel.Button{}
-	f.button.Show(now, panel.Shows(f.status))
+	f.shows(now.Add(f.lag))
 	if f.hold != (panel.Hold{}) {
 		f.hold = panel.Hold{}
 		f.changed()
@@ -226,8 +253,8 @@ func (f *Face) Look() Look {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rhythm, t := panel.Lamp(f.status), now.Sub(f.since)
-	return Look{f.status, f.hold, f.taken, panel.LampAt(rhythm, t), rhythm.Left(t)}
+	lamp, left := f.light.At(now)
+	return Look{f.status, f.hold, f.taken, lamp, left}
 }
 
 func (f *Face) take(pr hal.Press, ok bool) {

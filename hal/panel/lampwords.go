@@ -9,10 +9,7 @@ func LampWords(s hal.Status, lang string) string {
 	if lang == "ja" {
 		w = lampJapanese
 	}
-	text, known := w.state[s.State]
-	if !known { // Lamp takes it for a fault as well
-		text = w.state[hal.Fault]
-	}
+	text := w.state[known(s.State)]
 	if s.Lockdown && !urgent(s.State) {
 		text = w.lockdown
 	}
@@ -27,13 +24,13 @@ func LampWords(s hal.Status, lang string) string {
 
 // lampWords say what Lamp does.
 type lampWords struct {
-	state         map[hal.State]string
+	state         [hal.VendorConnected + 1]string
 	lockdown      string
 	vendor, drill string // the marks that stand before a state's own rhythm
 }
 
 var lampJapanese = lampWords{
-	state: map[hal.State]string{
+	state: [...]string{
 		hal.Normal: "緑、点灯", hal.Learning: "緑、ゆっくり点滅", hal.Attention: "黄色、2回ずつ点滅",
 		hal.Isolating: "赤、速い点滅", hal.Isolated: "赤、点灯", hal.NotIsolated: "赤と黄色が交互に点灯",
 		hal.Fault: "黄色、ゆっくり点滅", hal.VendorConnected: "青、3回ずつ点滅",
@@ -42,7 +39,7 @@ var lampJapanese = lampWords{
 }
 
 var lampEnglish = lampWords{
-	state: map[hal.State]string{
+	state: [...]string{
 		hal.Normal: "green, steady", hal.Learning: "green, slow blink", hal.Attention: "amber, double blink",
 		hal.Isolating: "red, fast blink", hal.Isolated: "red, steady", hal.NotIsolated: "red and amber in turn",
 		hal.Fault: "amber, slow blink", hal.VendorConnected: "blue, triple blink",

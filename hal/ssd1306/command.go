@@ -77,7 +77,7 @@ func (d *Display) setup(cold bool) []byte {
 	if d.cfg.Height == 32 {
 		pins = 0x02
 	}
-	clock := byte(0x80) // the value after reset, as the SH1106's
+	clock := byte(0x80) // as after reset, each
 	if sh {
 		clock = 0x50
 	}
@@ -103,9 +103,8 @@ func (d *Display) off() []byte {
 
 // Levels of SetBrightness.
 const (
-	// Day is the level of a new Display, half of what the screen can do: an OLED
-	// ages faster than in proportion to its light, and indoors more is not read
-	// better.
+	// Day is the level of a new Display, half of what the screen can do and about
+	// what it does after a reset: the less light, the longer an OLED lasts.
 	Day uint8 = 127
 	// Night is for a dark room.
 	Night uint8 = 0
@@ -117,11 +116,12 @@ const (
 // pixel lights it too. So the lowest levels also make its second phase as short
 // as the datasheet allows, and lower the voltage at which rows are switched off.
 // The phases add up to the same number of clocks, so the picture's frequency
-// stays (section 8.3). The SH1106 keeps its VCOMH: modules are known that turn
-// black with any other.
+// stays (section 8.3). Widely used drivers dim so, to a contrast of 10 at least
+// (ThingPulse/esp8266-oled-ssd1306, OLEDDisplay.h). The SH1106 keeps its VCOMH: modules are known that turn
+// black with any other (olikraus/u8g2, issue 1833).
 func (d *Display) drive() []byte {
 	const (
-		least = 0x0A // of the contrast: below, some screens show nothing
+		least = 0x0A // of the contrast
 		dim   = 0x20 // levels below it
 	)
 	contrast := least + uint16(d.level)*(0xFF-least)/0xFF

@@ -1,6 +1,7 @@
 package ssd1306_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -9,6 +10,25 @@ import (
 	"sekisho/hal/ssd1306"
 	"sekisho/hal/ssd1306/ssd1306test"
 )
+
+// upright are the modules one way round; the other way differs in two bytes.
+func upright() []ssd1306.Config {
+	return slices.DeleteFunc(modules(), func(c ssd1306.Config) bool { return c.UpsideDown })
+}
+
+// places are the bytes at which a test lets something go wrong: all of the
+// registers and the first page, and such of the rest that each place in a page's
+// transactions has its turn on some page.
+func places(total int) []int {
+	var all []int
+	for k, step := 0, 1; k < total; k += step {
+		if k == 180 {
+			step = 11
+		}
+		all = append(all, k)
+	}
+	return all
+}
 
 // fully returns how many bytes a first picture and then a second one take.
 func fully(t *testing.T, c ssd1306.Config) (first, second int) {
@@ -20,11 +40,11 @@ func fully(t *testing.T, c ssd1306.Config) (first, second int) {
 }
 
 func TestAScreenThatWasUnpluggedAtAnyByteShowsTheNextPicture(t *testing.T) {
-	for _, c := range modules() {
+	for _, c := range upright() {
 		t.Run(name(c), func(t *testing.T) {
 			first, second := fully(t, c)
 			for _, f := range []ssd1306test.Fault{ssd1306test.Unplug, ssd1306test.NACK} {
-				for k := range first + second {
+				for _, k := range places(first + second) {
 					d, m, _ := plugged(t, c)
 					m.FaultAt(k, f)
 					if err := d.Draw(noise(c, 0)); (err != nil) != (k < first) {
@@ -105,11 +125,11 @@ func pumpLost(c ssd1306.Config, m *ssd1306test.Model) bool {
 // else: arguments become commands, pixels too. What the screen makes of that is
 // not judged, only what it shows in the end.
 func TestWhatTheBusLosesUnseenIsRefreshed(t *testing.T) {
-	for _, c := range modules() {
+	for _, c := range upright() {
 		t.Run(name(c), func(t *testing.T) {
 			first, second := fully(t, c)
 			lost := 0
-			for k := range first + second {
+			for _, k := range places(first + second) {
 				d, m, clk := plugged(t, c)
 				m.FaultAt(k, ssd1306test.Swallow)
 				draw(t, d, noise(c, 0))
@@ -122,8 +142,8 @@ func TestWhatTheBusLosesUnseenIsRefreshed(t *testing.T) {
 				draw(t, d, office(c, "14:05"))
 				seen(t, m, office(c, "14:05"))
 			}
-			if lost > (first+second)/100 {
-				t.Errorf("%d of %d lost bytes cannot be mended", lost, first+second)
+			if lost > 10 {
+				t.Errorf("%d of %d lost bytes cannot be mended", lost, len(places(first+second)))
 			}
 		})
 	}

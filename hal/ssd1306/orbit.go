@@ -42,8 +42,9 @@ func Orbit(t time.Time, period time.Duration) (dx, dy int) {
 
 // Moved returns a picture, in the layout of Draw, moved right by dx and down by dy
 // pixels, or by fewer where it would lose something: a row or column leaves only
-// when it is dark or the next one inside is its equal. So letters stay whole, and
-// a bar that touches an edge still does afterwards.
+// when it is dark or the next one inside is its equal. So no line of a letter is
+// lost (one that is two pixels wide, at the very edge, may become one wide), and a
+// bar that touches an edge still does afterwards.
 func Moved(pix []byte, dx, dy int) []byte {
 	p := picture(pix)
 	h := p.height()

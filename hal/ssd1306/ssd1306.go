@@ -27,9 +27,9 @@ const pageRows = 8 // rows of pixels in a page, one bit each (section 8.7)
 
 // MaxTx is the length of the longest transaction in bytes, its control byte
 // counted: one page of pixels. On a bus of 100 kHz that is 12 ms, during which
-// other devices wait. Every adapter of the kernel that knows plain I2C takes it
-// in one message (i2c-dev itself ends at 8192), which a whole picture is not
-// sure of.
+// other devices wait. The adapters of a Raspberry Pi and i2c-gpio take it in one
+// message, and i2c-dev ends at 8192; adapters on USB that end at some 60 bytes
+// are not served.
 const MaxTx = 1 + Width
 
 // Controller is the chip on the screen's glass.
@@ -60,10 +60,10 @@ const (
 
 // Config of a Display. The zero Config is a 128x64 SSD1306 at 0x3C.
 type Config struct {
-	Addr       uint16     // of the bus; 0: DefaultAddr
-	Controller Controller //
-	Height     int        // rows: 64 or 32; 0: 64
-	UpsideDown bool       // the screen is mounted with its pins below
+	Addr       uint16 // on the bus; 0: DefaultAddr
+	Controller Controller
+	Height     int  // rows: 64 or 32; 0: 64
+	UpsideDown bool // the screen is mounted with its pins below
 
 	// Refresh is how old the oldest byte in the screen's memory may grow: a Draw
 	// that comes later sends every register and the whole picture again. A
@@ -121,8 +121,8 @@ func New(bus Bus, c Config) (*Display, error) {
 		c.Now = time.Now
 	}
 	switch {
-	case c.Addr > 0x7F:
-		return nil, fmt.Errorf("ssd1306: address %#x: an I2C address has 7 bits", c.Addr)
+	case c.Addr < 0x08 || c.Addr > 0x77:
+		return nil, fmt.Errorf("ssd1306: address %#x: a device has one from 0x08 to 0x77", c.Addr)
 	case c.Controller > SH1106:
 		return nil, fmt.Errorf("ssd1306: %v is not known", c.Controller)
 	case c.Height != 64 && c.Height != 32:
@@ -142,8 +142,10 @@ func (d *Display) String() string {
 // least significant bit on top, 128*Height/8 bytes in all. It does not keep pix.
 //
 // Only what changed goes over the bus, except for the first picture, the first
-// after an error, and what Config.Refresh asks for. After an error the screen
-// may show anything until a later Draw succeeds.
+// after an error, and what Config.Refresh asks for. So Draw is to be called with
+// the same picture too, every few seconds: that is how a screen that is gone is
+// noticed, and one that came back is lit. After an error the screen may show
+// anything until a later Draw succeeds.
 func (d *Display) Draw(pix []byte) error {
 	if len(pix) != len(d.shown) {
 		return fmt.Errorf("ssd1306: picture of %d bytes for a screen of %d", len(pix), len(d.shown))
@@ -221,8 +223,8 @@ func run(was, is []byte, start int) (from, to int) {
 }
 
 // write sends pixels of one page, from column x on. Both controllers are used in
-// page addressing mode: each write says where it goes, so a byte that the bus
-// loses shifts the rest of one page and no more, and a screen that was reset
+// page addressing mode: each write says where it goes, so a pixel that the bus
+// loses shifts the rest of its page and no more, and a screen that was reset
 // meanwhile still puts the pixels into place (it is the mode after a reset).
 func (d *Display) write(page, x int, pix []byte) error {
 	if d.cfg.Controller == SH1106 {

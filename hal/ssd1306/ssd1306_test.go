@@ -142,6 +142,9 @@ func fewest(a, b []byte) int {
 	const place, run = 5, 2
 	total := 0
 	for page := 0; page < len(a); page += ssd1306.Width {
+		if bytes.Equal(a[page:page+ssd1306.Width], b[page:page+ssd1306.Width]) {
+			continue
+		}
 		best := make([]int, ssd1306.Width+1) // for the columns from x on
 		for x := ssd1306.Width - 1; x >= 0; x-- {
 			best[x] = 1 << 30
@@ -350,7 +353,8 @@ func TestHaltIsDarkAndAPictureEndsIt(t *testing.T) {
 
 func TestSettingsThatCannotBeAreRefused(t *testing.T) {
 	for want, c := range map[string]ssd1306.Config{
-		"7 bits":     {Addr: 0x80},
+		"0x7: a dev": {Addr: 0x07},
+		"0x78: a de": {Addr: 0x78},
 		"not known":  {Controller: 2},
 		"64 or 32":   {Height: 48},
 		"negative":   {Refresh: -1},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sekisho/hal"
+	"sekisho/hal/panel"
 )
 
 func suspect(target string) hal.Status {
@@ -105,7 +106,7 @@ func TestLampRunsWithTheClockAndTheClockGoesOn(t *testing.T) {
 		if !p.Frame().Lamp.Lit() {
 			t.Error("double blink begins dark")
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(panel.Rest + 50*time.Millisecond)
 		if p.Frame().Lamp.Lit() {
 			t.Error("no gap between the blinks")
 		}
