@@ -40,7 +40,7 @@ func (p *Panel) hear(ctx context.Context, wake chan<- struct{}) error {
 	}()
 	for {
 		if err := line.Wait(); err != nil {
-			return err
+			return p.cause(err)
 		}
 		select {
 		case wake <- struct{}{}:
@@ -50,10 +50,20 @@ func (p *Panel) hear(ctx context.Context, wake chan<- struct{}) error {
 	}
 }
 
+// cause is why the line failed: what pass met, when that closed it.
+func (p *Panel) cause(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.why != nil {
+		err, p.why = p.why, nil
+	}
+	return err
+}
+
 func (p *Panel) use(line Button) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.line = line
+	p.line, p.why = line, nil
 }
 
 // pass hands over every edge that has happened, and only then lets the button's
@@ -74,6 +84,9 @@ func (p *Panel) pass() bool {
 		p.EdgeAt(asked.Add(-e.Ago), e.Down)
 	}
 	if err != nil {
+		p.mu.Lock()
+		p.why = err
+		p.mu.Unlock()
 		line.Close() // hear finds out
 	}
 	return len(edges) > 0

@@ -105,6 +105,7 @@ type Panel struct {
 
 	mu   sync.Mutex
 	line Button // nil while the button is missing
+	why  error  // what made pass give it up
 	held bool
 }
 

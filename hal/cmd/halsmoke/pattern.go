@@ -60,7 +60,7 @@ func (p pattern) draw(height int, lang string) []byte {
 func sample(lang string) hal.Status {
 	s := hal.Status{State: hal.Attention, Lang: lang, Suspect: hal.Device{Name: "keiri-pc", Place: "Port 1"}, What: "Tries all neighbours"}
 	if lang == "ja" {
-		s.Suspect, s.What = hal.Device{Name: "経理のPC", Place: "ポート1"}, "周囲の機器を調べています"
+		s.Suspect, s.What = hal.Device{Name: "経理のPC", Place: "ポート1"}, "周囲を調査中"
 	}
 	return s
 }
