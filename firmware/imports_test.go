@@ -68,6 +68,7 @@ var allowed = map[string][]string{
 	"netcontain/neigh":         {"netcontain"},
 	"netcontain/refuge":        {"netcontain"},
 	"netcontain/probe":         {"netcontain", "firmware/capture"},
+	"ui/mirror":                {"hal", "hal/face", "hal/panel"},
 	"ui":                       {"firmware/incident", "firmware/impact", "firmware/asset", "firmware/detect", "firmware/response", "firmware/evidence", "firmware/health", "hal", "hal/panel"},
 }
 
