@@ -22,7 +22,7 @@ TEST_PKGS  := conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl strace:/usr/
 BENCH_PKGS := tcpdump:/usr/bin/tcpdump wireshark-common:/usr/bin/dumpcap
 TWIN_PKGS  := qemu-system-arm:/usr/bin/qemu-system-aarch64 gcc-aarch64-linux-gnu:/usr/bin/aarch64-linux-gnu-gcc \
               libc6-dev-arm64-cross:/usr/aarch64-linux-gnu/include/stdio.h e2fsprogs:/usr/sbin/mkfs.ext4 kmod:/usr/sbin/depmod \
-              qemu-utils:/usr/bin/qemu-img iproute2:/usr/sbin/ip procps:/usr/sbin/sysctl iputils-ping:/usr/bin/ping
+              qemu-utils:/usr/bin/qemu-img device-tree-compiler:/usr/bin/fdtput iproute2:/usr/sbin/ip procps:/usr/sbin/sysctl iputils-ping:/usr/bin/ping
 
 define need
 @missing=; for p in $(1); do [ -e "$${p#*:}" ] || missing="$$missing $${p%%:*}"; done; \
