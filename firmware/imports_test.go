@@ -58,6 +58,7 @@ var allowed = map[string][]string{
 	"hal/face":                 {"hal", "hal/panel"},
 	"hal/virtual":              {"hal", "hal/face", "hal/panel"},
 	"hal/rpi":                  {"hal", "hal/face", "hal/panel", "hal/ssd1306"},
+	"hal/ssd1306":              {},
 	"netcontain":               {},
 	"netcontain/plan":          {"netcontain"},
 	"netcontain/nft":           {"netcontain"},
