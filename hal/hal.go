@@ -42,6 +42,7 @@ type Status struct {
 	Devices    int           // normal: active devices
 	PacketDays float64       // normal: days of packets that the spool holds
 	LastDrill  time.Time     // normal: zero when never
+	DrillTook  time.Duration // normal: from the lamp to the press in the last drill; zero when not known
 	LearnLeft  time.Duration // learning
 
 	Suspect Device // attention and later

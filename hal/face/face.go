@@ -36,6 +36,8 @@ type Face struct {
 	page    int
 	seq     uint64
 	button  panel.Button
+	passed  time.Time // up to here the button's time has passed
+	taken   uint64
 	hold    panel.Hold
 	subs    map[chan struct{}]struct{}
 }
@@ -101,15 +103,6 @@ func (f *Face) Frame() panel.Frame {
 	}
 }
 
-// Lamp returns the light at this moment, and how long it stays so.
-func (f *Face) Lamp() (panel.Color, time.Duration) {
-	now := f.now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	rhythm, t := panel.Lamp(f.status), now.Sub(f.since)
-	return panel.LampAt(rhythm, t), rhythm.Left(t)
-}
-
 // Subscribe returns a channel that holds a token after every change of what
 // is shown (not of the lamp's blinking), and a function that ends it.
 func (f *Face) Subscribe() (<-chan struct{}, func()) {
@@ -173,19 +166,22 @@ func (f *Face) Close() {
 
 // Edge takes a raw level of the button, true when pressed. The first one only
 // says how it stands.
-func (f *Face) Edge(down bool) {
-	now := f.now()
+func (f *Face) Edge(down bool) { f.EdgeAt(f.now(), down) }
+
+// EdgeAt is Edge for a line whose edges carry their own time. Hand over all that
+// have happened before the next Tick: an edge older than that counts as of then.
+func (f *Face) EdgeAt(at time.Time, down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.take(f.button.Edge(now, down))
+	f.take(f.button.Edge(f.pass(at), down))
 }
 
 // Tick lets the button's time pass. It is to be called at least every 50 ms
 // while the button is down, for the countdown and the debounce.
 func (f *Face) Tick() {
-	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	now := f.pass(f.now())
 	f.take(f.button.Advance(now))
 	h := f.button.Hold(now)
 	if h.Phase != f.hold.Phase || h.Left/time.Second != f.hold.Left/time.Second {
@@ -194,11 +190,53 @@ func (f *Face) Tick() {
 	f.hold = h
 }
 
+// pass keeps the button's time from running backwards. The lock is held.
+func (f *Face) pass(at time.Time) time.Time {
+	if at.After(f.passed) {
+		f.passed = at
+	}
+	return f.passed
+}
+
+// Lost says that the button's line no longer tells its level. A press in progress
+// ends as none: what the line says next is how it stands, not a finger let go.
+func (f *Face) Lost() {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.button = panel.Button{}
+	f.button.Show(now, panel.Shows(f.status))
+	if f.hold != (panel.Hold{}) {
+		f.hold = panel.Hold{}
+		f.changed()
+	}
+}
+
+// Look is what a lamp and a buzzer go by, without the picture.
+type Look struct {
+	Status hal.Status
+	Hold   panel.Hold
+	Taken  uint64 // gestures of the button, so far
+	Lamp   panel.Color
+	Left   time.Duration // how long the lamp stays so
+}
+
+// Look returns what is shown at this moment.
+func (f *Face) Look() Look {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rhythm, t := panel.Lamp(f.status), now.Sub(f.since)
+	return Look{f.status, f.hold, f.taken, panel.LampAt(rhythm, t), rhythm.Left(t)}
+}
+
 func (f *Face) take(pr hal.Press, ok bool) {
 	if !ok {
 		return
 	}
 	if err := f.emit(pr); err != nil {
 		f.log.Error("press lost", "err", err)
+		return
 	}
+	f.taken++
 }
