@@ -22,22 +22,27 @@ const shortPress = 600 * time.Millisecond
 func (w *world) press(t testing.TB) time.Time {
 	t.Helper()
 	time.Sleep(2 * panel.Reaction) // nobody can have meant what appeared later
-	for _, down := range []bool{true, false} {
-		at, err := w.gpio.Set(t.Context(), Button, down)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !down {
-			return at
-		}
-		time.Sleep(shortPress)
+	w.push(t, true)
+	time.Sleep(shortPress)
+	return w.push(t, false)
+}
+
+// push puts the finger on the button, or lifts it, and returns when.
+func (w *world) push(t testing.TB, down bool) time.Time {
+	t.Helper()
+	at, err := w.gpio.Set(t.Context(), Button, down)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return time.Time{}
+	return at
 }
 
 type panelView struct {
-	State  string `json:"state"`
-	Target string `json:"target"`
+	State    string   `json:"state"`
+	Target   string   `json:"target"`
+	Lockdown bool     `json:"lockdown"`
+	Lines    []string `json:"lines"`
+	Image    []byte   `json:"image"` // PNG
 }
 
 // asks waits until the panel asks about host 1.
