@@ -80,9 +80,9 @@ test-power: ## power cuts under evidence, ledger and database
 	$(TWIN) -timeout 30m -run 'InTheTwin$$' ./image/twin/powercut
 
 .PHONY: test-twin
-test-twin: ## the gateway in the twin, briefly: boot, a press on the button, isolation, release
+test-twin: ## the gateway in the twin, briefly: boot, a press on the button, isolation, release; and the screen
 	$(call need,$(BUILD_PKGS) $(TWIN_PKGS))
-	$(TWIN) -timeout 15m -run TheGatewayInTheTwin/short ./image/twin/office
+	$(TWIN) -timeout 15m -run 'TheGatewayInTheTwin/short|TheScreenInTheTwin' ./image/twin/office
 
 # Benchmarks of one package, one line each: name, then every figure with its unit.
 define bench
@@ -114,7 +114,7 @@ bench: build ## measure: ratios in one run, see firmware/README.md
 	$(call bench,the spool alone,./firmware/evidence,^BenchmarkSpoolWrite$$,1000000x)
 	$(call bench,extraction of one host,./firmware/evidence,^BenchmarkExtract$$,5x)
 	$(call bench,verification of a bundle,./firmware/evidence,^BenchmarkVerify$$,20x)
-	$(call bench,button edge to the last frame on a wire and release to the first: the gateway emulated in the twin,-tags twin ./image/twin/office,^BenchmarkPress$$,20x)
+	$(call bench,button edge to lamp and screen and the last frame on a wire; release to the first: the gateway emulated in the twin,-tags twin ./image/twin/office,^BenchmarkPress$$,100x)
 	@echo; echo "== button to isolation on the virtual office"
 	@bin/sekisho bench
 

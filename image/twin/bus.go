@@ -22,6 +22,10 @@ const markLine = 4
 // (hw/gpio/trace-events of QEMU).
 const busTrace = "pl061_update"
 
+// soon is a time in which QEMU, which need not wait for the guest, does what it
+// is asked, also on a busy builder.
+const soon = 30 * time.Second
+
 // Bus is the guest's I2C bus, read off its lines from outside, and the plug of
 // what is on it. All methods may be called from several goroutines.
 //
@@ -64,10 +68,20 @@ func (m *Machine) Bus(ctx context.Context, g *GPIO, heard func(i2cwave.Message, 
 	if err == nil {
 		err = m.qmp.monitor(ctx, "trace-event "+busTrace+" on")
 	}
+	if err == nil {
+		err = b.legible(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("I2C: %w", err)
 	}
 	return b, nil
+}
+
+// legible says whether the log of this QEMU is one that can be read.
+func (b *Bus) legible(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, soon, errors.New("QEMU's log says nothing that is known"))
+	defer cancel()
+	return b.Still(ctx, func() error { return nil })
 }
 
 // wire connects what the guest drives on the clock's line with an object of
@@ -190,7 +204,7 @@ func (b *Bus) caughtUp(ctx context.Context) error {
 		case <-b.ended:
 			return errors.New("the machine ended")
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 	return nil

@@ -87,6 +87,59 @@ func (w *world) lamp(t testing.TB, during time.Duration) (share [twin.Lines]floa
 	}
 }
 
+// confirmations are the pictures that say that the host which the panel asks
+// about is being isolated.
+func (w *world) confirmations(t testing.TB) []picture {
+	t.Helper()
+	var p panelView
+	if err := w.get("/api/panel", &p); err != nil || len(p.Lines) < 2 {
+		t.Fatal(p.Lines, err)
+	}
+	return anywhere(isolating(p.Lines[1])...)
+}
+
+// answered waits until the lamp is red alone and the screen says why, and returns
+// since when each does.
+func (w *world) answered(t testing.TB, says []picture) (lamp, screen time.Time) {
+	t.Helper()
+	var colour redAlone
+	await(t, "a lamp and a screen that answer", func() bool {
+		for more := true; more; {
+			select {
+			case e := <-w.gpio.Edges():
+				colour.take(e)
+			default:
+				more = false
+			}
+		}
+		lamp, screen = colour.since, w.glass.when(says)
+		return !screen.IsZero() && !lamp.IsZero() && time.Since(lamp) > panel.Reaction
+	})
+	return lamp, screen
+}
+
+// redAlone knows since when the lamp is red and never amber. Amber is red with
+// green, one line after the other: that is red alone, too, for a moment.
+type redAlone struct {
+	red, green bool
+	since      time.Time
+}
+
+func (l *redAlone) take(e twin.Edge) {
+	switch e.Line {
+	case Red:
+		l.red = e.High
+	case Green:
+		l.green = e.High
+	}
+	switch {
+	case l.green:
+		l.since = time.Time{}
+	case l.red && l.since.IsZero():
+		l.since = e.At
+	}
+}
+
 // release is what people do at the page: whatever the gateway says is still to
 // be done, and then the release.
 func (w *world) release(t testing.TB, id string) {

@@ -115,23 +115,21 @@ func (g *glass) picture() (p picture) {
 	return p
 }
 
-// shows says whether the screen shows it now.
-func (g *glass) shows(want picture) bool {
+// shows says whether the screen shows one of these now.
+func (g *glass) shows(any []picture) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.Contains(want.places(), g.picture())
+	return slices.Contains(any, g.picture())
 }
 
-// when says when the screen first showed one of them since forget; zero when it
+// when says when the screen first showed one of these since forget; zero when it
 // did not.
-func (g *glass) when(wanted ...picture) (first time.Time) {
+func (g *glass) when(any []picture) (first time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, want := range wanted {
-		for _, p := range want.places() {
-			if at := g.seen[p]; !at.IsZero() && (first.IsZero() || at.Before(first)) {
-				first = at
-			}
+	for _, p := range any {
+		if at := g.seen[p]; !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first = at
 		}
 	}
 	return first
@@ -193,12 +191,14 @@ func (g *glass) load(ctx context.Context, name string) error {
 	})
 }
 
-// places are all at which the picture may stand: it moves a little now and then,
-// against burn-in.
-func (p picture) places() (all []picture) {
-	for dy := -1; dy <= 1; dy++ {
-		for dx := -2; dx <= 2; dx++ {
-			all = append(all, picture(ssd1306.Moved(p[:], dx, dy)))
+// anywhere is the pictures in every place where they may stand: the driver moves
+// them a little now and then, against burn-in.
+func anywhere(pictures ...picture) (all []picture) {
+	for _, p := range pictures {
+		for dy := -1; dy <= 1; dy++ {
+			for dx := -2; dx <= 2; dx++ {
+				all = append(all, picture(ssd1306.Moved(p[:], dx, dy)))
+			}
 		}
 	}
 	return all
@@ -283,7 +283,7 @@ func (w *world) agrees(t testing.TB, state string) (p panelView, shown picture) 
 		if shown, err = pictureOf(p.Image); err != nil {
 			t.Fatal(err)
 		}
-		return w.glass.shows(shown)
+		return w.glass.shows(anywhere(shown))
 	})
 	return p, shown
 }
@@ -306,16 +306,17 @@ func TestTheScreenInTheTwin(t *testing.T) {
 		if p.Lines[1] != name {
 			t.Errorf("the screen asked about %q, and says that %q is isolated", name, p.Lines[1])
 		}
-		bar := s.glass.when(isolating(name)...)
+		bar := s.glass.when(anywhere(isolating(name)...))
 		if bar.IsZero() {
 			t.Error("nobody saw that it was being isolated")
 		}
-		t.Logf("isolating %v, isolated %v after the button was let go", bar.Sub(let), s.glass.when(isolated).Sub(let))
+		t.Logf("isolating %v, isolated %v after the button was let go", bar.Sub(let), s.glass.when(anywhere(isolated)).Sub(let))
 	})
 	t.Run("a long hold counts down, and letting go cancels it", func(t *testing.T) {
 		s.glass.forget()
 		s.push(t, true)
-		await(t, "a countdown", func() bool { return !s.glass.when(golden(t, "hold_countdown_en")).IsZero() })
+		count := anywhere(golden(t, "hold_countdown_en"))
+		await(t, "a countdown", func() bool { return !s.glass.when(count).IsZero() })
 		s.push(t, false)
 		p, _ := s.agrees(t, "isolated")
 		if p.Lockdown {
