@@ -19,6 +19,9 @@ import (
 type Config struct {
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now
+	// Lag is how long after Show a picture may take until it stands on the
+	// screen. A press counts for what stood there, not for what was on its way.
+	Lag time.Duration
 }
 
 // Face implements hal.Panel but for Run. All its methods may be called from
@@ -26,17 +29,17 @@ type Config struct {
 type Face struct {
 	log     *slog.Logger
 	now     func() time.Time
+	lag     time.Duration
 	presses chan hal.Press
 
 	mu      sync.Mutex
 	closed  bool // presses is closed
 	status  hal.Status
 	shownAt time.Time // when status was given
-	since   time.Time // the lamp's rhythm began
+	light   panel.Light
 	page    int
 	seq     uint64
 	button  panel.Button
-	passed  time.Time // up to here the button's time has passed
 	taken   uint64
 	hold    panel.Hold
 	subs    map[chan struct{}]struct{}
@@ -51,8 +54,8 @@ func New(cfg Config) *Face {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Face{
-		log: cfg.Logger, now: cfg.Now, presses: make(chan hal.Press, 16),
-		subs: map[chan struct{}]struct{}{}, since: cfg.Now(),
+		log: cfg.Logger, now: cfg.Now, lag: cfg.Lag, presses: make(chan hal.Press, 16),
+		subs: map[chan struct{}]struct{}{},
 	}
 }
 
@@ -61,14 +64,12 @@ func (f *Face) Show(s hal.Status) {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s.State != f.status.State || s.Target != f.status.Target || s.ApprovalID != f.status.ApprovalID || s.Lockdown != f.status.Lockdown {
+	if !panel.Continues(f.status, s) {
 		f.page = 0
 	}
-	if s.State != f.status.State || s.Drill != f.status.Drill || s.Lockdown != f.status.Lockdown {
-		f.since = now
-	}
+	f.light.Play(now, panel.Lamp(s))
 	f.status, f.shownAt = s, now
-	f.button.Show(now, panel.Shows(s))
+	f.button.Show(now.Add(f.lag), panel.Shows(s))
 	f.changed()
 }
 
@@ -91,14 +92,14 @@ func (f *Face) Frame() panel.Frame {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rhythm := panel.Lamp(f.status)
+	lamp, _ := f.light.At(now)
 	s := f.status
 	if !s.Now.IsZero() { // the clock goes on between two calls of Show
 		s.Now = s.Now.Add(now.Sub(f.shownAt))
 	}
 	return panel.Frame{
 		Seq: f.seq, Image: *panel.RenderHold(s, f.page, f.hold),
-		Lamp: panel.LampAt(rhythm, now.Sub(f.since)), Rhythm: rhythm,
+		Lamp: lamp, Rhythm: panel.Lamp(s), LampWords: panel.LampWords(s, s.Lang),
 		Lines: panel.Lines(s, f.page, f.hold), Status: s, Hold: f.hold, Page: f.page,
 	}
 }
@@ -168,12 +169,12 @@ func (f *Face) Close() {
 // says how it stands.
 func (f *Face) Edge(down bool) { f.EdgeAt(f.now(), down) }
 
-// EdgeAt is Edge for a line whose edges carry their own time. Hand over all that
-// have happened before the next Tick: an edge older than that counts as of then.
+// EdgeAt is Edge for a line whose edges carry their own time. They come in their
+// order, and before the first Tick that is Debounce later than they are.
 func (f *Face) EdgeAt(at time.Time, down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.take(f.button.Edge(f.pass(at), down))
+	f.take(f.button.Edge(at, down))
 }
 
 // Tick lets the button's time pass. It is to be called at least every 50 ms
@@ -181,21 +182,12 @@ func (f *Face) EdgeAt(at time.Time, down bool) {
 func (f *Face) Tick() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.pass(f.now())
+	now := f.now()
 	f.take(f.button.Advance(now))
-	h := f.button.Hold(now)
-	if h.Phase != f.hold.Phase || h.Left/time.Second != f.hold.Left/time.Second {
+	if h := f.button.Hold(now); h != f.hold {
+		f.hold = h
 		f.changed()
 	}
-	f.hold = h
-}
-
-// pass keeps the button's time from running backwards. The lock is held.
-func (f *Face) pass(at time.Time) time.Time {
-	if at.After(f.passed) {
-		f.passed = at
-	}
-	return f.passed
 }
 
 // Lost says that the button's line no longer tells its level. A press in progress
@@ -205,7 +197,7 @@ func (f *Face) Lost() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.button = panel.Button{}
-	f.button.Show(now, panel.Shows(f.status))
+	f.button.Show(now.Add(f.lag), panel.Shows(f.status))
 	if f.hold != (panel.Hold{}) {
 		f.hold = panel.Hold{}
 		f.changed()
@@ -226,8 +218,8 @@ func (f *Face) Look() Look {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rhythm, t := panel.Lamp(f.status), now.Sub(f.since)
-	return Look{f.status, f.hold, f.taken, panel.LampAt(rhythm, t), rhythm.Left(t)}
+	lamp, left := f.light.At(now)
+	return Look{f.status, f.hold, f.taken, lamp, left}
 }
 
 func (f *Face) take(pr hal.Press, ok bool) {

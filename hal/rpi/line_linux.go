@@ -20,11 +20,11 @@ const (
 	linePullDown  = 1 << 9
 )
 
-// kernelDebounce is how long the kernel wants the line to stand still: longer than
+// KernelDebounce is how long the kernel wants the line to stand still: longer than
 // a good switch bounces, so that it does not interrupt for nothing. It is short
 // enough that the hum of a wire without a pull comes through to panel.Button, which
 // tells a broken line from a finger.
-const kernelDebounce = 5 * time.Millisecond
+const KernelDebounce = 5 * time.Millisecond
 
 // line is a button's line, requested from the kernel's character device itself.
 // periph.io's gpioioctl (v3.8.5) finds it, but cannot set the kernel's debounce,
@@ -44,7 +44,7 @@ var _ Button = (*line)(nil)
 // requestLine takes a line of a chip for input. The kernel debounces and pulls it
 // to its level at rest, where it can; else the board has to, and panel.Button
 // debounces alone.
-func requestLine(chip string, number uint32, activeLow bool) (*line, error) {
+func requestLine(chip string, number uint32, activeLow bool, debounce time.Duration) (*line, error) {
 	c, err := os.OpenFile(chip, os.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func requestLine(chip string, number uint32, activeLow bool) (*line, error) {
 	for _, try := range []struct {
 		pull     uint64
 		debounce time.Duration
-	}{{pull, kernelDebounce}, {0, kernelDebounce}, {pull, 0}, {0, 0}} {
+	}{{pull, debounce}, {0, debounce}, {pull, 0}, {0, 0}} {
 		fd, err = getLine(c, number, flags|try.pull, try.debounce)
 		if err == nil || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EPERM) {
 			break

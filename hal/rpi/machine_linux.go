@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"periph.io/x/conn/v3/driver"
 	"periph.io/x/conn/v3/driver/driverreg"
@@ -19,7 +20,8 @@ import (
 // Machine is the board that this program runs on. A process has one: periph.io
 // keeps chips and lines in variables of its packages.
 type Machine struct {
-	chip string
+	chip     string
+	debounce time.Duration
 
 	mu   sync.Mutex
 	seen []string // device files of chips that periph.io has looked at
@@ -28,12 +30,15 @@ type Machine struct {
 var _ Board = (*Machine)(nil)
 
 // NewMachine returns the board, with lines of one chip, by name or label; "" for
-// those of the first chip that has them.
-func NewMachine(chip string) *Machine { return &Machine{chip: chip} }
+// those of the first chip that has them. debounce is what the kernel does for the
+// button, see KernelDebounce.
+func NewMachine(chip string, debounce time.Duration) *Machine {
+	return &Machine{chip: chip, debounce: debounce}
+}
 
 // Open returns the panel on this machine's parts. Whatever of it is missing is a
 // matter of Parts.
-func Open(cfg Config) *Panel { return New(cfg, NewMachine(cfg.Chip)) }
+func Open(cfg Config) *Panel { return New(cfg, NewMachine(cfg.Chip, KernelDebounce)) }
 
 // OpenButton implements Board. periph.io finds the line; the request is our own, see
 // requestLine.
@@ -44,7 +49,7 @@ func (m *Machine) OpenButton(line string, activeLow bool) (Button, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := requestLine(chip.Path(), uint32(l.Number()), activeLow)
+	b, err := requestLine(chip.Path(), uint32(l.Number()), activeLow, m.debounce)
 	if err != nil {
 		return nil, fmt.Errorf("line %s of %s: %w", line, chip.Name(), err)
 	}
@@ -76,6 +81,20 @@ func (m *Machine) OpenLight(line string, activeLow bool) (Light, error) {
 // so does not know a bus that came later.
 func (m *Machine) OpenBus(number int) (Bus, error) {
 	return sysfs.NewI2C(number)
+}
+
+// Chips names the GPIO chips of this machine, for people.
+func (m *Machine) Chips() ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.look(); err != nil {
+		return nil, err
+	}
+	var have []string
+	for _, c := range gpioioctl.Chips {
+		have = append(have, fmt.Sprintf("%s (%s, %d lines)", c.Name(), c.Label(), c.LineCount()))
+	}
+	return have, nil
 }
 
 // wire is a light on a line: on or off. Amber is red with green, and the green in
@@ -153,9 +172,7 @@ func (m *Machine) look() error {
 			if d.String() != "ioctl-gpio" {
 				continue
 			}
-			if _, err := d.Init(); err != nil { // Init of the registry would do nothing now
-				return fmt.Errorf("look for GPIO chips: %w", err)
-			}
+			_, _ = d.Init() // the registry's own would do nothing now; what it found is looked at below
 		}
 	}
 	m.seen = append([]string{}, there...)

@@ -228,9 +228,11 @@ func TestTheLampFollowsTheStateAndEndsDark(t *testing.T) {
 			if got := o.lamp(); got != want {
 				t.Errorf("state %d: red, green, blue %v", state, got)
 			}
+			time.Sleep(panel.Rest)
 		}
 		o.Show(hal.Status{State: hal.Isolating, Lang: "en"})
 		cycle := panel.Lamp(hal.Status{State: hal.Isolating}).Cycle()
+		time.Sleep(panel.Rest)
 		before := o.board.Sets("GPIO23")
 		time.Sleep(10 * cycle)
 		if n := o.board.Sets("GPIO23") - before; n < 19 || n > 21 {
@@ -370,7 +372,7 @@ func TestAHungBusDelaysNeitherButtonNorLampNorTheEnd(t *testing.T) {
 func seen(t *testing.T, c rpi.Config, pix []byte) []byte {
 	t.Helper()
 	m := ssd1306test.New(ssd1306.Config{Height: c.Screen.Height})
-	d, err := c.Screen.Driver(m, time.Now)
+	d, err := c.Screen.Driver(m, 10*time.Minute, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

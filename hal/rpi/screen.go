@@ -20,8 +20,9 @@ type ScreenConfig struct {
 
 func (c ScreenConfig) there() bool { return c.Kind != "" && c.Kind != "none" }
 
-// Driver returns the driver of the screen on a bus. It sends nothing yet.
-func (c ScreenConfig) Driver(bus ssd1306.Bus, now func() time.Time) (*ssd1306.Display, error) {
+// Driver returns the driver of the screen on a bus, whose picture moves by a pixel
+// every orbit; 0: never. It sends nothing yet.
+func (c ScreenConfig) Driver(bus ssd1306.Bus, orbit time.Duration, now func() time.Time) (*ssd1306.Display, error) {
 	cfg := ssd1306.Config{Addr: c.Addr, Height: c.Height, UpsideDown: c.UpsideDown, Orbit: orbit, Now: now}
 	switch c.Kind {
 	case "ssd1306":
@@ -71,7 +72,7 @@ func (p *Panel) paint(ctx context.Context) error {
 		return err
 	}
 	defer bus.Close()
-	screen, err := p.cfg.Screen.Driver(bus, p.cfg.Now)
+	screen, err := p.cfg.Screen.Driver(bus, orbit, p.cfg.Now)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func run() error {
 	if err := errors.Join(guest.Up(), guest.Settle()); err != nil {
 		return err
 	}
-	other, err := rpi.NewMachine("").OpenButton(button, false)
+	other, err := rpi.NewMachine("", rpi.KernelDebounce).OpenButton(button, false)
 	if err != nil {
 		return err
 	}
