@@ -87,7 +87,7 @@ test-twin: ## the gateway in the twin, briefly: boot, a press on the button, iso
 # Benchmarks of one package, one line each: name, then every figure with its unit.
 define bench
 @echo; echo "== $(1)"
-@set -o pipefail; go test -run '^$$' -bench '$(3)' -benchtime $(4) -benchmem -timeout 10m $(2) | awk '\
+@set -o pipefail; go test -run '^$$' -bench '$(3)' -benchtime $(4) -benchmem -timeout 20m $(2) | awk '\
 	/^Benchmark/ { sub(/^Benchmark/, "", $$1); sub(/-[0-9]+$$/, "", $$1); printf "%-24s", $$1; \
 		for (i = 3; i < NF; i += 2) printf "  %s %s", $$i, $$(i+1); print ""; next } \
 	/^(---|FAIL|panic|#)|_test.go:/'
