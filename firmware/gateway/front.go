@@ -51,8 +51,8 @@ func panelText(part string) (title, help health.Text) {
 		}
 	case "screen":
 		return health.Text{EN: "The small screen", JA: "本体の小さな画面"}, health.Text{
-			EN: "Lamp, button and this page go on working. Push the screen's four wires in again: it comes back by itself. If it does not, ask the IT vendor to check panel.screen, panel.screen_bus and panel.screen_address in the settings.",
-			JA: "ランプ・ボタン・このページは、そのまま使えます。画面の4本の線を差し直すと、自動で表示が戻ります。戻らない場合は、設定の panel.screen・panel.screen_bus・panel.screen_address を確かめるよう、IT事業者に依頼してください。",
+			EN: "Lamp, button and this page go on working; if the screen still names a device, the button means that one. Push the screen's four wires in again: it comes back by itself. If it does not, ask the IT vendor to check panel.screen, panel.screen_bus and panel.screen_address in the settings.",
+			JA: "ランプ・ボタン・このページは、そのまま使えます。画面に機器の名前が残っている間、ボタンはその機器に対して働きます。画面の4本の線を差し直すと、自動で表示が戻ります。戻らない場合は、設定の panel.screen・panel.screen_bus・panel.screen_address を確かめるよう、IT事業者に依頼してください。",
 		}
 	case "buzzer":
 		return health.Text{EN: "The buzzer", JA: "本体のブザー"}, health.Text{

@@ -42,6 +42,7 @@ type Face struct {
 	button  panel.Button
 	taken   uint64
 	hold    panel.Hold
+	frozen  *panel.Shown // what the screen goes on to name; nil: it follows
 	subs    map[chan struct{}]struct{}
 }
 
@@ -69,8 +70,39 @@ func (f *Face) Show(s hal.Status) {
 	}
 	f.light.Play(now, panel.Lamp(s))
 	f.status, f.shownAt = s, now
-	f.button.Show(now.Add(f.lag), panel.Shows(s))
+	f.shows(now.Add(f.lag))
 	f.changed()
+}
+
+// shows tells the button what the screen names from a time on. The lock is held.
+func (f *Face) shows(at time.Time) {
+	shown := panel.Shows(f.status)
+	if f.frozen != nil {
+		shown = *f.frozen
+	}
+	f.button.Show(at, shown)
+}
+
+// Frozen says that the screen takes no more pictures, and what it last showed: one
+// whose wire came off may stay lit for days. While it may name somebody, a press means
+// that one and nobody else. It ends with Thawed.
+func (f *Face) Frozen(last panel.Shown) {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if last.Target != "" || last.Approve != "" {
+		f.frozen = &last
+		f.shows(now)
+	}
+}
+
+// Thawed says that the screen shows what it is given.
+func (f *Face) Thawed() {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.frozen = nil
+	f.shows(now)
 }
 
 // changed wakes the subscribers. The lock is held.
@@ -134,7 +166,7 @@ func (f *Face) Press(g hal.Gesture, target string) error {
 	case g == hal.Hold3 && shown.Approve != target, g == hal.Short && shown.Target != target:
 		return panel.ErrTargetChanged
 	}
-	return f.emit(hal.Press{Gesture: g, Target: target, At: now})
+	return f.emit(hal.Press{Gesture: g, Target: target, At: now, Again: g == hal.Short && shown.Again})
 }
 
 // emit hands a press on, or turns the page. The lock is held.
@@ -170,7 +202,7 @@ func (f *Face) Close() {
 func (f *Face) Edge(down bool) { f.EdgeAt(f.now(), down) }
 
 // EdgeAt is Edge for a line whose edges carry their own time. They come in their
-// order, and before the first Tick that is Debounce later than they are.
+// order; then TickAt says up to when all of them have come.
 func (f *Face) EdgeAt(at time.Time, down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -179,10 +211,13 @@ func (f *Face) EdgeAt(at time.Time, down bool) {
 
 // Tick lets the button's time pass. It is to be called at least every 50 ms
 // while the button is down, for the countdown and the debounce.
-func (f *Face) Tick() {
+func (f *Face) Tick() { f.TickAt(f.now()) }
+
+// TickAt lets the button's time pass up to a moment. No edge from before it comes
+// later, or a finger that moves too fast is seen wrong.
+func (f *Face) TickAt(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.now()
 	f.take(f.button.Advance(now))
 	if h := f.button.Hold(now); h != f.hold {
 		f.hold = h
@@ -197,7 +232,7 @@ func (f *Face) Lost() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.button = panel.Button{}
-	f.button.Show(now.Add(f.lag), panel.Shows(f.status))
+	f.shows(now.Add(f.lag))
 	if f.hold != (panel.Hold{}) {
 		f.hold = panel.Hold{}
 		f.changed()

@@ -38,6 +38,7 @@ type Shown struct {
 	Target  string // hal.Status.Target, empty when a press turns the page
 	Approve string // the request that the page asks to approve by a hold of 3 s; empty: none
 	Deed    Deed
+	Again   bool   // it asks a second time
 	Name    string // of the device or the vendor whom the press concerns
 }
 
@@ -177,14 +178,14 @@ func (b *Button) release() (hal.Press, bool) {
 	if !b.live || held >= StuckAt {
 		return hal.Press{}, false
 	}
-	p := hal.Press{Target: b.on.Target, At: b.downAt}
+	p := hal.Press{Target: b.on.Target, At: b.downAt, Again: b.on.Again}
 	switch {
 	case held >= HoldLong:
-		p.Gesture = hal.Hold8
+		p.Gesture, p.Again = hal.Hold8, false
 	case held >= HoldCount:
 		return hal.Press{}, false // cancelled
 	case held >= HoldShort && b.on.Approve != "":
-		p.Gesture, p.Target = hal.Hold3, b.on.Approve
+		p.Gesture, p.Target, p.Again = hal.Hold3, b.on.Approve, false
 	default:
 		p.Gesture = hal.Short
 	}

@@ -100,6 +100,22 @@ func TestPressCountsForWhatWasShownBeforeIt(t *testing.T) {
 	}
 }
 
+func TestAPressAnswersTheSecondQuestionOnlyWhenItWasSeen(t *testing.T) {
+	for _, c := range []struct {
+		ago, held time.Duration
+		want      bool
+	}{{299 * ms, 60 * ms, false}, {300 * ms, 60 * ms, true}, {5 * time.Second, HoldLong, false}} {
+		var b Button
+		s := status(hal.Attention, "en")
+		b.Show(now.Add(-time.Minute), Shows(s))
+		s.AskedUntil = now.Add(time.Minute)
+		b.Show(now.Add(-c.ago), Shows(s))
+		if got := script(&b, 0, c.held); len(got) != 1 || got[0].Again != c.want {
+			t.Errorf("asked %v before: %+v", c.ago, got)
+		}
+	}
+}
+
 func TestFlickeringScreenNeverGivesATarget(t *testing.T) {
 	var b Button
 	for i := range 10 * shownMax {

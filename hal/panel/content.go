@@ -14,7 +14,7 @@ type content struct {
 	right string // at the end of the title bar, as far as there is room
 	on    string // whom a press concerns: a screen that shows one row at a time keeps it in sight
 	still bool   // a press is in progress: everything stands, nothing takes turns
-	low   string // title where a screen has room for little else; empty: the same
+	low   string // title where there is less room; empty: the same
 	body  []row
 }
 

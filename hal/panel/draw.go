@@ -20,10 +20,13 @@ func (m *Image) header(c content) {
 	x := 2
 	if c.drill != "" {
 		drill := set(c.drill)
-		m.put(x+2, 0, drill, plain, true)
+		m.put(x+2, 0, drill, 1, true)
 		x += drill.width(true) + 6
 	}
 	end, title := Width-2, set(c.title)
+	if title.width(true) > end-x && c.low != "" {
+		title = set(c.low)
+	}
 	if right := set(c.right); len(right) > 0 {
 		room := min(right.width(true), end-x-title.width(true)-6)
 		if room >= 24 || room == right.width(true) { // less would be an ellipsis and nothing else
@@ -61,7 +64,7 @@ func (m *Image) row(y int, r row, p plate, x1 int) {
 			m.text(y+i*12, l)
 		}
 	case hugeRow:
-		m.scaled((x1-3*first.width(false))/2, y-1, first, first.top(), 3, 3, false)
+		m.put((x1-3*first.width(false))/2, y-1, first, 3, false)
 	case pairRow:
 		m.pair(y, r.figures)
 	case barRow:
@@ -91,8 +94,8 @@ func (m *Image) cell(x0, x1, y int, f figure) {
 	number, unit := set(f.number), set(f.unit)
 	w := 2*number.width(false) + unit.width(true)
 	x := x0 + max(0, (x1-x0-w)/2)
-	m.put(x, y+11, number, twice, false)
-	m.put(x+2*number.width(false)+1, y+22, unit, plain, true)
+	m.put(x, y+11, number, 2, false)
+	m.put(x+2*number.width(false)+1, y+22, unit, 1, true)
 }
 
 // align places a line within the screen's width.
@@ -119,7 +122,7 @@ func (m *Image) line(x0, x1, y int, l line, a align) {
 	case rightAlign:
 		x = x1 - w
 	}
-	m.put(x, y, l, plain, tight)
+	m.put(x, y, l, 1, tight)
 }
 
 // text draws one left-aligned line, using the margins only when it must.
@@ -133,45 +136,51 @@ func (m *Image) text(y int, l line) {
 
 // big draws a name in the two lines from y.
 func (m *Image) big(y int, p plate, a align, x1 int) {
+	if p.size == tall {
+		m.tall(y, p.lines[0], a, x1)
+		return
+	}
 	if p.size == plain {
 		for i, l := range p.lines {
 			m.text(y+i*lineH, l)
 		}
 		return
 	}
-	l, wide := p.lines[0], 1
-	if p.size == twice {
-		wide = 2
+	l := p.lines[0]
+	tight := 2*l.width(false) > x1-margin
+	x := margin
+	if a == centre {
+		x = (x1 - 2*l.width(tight)) / 2
 	}
-	tight := wide*l.width(false) > x1-margin
-	w := wide * l.width(tight)
-	if p.size == tall {
-		w += len(l) // bold
+	m.put(x, y, l, 2, tight)
+}
+
+// tall draws a name twice as high and no wider. It is bold where there is room:
+// a stroke of one column beside strokes of two rows is hard to see.
+func (m *Image) tall(y int, l line, a align, x1 int) {
+	bold := 1
+	tight := l.width(false)+len(l) > x1
+	w := l.width(tight) + len(l)
+	if w > x1 {
+		bold, w = 0, w-len(l)
 	}
 	x := max(0, min(margin, x1-w))
 	if a == centre {
 		x = (x1 - w) / 2
 	}
-	m.put(x, y, l, p.size, tight)
+	top := l.top()
+	for i := range l {
+		g := l[i : i+1]
+		for b := range bold + 1 {
+			m.scaled(x+b, y, g, top, 1, 2, tight)
+		}
+		x += g.width(tight) + bold
+	}
 }
 
-// put draws a line with its ink from y. Tall letters are bold: a stroke of one
-// column beside strokes of two rows would be hard to see.
-func (m *Image) put(x, y int, l line, s size, tight bool) {
-	top := l.top()
-	switch s {
-	case twice:
-		m.scaled(x, y, l, top, 2, 2, tight)
-	case tall:
-		for i := range l {
-			g := l[i : i+1]
-			m.scaled(x, y, g, top, 1, 2, tight)
-			m.scaled(x+1, y, g, top, 1, 2, tight)
-			x += g.width(tight) + 1
-		}
-	default:
-		m.scaled(x, y, l, top, 1, 1, tight)
-	}
+// put draws a line with its ink from y.
+func (m *Image) put(x, y int, l line, scale int, tight bool) {
+	m.scaled(x, y, l, l.top(), scale, scale, tight)
 }
 
 // scaled draws a line from its row top on, each dot sx wide and sy high.

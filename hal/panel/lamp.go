@@ -112,7 +112,7 @@ func LampAt(p Pattern, t time.Duration) Color {
 // to blink, and so the least that any light stays after a change of rhythm: two
 // rhythms, each slow enough, would together flash too often where they meet,
 // and states that change to and fro would be a rhythm of their own.
-const Rest = 600 * time.Millisecond
+const Rest = 500 * time.Millisecond
 
 // Light plays rhythms one after another. It is a pure state machine: what it
 // shows depends on when it was asked to play, not on how often it was looked

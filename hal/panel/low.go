@@ -55,7 +55,7 @@ func (r row) large() bool { return r.kind == bigRow || r.kind == midRow }
 // named is the page whose title bar names whom a press concerns.
 func (c content) named() content {
 	if c.on != "" {
-		c.right = set(c.on).end(Width - 8 - set(c.title).width(true) - c.drillWidth()).String()
+		c.right = set(c.on).end(Width - 10 - set(c.title).width(true) - c.drillWidth()).String()
 	}
 	return c
 }
@@ -124,7 +124,7 @@ func (m *Image) held(c content) {
 func (m *Image) tag(drill string) int {
 	l := set(drill)
 	w := l.width(true) + 3
-	m.put(Width-w+2, 0, l, plain, true)
+	m.put(Width-w+2, 0, l, 1, true)
 	m.invert(image.Rect(Width-w, 0, Width, titleH))
 	return w + 1
 }

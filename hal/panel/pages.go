@@ -145,7 +145,7 @@ func askPage(c *content, w words, s hal.Status) {
 // lockdownPage says what is cut off, whom to ask and how it ends: never by the
 // button, for the same reason as a release.
 func lockdownPage(c *content, w words, s hal.Status) {
-	c.title = w.lockTitle
+	c.title, c.low = w.lockTitle, w.lockLow
 	c.body = []row{say(bigRow, w.lockWhat), say(textRow, contact(w, s)), say(deedRow, w.lockEnd)}
 }
 
@@ -177,9 +177,9 @@ func (c *content) hold(w words, s hal.Status, h Hold) {
 		}
 		c.body = []row{who, way, say(deedRow, deed)}
 	case HoldLeads:
-		c.title = w.leads
+		c.title, c.low = w.leads, w.leadsLow
 		if s.Lockdown {
-			c.title = w.lockTitle // there is nothing more that holding on could do
+			c.title, c.low = w.lockTitle, w.lockLow // there is nothing more that holding on could do
 		}
 		switch h.On.Deed {
 		case DeedIsolate:
@@ -204,7 +204,7 @@ func (c *content) hold(w words, s hal.Status, h Hold) {
 		}
 		c.body = []row{say(midRow, number), way, say(deedRow, deed)}
 		if s.Lockdown {
-			c.title, c.low = w.lockTitle, ""
+			c.title, c.low = w.lockTitle, w.lockLow
 			c.body = []row{say(bigRow, w.lockWhat), way, say(deedRow, w.letGo[DeedNone])}
 		}
 	default:

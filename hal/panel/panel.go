@@ -30,11 +30,15 @@ func RenderOn(z Size, s hal.Status, page int, h Hold) *Image {
 	return m
 }
 
-// Lines is the text of a page, for screen readers and logs.
+// Lines is the text of a page, for screen readers and logs: what the screen
+// shows in turn is all there, a text without end is as short as it is drawn.
 func Lines(s hal.Status, page int, h Hold) []string {
 	c := compose(s, page, h)
 	var lines []string
 	add := func(words ...string) {
+		for i, w := range words {
+			words[i] = clip(w)
+		}
 		if l := strings.TrimSpace(strings.Join(words, " ")); l != "" {
 			lines = append(lines, l)
 		}

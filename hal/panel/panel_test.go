@@ -122,6 +122,8 @@ func pictures(lang string) []picture {
 	locked := with(hal.Normal, func(s *hal.Status) { s.Lockdown = true })
 	add("lockdown", locked, 0, Hold{})
 	add("lockdown_drill", drill(locked), 0, Hold{})
+	add("best_effort_drill", drill(with(hal.NotIsolated, func(s *hal.Status) { s.BestEffort = true })), 0, Hold{})
+	add("attention_again_drill", drill(with(hal.Attention, func(s *hal.Status) { s.AskedUntil = now.Add(time.Minute) })), 0, Hold{})
 	add("lockdown_fault", with(hal.Fault, func(s *hal.Status) { s.Lockdown = true }), 1, Hold{})
 	vendor := with(hal.VendorConnected, func(s *hal.Status) { s.Held = 1 })
 	add("vendor_held", vendor, 0, Hold{})
@@ -141,6 +143,7 @@ func pictures(lang string) []picture {
 	add("hold_asking", ask, 0, holding(ask, HoldAsking, 1300*time.Millisecond))
 	add("hold_approve", ask, 0, holding(ask, HoldApprove, 3200*time.Millisecond))
 	add("hold_countdown", calm, 0, holding(calm, HoldCountdown, 5500*time.Millisecond))
+	add("hold_leads_drill", drill(suspect), 0, holding(suspect, HoldLeads, 1500*time.Millisecond))
 	add("hold_countdown_drill", drill(suspect), 0, holding(suspect, HoldCountdown, 4600*time.Millisecond))
 	add("hold_countdown_lockdown", locked, 0, holding(locked, HoldCountdown, 7*time.Second))
 	add("hold_armed", calm, 0, holding(calm, HoldArmed, 9*time.Second))
@@ -279,14 +282,53 @@ func ascii(m image.Image) string {
 	return fmt.Sprintf("%v\n%s", m.Bounds(), b.String())
 }
 
-func TestEveryPageHasInkAndAtMostFourRowsOfWords(t *testing.T) {
+func TestEveryPageHasAtMostFourRowsAndFitsTheScreen(t *testing.T) {
 	for _, p := range allPictures() {
-		lines := Lines(p.s, p.page, p.hold)
-		if len(lines) < 2 || len(lines) > 4 {
-			t.Errorf("%s: %d lines: %q", p.name, len(lines), lines)
+		for _, drill := range []bool{false, true} {
+			p.s.Drill = drill
+			if lines := Lines(p.s, p.page, p.hold); len(lines) < 2 || len(lines) > 4 || drill && !strings.Contains(lines[0], lang(p.s).drill) {
+				t.Errorf("%s, drill %v: %q", p.name, drill, lines)
+			}
+			c := compose(p.s, p.page, p.hold)
+			high, rows := titleH, 1
+			for _, r := range c.body {
+				high += r.kind.height()
+				for _, plate := range r.plates(Width) {
+					if r.kind == paraRow && len(plate.lines) > 3 || (r.kind == bigRow || r.kind == midRow) && len(plate.lines) > 2 {
+						t.Errorf("%s: %d lines in a row", p.name, len(plate.lines))
+					}
+				}
+				rows++
+			}
+			if high > Height || rows > 4 {
+				t.Errorf("%s: %d rows, %d high", p.name, rows, high)
+			}
 		}
-		if p.s.Drill && !strings.Contains(lines[0], lang(p.s).drill) {
-			t.Errorf("%s does not say that it is a drill", p.name)
+	}
+}
+
+// What the panel itself says is never cut and never takes turns: only what
+// comes from outside may be too long.
+func TestThePanelsOwnWordsFit(t *testing.T) {
+	for _, p := range allPictures() {
+		p.s.Drill = true // has the least room
+		c := compose(p.s, p.page, p.hold)
+		title := c.title
+		if w := set(title).width(true); w > Width-4-c.drillWidth() {
+			title = c.low
+		}
+		if w := set(title).width(true); w == 0 || w > Width-4-c.drillWidth() {
+			t.Errorf("%s: the title %q is too wide", p.name, c.title)
+		}
+		for _, r := range c.body {
+			if r.kind != deedRow && r.kind != softRow {
+				continue
+			}
+			for _, text := range r.texts {
+				if w := set(text).width(true); w > Width-2 {
+					t.Errorf("%s: %q is %d wide", p.name, text, w)
+				}
+			}
 		}
 	}
 }

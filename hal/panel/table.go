@@ -124,8 +124,9 @@ func Shows(s hal.Status) Shown {
 	case s.State == hal.VendorConnected:
 		shown.Deed, shown.Name = DeedEndVendor, s.Vendor
 	default:
-		shown.Deed, shown.Name = DeedIsolate, nameOf(s)
+		shown.Deed, shown.Name, shown.Again = DeedIsolate, nameOf(s), s.AskedUntil.After(s.Now)
 	}
+	shown.Name = clip(shown.Name) // it is remembered
 	return shown
 }
 

@@ -264,7 +264,7 @@ func name(text string, w int) []plate {
 	switch {
 	case 2*l.width(true) <= w-margin:
 		return []plate{{[]line{l}, twice}}
-	case l.width(true)+len(l) <= w:
+	case l.width(true) <= w:
 		return []plate{{[]line{l}, tall}}
 	}
 	if lines := l.wrap(w); len(lines) <= 2 {

@@ -30,12 +30,12 @@ type words struct {
 	askTitle, askWhat, askHold               string
 	// a press in progress
 	approveIn, letGoApprove                                    string
-	leads, leadsWhat                                           string
+	leads, leadsLow, leadsWhat                                 string
 	letGo                                                      [4]string // by Deed
 	countTitle, countReal, countLow, countCancel, countSeconds string
 	armLetGo, stuckTitle, stuck                                string
 	// office-wide lockdown
-	lockTitle, lockWhat, lockEnd string
+	lockTitle, lockLow, lockWhat, lockEnd string
 }
 
 func lang(s hal.Status) words {
@@ -58,7 +58,7 @@ var japanese = words{
 	date: "1月2日", fullDate: "2006年1月2日", daysAgo: "%d日前",
 	tookSeconds: "%d秒で押せました", tookMinutes: "%d分%d秒で押せました", tookLong: "1時間以上かかりました",
 	weekday: [7]string{"(日)", "(月)", "(火)", "(水)", "(木)", "(金)", "(土)"},
-	left:    "あと%d日", learning: "ふだんの通信を覚えています。操作は不要です。",
+	left:    "あと%d日", learning: "通信を覚えています。操作は不要です。",
 	press: "ボタンで隔離します", unknown: "名前のない機器",
 	isolatingTo: "確認までお待ちください", keepOn: "電源は切らないで下さい",
 	pull: "次の線を抜いてください", call: "電話 ",
@@ -68,11 +68,11 @@ var japanese = words{
 	vendorEnd: "押すと接続を終えます", held: "隔離%d台",
 	askTitle: "閲覧の許可", askWhat: "記録の閲覧を希望です", askHold: "3秒押すと許可します",
 	approveIn: "あと%d秒で許可します", letGoApprove: "今離すと許可します",
-	leads: "押し続けると全社遮断", leadsWhat: "押し続けると、全社の通信を止めます。",
+	leads: "押し続けると全社遮断", leadsLow: "長押し:全社遮断", leadsWhat: "押し続けると、全社の通信を止めます。",
 	letGo:      [...]string{DeedNone: "離すと何もしません", DeedPage: "離すと次の画面へ", DeedIsolate: "離すと隔離します", DeedEndVendor: "離すと接続を終えます"},
 	countTitle: "全社の通信を止めます", countReal: "実際に止まります", countLow: "全社遮断まで%d秒", countCancel: "離すと中止します", countSeconds: "あと%d秒",
 	armLetGo: "今離すと止まります", stuckTitle: "ボタンの故障", stuck: "ボタンが戻りません。押しても動作しません。",
-	lockTitle: "全社の通信を遮断中", lockWhat: "社内とも社外とも、通信できません。", lockEnd: "解除は管理画面から",
+	lockTitle: "全社の通信を遮断中", lockLow: "全社を遮断中", lockWhat: "社内とも社外とも、通信できません。", lockEnd: "解除は管理画面から",
 }
 
 var english = words{
@@ -93,16 +93,16 @@ var english = words{
 	isolatingTo: "Wait for the proof", keepOn: "Leave its power on",
 	pull: "Unplug this cable:", call: "Call ",
 	againTitle: "Are you sure?", againLow: "Sure?", againLeft: "Not yet isolated %d:%02d", again: "Press again: isolate",
-	bestTitle: "Isolated, unproven", pullToBeSure: "To be sure, unplug:",
+	bestTitle: "Likely isolated", pullToBeSure: "To be sure, unplug:",
 	vendorSees: "Sees records only", vendorUntil: "Records until %s",
 	vendorEnd: "Press to end", held: "%d held",
 	askTitle: "Access?", askWhat: "asks to see records", askHold: "Hold 3 s to allow",
 	approveIn: "Allow in %d s", letGoApprove: "Let go now: allow",
-	leads: "Hold on: lockdown", leadsWhat: "Holding on cuts off the whole office.",
+	leads: "Hold on: lockdown", leadsLow: "Hold: lockdown", leadsWhat: "Holding on cuts off the whole office.",
 	letGo:      [...]string{DeedNone: "Let go: no effect", DeedPage: "Let go: next page", DeedIsolate: "Let go: isolate", DeedEndVendor: "Let go: end access"},
 	countTitle: "Office lockdown", countReal: "This is for real", countLow: "Lockdown in %d s", countCancel: "Let go to cancel", countSeconds: "in %d s",
 	armLetGo: "Let go now: lock", stuckTitle: "Button fault", stuck: "The button does not come back. It will do nothing.",
-	lockTitle: "Office cut off", lockWhat: "No internet, and no device-to-device.", lockEnd: "End it: web page",
+	lockTitle: "Office cut off", lockLow: "Office cut off", lockWhat: "No internet, and no device-to-device.", lockEnd: "End it: web page",
 }
 
 // named is a device's name, or what to call it without one.

@@ -40,7 +40,7 @@ func (p *Panel) hear(ctx context.Context, wake chan<- struct{}) error {
 	}()
 	for {
 		if err := line.Wait(); err != nil {
-			return err
+			return p.cause(err)
 		}
 		select {
 		case wake <- struct{}{}:
@@ -50,28 +50,43 @@ func (p *Panel) hear(ctx context.Context, wake chan<- struct{}) error {
 	}
 }
 
+// cause is why the line failed: what pass met, when that closed it.
+func (p *Panel) cause(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.why != nil {
+		err, p.why = p.why, nil
+	}
+	return err
+}
+
 func (p *Panel) use(line Button) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.line = line
+	p.line, p.why = line, nil
 }
 
-// takeEdges hands over every edge that has happened, so that the face's time never
-// passes one by: a press counts with its own times also when this machine stood
-// still meanwhile. It says whether there was any.
-func (p *Panel) takeEdges() bool {
+// pass hands over every edge that has happened, and only then lets the button's
+// time pass: a press counts with its own times also when this machine stood still
+// meanwhile. It says whether there was an edge.
+func (p *Panel) pass() bool {
 	p.mu.Lock()
 	line := p.line
 	p.mu.Unlock()
+	now := p.cfg.Now() // before the look: what comes during it is told by the next
+	defer func() { p.TickAt(now) }()
 	if line == nil {
 		return false
 	}
 	edges, err := line.Edges()
-	now := p.cfg.Now()
+	asked := p.cfg.Now()
 	for _, e := range edges {
-		p.EdgeAt(now.Add(-e.Ago), e.Down)
+		p.EdgeAt(asked.Add(-e.Ago), e.Down)
 	}
 	if err != nil {
+		p.mu.Lock()
+		p.why = err
+		p.mu.Unlock()
 		line.Close() // hear finds out
 	}
 	return len(edges) > 0

@@ -105,6 +105,7 @@ type Panel struct {
 
 	mu   sync.Mutex
 	line Button // nil while the button is missing
+	why  error  // what made pass give it up
 	held bool
 }
 
@@ -118,7 +119,11 @@ func New(cfg Config, board Board) *Panel {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	p := &Panel{Face: face.New(face.Config{Logger: cfg.Logger, Now: cfg.Now}), cfg: cfg, board: board}
+	f := face.Config{Logger: cfg.Logger, Now: cfg.Now}
+	if cfg.Screen.there() {
+		f.Lag = lag
+	}
+	p := &Panel{Face: face.New(f), cfg: cfg, board: board}
 	p.button = part{name: "button", log: cfg.Logger}
 	p.screen = part{name: "screen", log: cfg.Logger}
 	light := func(name, line string, activeLow bool) output {
@@ -211,10 +216,9 @@ func (p *Panel) attend(ctx context.Context, wake <-chan struct{}) {
 	defer timer.Stop()
 	var edge time.Time // the last one
 	for {
-		if p.takeEdges() {
+		if p.pass() {
 			edge = time.Now()
 		}
-		p.Tick()
 		next := min(p.drive(), beat)
 		if rest := panel.Debounce - time.Since(edge); rest > 0 {
 			next = min(next, rest) // a level counts as soon as it has stood so long

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,6 +153,25 @@ func TestAPressDuringAStandstillIsNotLost(t *testing.T) {
 	})
 }
 
+func TestAPressMeansWhatStoodOnTheScreen(t *testing.T) {
+	for kind, want := range map[string]string{"ssd1306": "a", "none": "b"} {
+		synctest.Test(t, func(t *testing.T) {
+			c := config()
+			c.Screen.Kind = kind
+			o := run(t, c, func(b *rpitest.Board) { b.Attach(glass(c)) })
+			defer o.end()
+			o.Show(suspect("a"))
+			time.Sleep(time.Second)
+			o.Show(suspect("b"))
+			time.Sleep(panel.Reaction + 150*time.Millisecond) // a lamp tells at once, a page is still on its way
+			o.press(50 * time.Millisecond)
+			if got := o.pressed(); len(got) != 1 || got[0].Target != want {
+				t.Errorf("screen %s: presses %+v, want one of %q", kind, got, want)
+			}
+		})
+	}
+}
+
 func TestALongHoldCutsTheWholeOfficeOffAndCountsDownFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := run(t, config(), nil)
@@ -199,8 +220,8 @@ func TestALineThatBreaksUnderTheFingerIsNoGesture(t *testing.T) {
 				time.Sleep(500 * time.Millisecond)
 				o.board.Lose("GPIO17", errors.New("gone"))
 				time.Sleep(held)
-				if o.part(t, "button") == nil {
-					t.Error("a button that is gone is no warning")
+				if err := o.part(t, "button"); err == nil || !strings.Contains(err.Error(), "gone") {
+					t.Errorf("a button that is gone: %v", err)
 				}
 				o.board.Push(false)
 				o.board.Lose("GPIO17", nil)
@@ -249,13 +270,18 @@ func TestTheLampFollowsTheStateAndEndsDark(t *testing.T) {
 // by name, and the others work all the while.
 func TestAPartThatIsMissingIsToldAndComesBack(t *testing.T) {
 	gone := errors.New("gone")
-	for name, line := range map[string]string{"button": "GPIO17", "red": "GPIO23", "buzzer": "GPIO27", "screen": ""} {
+	for name, line := range map[string]string{"button": "GPIO17", "red": "GPIO23", "buzzer": "GPIO27", "screen": "", "screen, and its bus": ""} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := config()
+				part, _, _ := strings.Cut(name, ",")
 				model := ssd1306test.New(ssd1306.Config{})
 				there := func(b *rpitest.Board, there bool) {
 					switch {
+					case name != part && there:
+						b.Attach(model)
+					case name != part:
+						b.Attach(nil)
 					case name == "screen" && there:
 						model.Plug()
 					case name == "screen":
@@ -280,7 +306,7 @@ func TestAPartThatIsMissingIsToldAndComesBack(t *testing.T) {
 					o.press(50 * time.Millisecond) // which the buzzer answers
 					time.Sleep(16 * time.Second)   // a screen is written anew every 10 s, what is missing is tried after 5
 					for _, p := range o.Parts() {
-						if want := step.there || p.Name != name; (p.Err == nil) != want {
+						if want := step.there || p.Name != part; (p.Err == nil) != want {
 							t.Errorf("%s: %s: %v", step.what, p.Name, p.Err)
 						}
 					}
@@ -289,6 +315,68 @@ func TestAPartThatIsMissingIsToldAndComesBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The wire of the data came off: the screen stays lit, and names whom it named.
+func TestAFrozenScreenMeansWhomItNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := &frail{}
+		o := run(t, config(), func(b *rpitest.Board) { b.Attach(bus) })
+		defer o.end()
+		press := func(what string, want hal.Press) {
+			t.Helper()
+			o.press(50 * time.Millisecond)
+			got := o.pressed()
+			if len(got) != 1 || got[0].Target != want.Target {
+				t.Errorf("%s: presses %+v, want one of %q", what, got, want.Target)
+			}
+		}
+		o.Show(suspect("a"))
+		time.Sleep(time.Second)
+		bus.broken.Store(true)
+		time.Sleep(20 * time.Second) // it is found out
+		o.Show(suspect("b"))
+		time.Sleep(time.Second)
+		press("frozen", hal.Press{Target: "a"})
+		o.board.Lose("GPIO17", errors.New("gone"))
+		time.Sleep(time.Second)
+		o.board.Lose("GPIO17", nil)
+		time.Sleep(10 * time.Second)
+		press("frozen, and the button came back", hal.Press{Target: "a"})
+		bus.broken.Store(false)
+		time.Sleep(10 * time.Second)
+		press("mended", hal.Press{Target: "b"})
+		bus.broken.Store(true)
+	})
+}
+
+// Without a name on it, a screen that broke does not take the button away.
+func TestAScreenThatNamedNobodyLeavesTheButtonItsUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := &frail{}
+		o := run(t, config(), func(b *rpitest.Board) { b.Attach(bus) })
+		defer o.end()
+		o.Show(hal.Status{State: hal.Normal, Lang: "en"})
+		time.Sleep(time.Second)
+		bus.broken.Store(true)
+		time.Sleep(20 * time.Second)
+		o.Show(suspect("b"))
+		time.Sleep(time.Second)
+		o.press(50 * time.Millisecond)
+		if got := o.pressed(); len(got) != 1 || got[0].Target != "b" {
+			t.Errorf("presses %+v", got)
+		}
+	})
+}
+
+// frail is a bus that takes everything, until it breaks.
+type frail struct{ broken atomic.Bool }
+
+func (f *frail) Tx(uint16, []byte, []byte) error {
+	if f.broken.Load() {
+		return errors.New("remote I/O error")
+	}
+	return nil
 }
 
 func TestAPartThatStaysMissingIsNotTriedAllTheTime(t *testing.T) {
@@ -368,10 +456,19 @@ func TestAHungBusDelaysNeitherButtonNorLampNorTheEnd(t *testing.T) {
 	})
 }
 
+// glass is the screen of the settings.
+func glass(c rpi.Config) *ssd1306test.Model {
+	cfg := ssd1306.Config{Addr: c.Screen.Addr, Height: c.Screen.Height, UpsideDown: c.Screen.UpsideDown}
+	if c.Screen.Kind == "sh1106" {
+		cfg.Controller = ssd1306.SH1106
+	}
+	return ssd1306test.New(cfg)
+}
+
 // seen is what the model shows when the driver draws these pixels now.
 func seen(t *testing.T, c rpi.Config, pix []byte) []byte {
 	t.Helper()
-	m := ssd1306test.New(ssd1306.Config{Height: c.Screen.Height})
+	m := glass(c)
 	d, err := c.Screen.Driver(m, 10*time.Minute, time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -383,21 +480,33 @@ func seen(t *testing.T, c rpi.Config, pix []byte) []byte {
 }
 
 func TestTheScreenShowsThePageAndGoesDarkAtTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		model := ssd1306test.New(ssd1306.Config{})
-		o := run(t, config(), func(b *rpitest.Board) { b.Attach(model) })
-		o.Show(suspect("a"))
-		time.Sleep(time.Second)
-		f := o.Frame()
-		if !bytes.Equal(model.Picture(), seen(t, config(), f.Image.Pix[:])) {
-			t.Error("the screen shows something else")
-		}
-		o.end()
-		if bytes.ContainsFunc(model.Picture(), func(r rune) bool { return r != 0 }) || model.Registers().On {
-			t.Error("left lit")
-		}
-		model.Check(t)
-	})
+	for name, screen := range map[string]rpi.ScreenConfig{
+		"64 rows": {Kind: "ssd1306", Bus: 1, Addr: 0x3C, Height: 64}, "32 rows": {Kind: "ssd1306", Bus: 1, Addr: 0x3C, Height: 32}, "SH1106": {Kind: "sh1106", Bus: 1, Addr: 0x3D, Height: 64, UpsideDown: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := config()
+				c.Screen = screen
+				model := glass(c)
+				o := run(t, c, func(b *rpitest.Board) { b.Attach(model) })
+				o.Show(suspect("a"))
+				time.Sleep(time.Second)
+				f := o.Frame()
+				size := panel.Tall
+				if screen.Height == 32 {
+					size = panel.Low
+				}
+				if !bytes.Equal(model.Picture(), seen(t, c, panel.RenderOn(size, f.Status, f.Page, f.Hold).Data())) {
+					t.Error("the screen shows something else")
+				}
+				o.end()
+				if bytes.ContainsFunc(model.Picture(), func(r rune) bool { return r != 0 }) || model.Registers().On {
+					t.Error("left lit")
+				}
+				model.Check(t)
+			})
+		})
+	}
 }
 
 func TestPicturesComeAtABoundedRate(t *testing.T) {

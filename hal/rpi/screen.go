@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sekisho/hal"
+	"sekisho/hal/panel"
 	"sekisho/hal/ssd1306"
 )
 
@@ -45,17 +46,23 @@ type Bus interface {
 // enough; a whole picture takes a bus of 100 kHz 100 ms.
 const refresh = 200 * time.Millisecond
 
+// lag is how long a page may be on its way to the screen: until the next picture, and
+// over the bus.
+const lag = refresh + 100*time.Millisecond
+
 // orbit is how often the picture moves by a pixel: the title stands for months.
 const orbit = 10 * time.Minute
 
 // draw keeps the screen showing what the face shows. It has a goroutine of its own:
 // a bus may hang in the kernel. Pictures that came meanwhile are not caught up.
 func (p *Panel) draw(ctx context.Context) {
+	var shown panel.Shown // what the last picture named
 	for {
-		err := p.paint(ctx)
+		err := p.paint(ctx, &shown)
 		if ctx.Err() != nil {
 			return
 		}
+		p.Frozen(shown)
 		select {
 		case <-ctx.Done():
 			return
@@ -66,7 +73,7 @@ func (p *Panel) draw(ctx context.Context) {
 
 // paint opens the bus and draws until something fails, or ctx ends: then the
 // screen is dark.
-func (p *Panel) paint(ctx context.Context) error {
+func (p *Panel) paint(ctx context.Context, shown *panel.Shown) error {
 	bus, err := p.board.OpenBus(p.cfg.Screen.Bus)
 	if err != nil {
 		return err
@@ -87,9 +94,11 @@ func (p *Panel) paint(ctx context.Context) error {
 			}
 			level = now
 		}
-		if err := screen.Draw(f.Image.Pix[:]); err != nil { // sends what changed
+		if err := screen.Draw(p.picture(f)); err != nil { // sends what changed
 			return err
 		}
+		*shown = panel.Shows(f.Status)
+		p.Thawed()
 		p.screen.report(nil)
 		select {
 		case <-ctx.Done():
@@ -97,6 +106,14 @@ func (p *Panel) paint(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// picture is the frame on the screen that there is.
+func (p *Panel) picture(f panel.Frame) []byte {
+	if p.cfg.Screen.Height == panel.Low.Rows() {
+		return panel.RenderOn(panel.Low, f.Status, f.Page, f.Hold).Data()
+	}
+	return f.Image.Data()
 }
 
 func (p *Panel) brightness(s hal.Status) uint8 {

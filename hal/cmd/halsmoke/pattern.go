@@ -38,11 +38,14 @@ func patterns() []pattern {
 
 // draw returns the picture as ssd1306.Display.Draw takes it.
 func (p pattern) draw(height int, lang string) []byte {
-	pix := make([]byte, ssd1306.Width*height/8)
 	if p.lit == nil {
-		copy(pix, panel.Render(sample(lang), 0).Pix[:])
-		return pix
+		size := panel.Tall
+		if height == panel.Low.Rows() {
+			size = panel.Low
+		}
+		return panel.RenderOn(size, sample(lang), 0, panel.Hold{}).Data()
 	}
+	pix := make([]byte, ssd1306.Width*height/8)
 	for y := range height {
 		for x := range ssd1306.Width {
 			if p.lit(x, y, height) {
@@ -57,7 +60,7 @@ func (p pattern) draw(height int, lang string) []byte {
 func sample(lang string) hal.Status {
 	s := hal.Status{State: hal.Attention, Lang: lang, Suspect: hal.Device{Name: "keiri-pc", Place: "Port 1"}, What: "Tries all neighbours"}
 	if lang == "ja" {
-		s.Suspect, s.What = hal.Device{Name: "経理のPC", Place: "ポート1"}, "周囲の機器を調べています"
+		s.Suspect, s.What = hal.Device{Name: "経理のPC", Place: "ポート1"}, "周囲を調査中"
 	}
 	return s
 }

@@ -252,4 +252,15 @@ type bus struct {
 	closed bool
 }
 
+// Tx goes to the device that hung there when the bus was opened, while it hangs there.
+func (u *bus) Tx(addr uint16, w, r []byte) error {
+	u.b.mu.Lock()
+	gone := u.closed || u.b.bus != u.Bus
+	u.b.mu.Unlock()
+	if gone {
+		return os.ErrClosed
+	}
+	return u.Bus.Tx(addr, w, r)
+}
+
 func (u *bus) Close() error { return u.b.close(&u.closed) }
