@@ -116,18 +116,18 @@ func (g *glass) picture() (p picture) {
 }
 
 // shows says whether the screen shows one of these now.
-func (g *glass) shows(any []picture) bool {
+func (g *glass) shows(wanted []picture) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.Contains(any, g.picture())
+	return slices.Contains(wanted, g.picture())
 }
 
 // when says when the screen first showed one of these since forget; zero when it
 // did not.
-func (g *glass) when(any []picture) (first time.Time) {
+func (g *glass) when(wanted []picture) (first time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, p := range any {
+	for _, p := range wanted {
 		if at := g.seen[p]; !at.IsZero() && (first.IsZero() || at.Before(first)) {
 			first = at
 		}
