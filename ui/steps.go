@@ -21,6 +21,7 @@ type Steps interface {
 	// Lower steps an isolated device down to limit.
 	Lower(ctx context.Context, id, by, note string) (incident.Incident, error)
 	Undo(ctx context.Context, id, by, note string) (incident.Incident, error)
+	// Tick returns ErrUnknown also for an item that is not on the list.
 	Tick(ctx context.Context, id, item string, done bool, by, note string) (incident.Incident, error)
 	// Limits says how far the gateway may go by itself now.
 	Limits() incident.Limits

@@ -100,6 +100,9 @@ func TestAHeldHostIsLoweredRaisedAndLetGoThroughTheGate(t *testing.T) {
 	if err := o.post("/api/incidents/"+i.ID+"/lower", map[string]string{"by": "Sato", "note": "more"}); err == nil {
 		t.Error("lowered past the return gate")
 	}
+	if err := o.post("/api/incidents/"+i.ID+"/tick", map[string]string{"by": "Sato", "item": "nonsense"}); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("an item that is not on the list: %v", err)
+	}
 	step("isolate")
 	o.awaitIncident(t, 1, "isolated again", proven)
 	step("lower")

@@ -161,7 +161,11 @@ func (w web) Tick(ctx context.Context, id, item string, done bool, by, note stri
 	if !done {
 		kind = incident.InUntick
 	}
-	return w.step(ctx, id, incident.Input{Kind: kind, By: by, Note: note, Item: item})
+	i, err := w.step(ctx, id, incident.Input{Kind: kind, By: by, Note: note, Item: item})
+	if errors.Is(err, ui.ErrRefused) && i.State.Held() && !i.Lists(item) {
+		err = fmt.Errorf("%w: item %q of incident %s", ui.ErrUnknown, item, id)
+	}
+	return i, err
 }
 
 func (w web) Limits() incident.Limits { return w.View().Limits }
