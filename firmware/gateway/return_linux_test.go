@@ -111,3 +111,27 @@ func TestAHeldHostIsLoweredRaisedAndLetGoThroughTheGate(t *testing.T) {
 	await(t, "the host to be out of the kernel", func() bool { return !o.inKernel(t, 1) })
 	talk(t, o.hosts[1], o.hosts[4], hostIP(4))
 }
+
+func TestAFalseAlarmIsLetGoOnceSomebodyAgreedAndIsWatched(t *testing.T) {
+	o := newOffice(t)
+	o.start(t)
+	stop := o.attack(t, 1)
+	o.press(t, 1)
+	i := o.awaitIncident(t, 1, "contained by a person", proven)
+	stop()
+	word := map[string]string{"by": "Sato", "note": "the vendor's scanner"}
+	if err := o.post("/api/incidents/"+i.ID+"/dismiss", word); err == nil || !strings.Contains(err.Error(), `"missing":["agreed"]`) {
+		t.Errorf("nobody was asked: %v", err)
+	}
+	if err := o.post("/api/incidents/"+i.ID+"/tick", map[string]string{"by": "Tanaka", "item": "agreed"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.post("/api/incidents/"+i.ID+"/dismiss", word); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the host to be out of the kernel", func() bool { return !o.inKernel(t, 1) })
+	back := o.awaitIncident(t, 1, "watched", func(i incident.Incident) bool { return i.State == incident.Probation })
+	if back.Lesson.Kind != incident.Harmless || !back.Lesson.About("host_scan") && !back.Lesson.About("worm") {
+		t.Errorf("lesson %+v", back.Lesson)
+	}
+}

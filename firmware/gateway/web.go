@@ -179,7 +179,11 @@ func (w web) Release(ctx context.Context, id, by, note string) (incident.Inciden
 }
 
 func (w web) Dismiss(ctx context.Context, id, by, note string) (incident.Incident, error) {
-	return w.step(ctx, id, incident.Input{Kind: incident.InDismiss, By: by, Note: note})
+	i, err := w.step(ctx, id, incident.Input{Kind: incident.InDismiss, By: by, Note: note})
+	if missing := i.Unasked(); errors.Is(err, ui.ErrRefused) && len(missing) > 0 {
+		err = &ui.MissingError{Items: missing}
+	}
+	return i, err
 }
 
 func (w web) Unteach(ctx context.Context, id, by, note string) (incident.Incident, error) {
