@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -144,12 +145,17 @@ func (g *Gateway) enforce(ctx context.Context) error {
 	defer cancel()
 	p := g.policy()
 	err := g.parts.Contain.Set(ctx, p)
-	if err != nil && netcontain.SetsInForce(err) { // everybody is held, some less well than was chosen
+	switch {
+	case err == nil:
+		g.faults.clear("mechanism")
+	case !netcontain.SetsInForce(err):
+	case errors.Is(err, netcontain.ErrUnderWay): // the next look says what became of it
+		g.log.Warn("a mechanism beside the sets takes its time", "err", err)
+		err = nil
+	default: // everybody is held, some less well than was chosen
 		g.log.Error("a mechanism beside the sets failed", "err", err)
 		g.faults.set("mechanism", err)
 		err = nil
-	} else if err == nil {
-		g.faults.clear("mechanism")
 	}
 	g.keepPolicy(p)
 	return err
