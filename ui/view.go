@@ -78,7 +78,8 @@ type deviceView struct {
 	Impact                                                *impactView // nil: not known
 }
 
-type warningView struct{ Title, Text, Help string }
+// warningView is a warning in words; Detail is the system's own.
+type warningView struct{ Name, Title, Text, Detail string }
 
 // maxIncidents is how many the page lists; the API gives all.
 const maxIncidents = 50
@@ -118,7 +119,8 @@ func (s *site) data(r *http.Request) view {
 		v.Devices = append(v.Devices, s.device(a, l, held[a.ID]))
 	}
 	for _, h := range warnings(s.cfg.Gateway) {
-		v.Health = append(v.Health, warningView{in(h.Title, l), in(h.Text, l), in(h.Help, l)})
+		gap := map[string]string{"en": " "}[l]
+		v.Health = append(v.Health, warningView{h.Name, in(h.Title, l), in(h.Text, l) + gap + in(h.Help, l), h.Detail})
 	}
 	return v
 }
