@@ -33,6 +33,15 @@ func (f *faults) clear(part string) {
 	delete(f.present, part)
 }
 
+// tell sets what a part says of itself; nil says that it is well.
+func (f *faults) tell(part string, err error) {
+	if err == nil {
+		f.clear(part)
+		return
+	}
+	f.set(part, err)
+}
+
 // of joins what the named parts reported, nil when they are all well.
 func (f *faults) of(parts ...string) error {
 	f.mu.Lock()
@@ -45,6 +54,12 @@ func (f *faults) of(parts ...string) error {
 	}
 	return errors.Join(errs...)
 }
+
+// The checks that an uplink reports to.
+const (
+	checkWAN        = "wan"
+	checkQuarantine = "quarantine"
+)
 
 // checkEvery is how often the health report is made.
 const checkEvery = 2 * time.Second
@@ -109,7 +124,7 @@ func (g *Gateway) checks() []health.Check {
 	if g.parts.Lists != nil {
 		checks = append(checks, g.listsCheck())
 	}
-	parts := []string{"panel", "names"}
+	parts := []string{"panel", "names", checkQuarantine}
 	if g.cfg.Eve.File != "" {
 		parts = append(parts, "eve")
 	}
@@ -131,6 +146,12 @@ func partCheck(name string, probe func(context.Context) error) health.Check {
 	case "ports":
 		c.Name, c.Title = name, health.Text{EN: "Every LAN port is there", JA: "LAN ポート"}
 		c.Help = health.Text{EN: "Check that the adapter is plugged in. The other ports go on working.", JA: "LAN アダプターが差し込まれているか確認してください。ほかのポートはそのまま使えます。"}
+	case checkWAN:
+		c.Name, c.Title = name, health.Text{EN: "The way to the internet is there", JA: "インターネット側の接続口"}
+		c.Help = health.Text{EN: "The office network and isolation work, but nothing reaches the internet. Check that the adapter is plugged in. If it stays, call the IT vendor.", JA: "社内の通信と隔離は使えますが、インターネットにはつながりません。アダプターが差し込まれているか確認してください。続く場合はIT事業者に連絡してください。"}
+	case checkQuarantine:
+		c.Name, c.Title = name, health.Text{EN: "The network for isolated devices is free", JA: "隔離用ネットワークの番号"}
+		c.Help = health.Text{EN: "While a device is isolated, the internet may be out of reach. Ask the IT vendor to change network.quarantine in the settings; the details name a network that is free.", JA: "機器を隔離している間、インターネットにつながらなくなるおそれがあります。IT事業者に、設定の network.quarantine を変えるよう依頼してください（空いている番号は「詳細」にあります）。"}
 	case "panel":
 		c.Title = health.Text{EN: "Button and lamp", JA: "本体のボタンとランプ"}
 		c.Help = health.Text{EN: "Use this page instead of the button. Ask the IT vendor to check [panel] in the settings.", JA: "ボタンの代わりに、この画面を使ってください。IT事業者に、設定の [panel] を確かめるよう依頼してください。"}
@@ -186,7 +207,7 @@ func (g *Gateway) Health() health.Report {
 func onPanel(r health.Report) (health.Result, bool) {
 	for _, w := range r.Warnings() {
 		switch w.Name {
-		case "clock", "history", "indicators", "names", "part:copies", "part:copy targets":
+		case "clock", "history", "indicators", "names", checkQuarantine, "part:copies", "part:copy targets":
 		default:
 			return w, true
 		}
