@@ -79,7 +79,10 @@ func (g *Gateway) checks() []health.Check {
 			lost := now - drops
 			drops = now
 			if lost > 0 {
-				return fmt.Errorf("%d frames were not read in the last %v", lost, checkEvery)
+				return &health.Problem{Text: health.Text{
+					EN: fmt.Sprintf("%d frames were not read in the last %v.", lost, checkEvery),
+					JA: fmt.Sprintf("直近の%d秒間に、%d個の通信を読み取れませんでした。", int(checkEvery.Seconds()), lost),
+				}}
 			}
 			return nil
 		},
@@ -102,7 +105,7 @@ func (g *Gateway) checks() []health.Check {
 	}, {
 		Name: "evidence", Title: health.Text{EN: "Packets are kept", JA: "通信記録（証拠）の保存"},
 		Help:  health.Text{EN: "Check that the SSD is plugged in and not full. Isolation works without it.", JA: "SSDの接続と空き容量を確認してください。隔離は引き続き行えます。"},
-		Probe: func(context.Context) error { return g.parts.Spool.Health() },
+		Probe: func(context.Context) error { return diskProblem(g.parts.Spool.Health()) },
 	}, {
 		Name: "bundles", Needs: []string{"evidence", "records"}, Title: health.Text{EN: "Evidence can be sealed", JA: "証拠の封印"},
 		Help:  health.Text{EN: "The packets are still pinned on the SSD. Call the IT vendor.", JA: "通信記録はSSDに残っています。IT事業者に連絡してください。"},
@@ -116,7 +119,10 @@ func (g *Gateway) checks() []health.Check {
 		Help: health.Text{EN: "Times in the evidence are marked as uncertain until it is.", JA: "同期するまで、証拠の時刻は「不確か」と記録されます。"},
 		Probe: func(context.Context) error {
 			if !clockSynchronised() {
-				return errors.New("no time service disciplines the clock")
+				return &health.Problem{
+					Text: health.Text{EN: "The time has not been fetched from a time server yet.", JA: "時刻サーバーとの同期がまだ済んでいません。"},
+					Err:  errors.New("no time service disciplines the clock"),
+				}
 			}
 			return nil
 		},
@@ -132,6 +138,14 @@ func (g *Gateway) checks() []health.Check {
 		checks = append(checks, partCheck(name, reported(name)))
 	}
 	return checks
+}
+
+// diskProblem says what is wrong with the evidence disk, where there are words for it.
+func diskProblem(err error) error {
+	if t, ok := diskText(err); ok {
+		return &health.Problem{Text: health.Text{EN: t.EN + ".", JA: t.JA + "。"}, Err: err}
+	}
+	return err
 }
 
 // partCheck is about one part of the program. Where a restart would not help,
