@@ -55,8 +55,9 @@ func (f *faults) of(parts ...string) error {
 	return errors.Join(errs...)
 }
 
-// The checks that an uplink reports to.
+// Checks about the networks, for those who report to them.
 const (
+	checkLAN        = "lan"
 	checkWAN        = "wan"
 	checkQuarantine = "quarantine"
 )
@@ -160,6 +161,9 @@ func partCheck(name string, probe func(context.Context) error) health.Check {
 	case "ports":
 		c.Name, c.Title = name, health.Text{EN: "Every LAN port is there", JA: "LAN ポート"}
 		c.Help = health.Text{EN: "Check that the adapter is plugged in. The other ports go on working.", JA: "LAN アダプターが差し込まれているか確認してください。ほかのポートはそのまま使えます。"}
+	case checkLAN:
+		c.Name, c.Title = name, health.Text{EN: "The whole office is guarded", JA: "見守る範囲"}
+		c.Help = health.Text{EN: "Ask the IT vendor to add it to network.lan in the settings.", JA: "IT事業者に、設定の network.lan に加えるよう依頼してください。"}
 	case checkWAN:
 		c.Name, c.Title = name, health.Text{EN: "The way to the internet is there", JA: "インターネット側の接続口"}
 		c.Help = health.Text{EN: "The office network and isolation work, but nothing reaches the internet. Check that the adapter is plugged in. If it stays, call the IT vendor.", JA: "社内の通信と隔離は使えますが、インターネットにはつながりません。アダプターが差し込まれているか確認してください。続く場合はIT事業者に連絡してください。"}

@@ -112,7 +112,7 @@ func (o *opening) open(ctx context.Context) (*Gateway, error) {
 		Heal:  func(macs []netcontain.MAC) error { return neigh.Heal(o.network.Bridge, macs) },
 		Holds: o.wire, Services: map[string]Service{"containment": companions{o.beside, o.companionFailed}}, Log: o.log, Now: time.Now, faults: o.faults, Suspects: &suspects{},
 	}
-	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.lists, o.decoys, o.refuge, o.panel, o.vendor, o.copies} {
+	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.lists, o.decoys, o.addressed, o.refuge, o.panel, o.vendor, o.copies} {
 		if err := step(&parts); err != nil {
 			return nil, err
 		}
@@ -268,6 +268,15 @@ func (o *opening) watch(p *Parts) error {
 	}
 	p.Services[checkWAN] = &uplink{
 		net: o.network, lan: o.config.Network.LAN, quarantine: o.quarantineNet(), own: own, report: o.faults.tell, log: o.log.With("component", "uplink"),
+	}
+	return nil
+}
+
+// addressed watches what the gateway is called, for the detectors. It needs the
+// pipeline.
+func (o *opening) addressed(p *Parts) error {
+	p.Services[checkLAN] = &addresses{
+		net: o.network, lan: o.config.Network.LAN, tell: p.Pipeline.Readdress, report: o.faults.tell, log: o.log.With("component", "addresses"),
 	}
 	return nil
 }
