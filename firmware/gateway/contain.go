@@ -305,7 +305,7 @@ func uncounted(p incident.Proof, joined time.Time) incident.Proof {
 	}
 	at := joined.In(time.Local).Format("15:04:05")
 	p.Text.EN += " Another address of the device was found at " + at + "; what it sent under that before is not counted."
-	p.Text.JA += "この端末の別のアドレスを " + at + " に見つけました。それより前にそのアドレスから出た通信は、この確認に含まれません。"
+	p.Text.JA += "この機器の別のアドレスを " + at + " に見つけました。それより前にそのアドレスから出た通信は、この確認に含まれません。"
 	return p
 }
 
