@@ -21,12 +21,14 @@ type Steps interface {
 	// Lower steps an isolated device down to limit.
 	Lower(ctx context.Context, id, by, note string) (incident.Incident, error)
 	Undo(ctx context.Context, id, by, note string) (incident.Incident, error)
+	// Tick returns ErrUnknown also for an item that is not on the list.
 	Tick(ctx context.Context, id, item string, done bool, by, note string) (incident.Incident, error)
 	// Limits says how far the gateway may go by itself now.
 	Limits() incident.Limits
 }
 
-// MissingError refuses a release, because not all is done that has to be.
+// MissingError refuses a release, or the dismissal of what is held, because not
+// all is done that has to be.
 type MissingError struct{ Items []incident.Item }
 
 func (e *MissingError) Error() string {
@@ -110,7 +112,12 @@ func (s *site) back(i incident.Incident, mayAuto bool, l string) returnView {
 	v.Title = strings.ReplaceAll(w["back_title"], "{name}", v.Name)
 	if i.State == incident.Probation {
 		v.Title = strings.ReplaceAll(w["probation_title"], "{name}", v.Name)
-		if v.Hint = w["probation_hint"]; !mayAuto || i.Guard != incident.GuardNone {
+		switch {
+		case calledHarmless(i):
+			v.Hint = w["probation_hint_harmless"]
+		case mayAuto && i.Guard == incident.GuardNone:
+			v.Hint = w["probation_hint"]
+		default:
 			v.Hint = w["probation_hint_person"]
 		}
 		if !i.Until.IsZero() {
@@ -141,6 +148,11 @@ func (s *site) back(i incident.Incident, mayAuto bool, l string) returnView {
 		v.Count = strings.ReplaceAll(w["back_left"], "{n}", strconv.Itoa(left))
 	}
 	return v
+}
+
+// calledHarmless says that a person let the device go as a false alarm.
+func calledHarmless(i incident.Incident) bool {
+	return i.Lesson.Holds() && i.Lesson.Kind == incident.Harmless
 }
 
 // auto tells what was done automatically, why, and what an undo would do.

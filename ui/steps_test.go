@@ -34,8 +34,12 @@ func (o stepping) step(id string, in incident.Input) (incident.Incident, error) 
 	o.calls = append(o.calls, fmt.Sprintf("%s %s %s", in.Kind, in.Item, in.By))
 	o.tell()
 	if last := i.History[len(i.History)-1]; last.Refused {
-		if missing := i.Missing(); in.Kind == incident.InRelease && len(missing) > 0 {
+		missing := map[incident.Kind][]incident.Item{incident.InRelease: i.Missing(), incident.InDismiss: i.Unasked()}[in.Kind]
+		switch {
+		case len(missing) > 0:
 			return i, &MissingError{missing}
+		case in.Item != "" && i.State.Held() && !i.Lists(in.Item):
+			return i, ErrUnknown
 		}
 		return i, ErrRefused
 	}
@@ -52,6 +56,10 @@ func (o stepping) Limit(_ context.Context, id, by string) (incident.Incident, er
 
 func (o stepping) Release(_ context.Context, id, by, note string) (incident.Incident, error) {
 	return o.step(id, incident.Input{Kind: incident.InRelease, By: by, Note: note})
+}
+
+func (o stepping) Dismiss(_ context.Context, id, by, note string) (incident.Incident, error) {
+	return o.step(id, incident.Input{Kind: incident.InDismiss, By: by, Note: note})
 }
 
 func (o stepping) Lower(_ context.Context, id, by, note string) (incident.Incident, error) {
@@ -112,6 +120,58 @@ func TestARefusedReleaseSaysWhatIsStillToDo(t *testing.T) {
 		cause, _ := incident.ItemText("cause")
 		if w.Code != 409 || got.Error.Code != "missing" || !slices.Contains(got.Error.Missing, "cause") || !strings.Contains(got.Error.Message, cause.In(lang)) {
 			t.Errorf("%d %+v", w.Code, got.Error)
+		}
+	}
+}
+
+// A name in a body that names nothing is 404 like one in a path.
+func TestAnItemThatIsNotOnTheListIsNotFound(t *testing.T) {
+	o := heldOffice(t, "en", incident.InRequest)
+	for item, want := range map[string]int{"cause": 200, "nonsense": 404} {
+		for _, deed := range []string{"tick", "untick"} {
+			if w := do(handler(t, o.office, on(o)), request("POST", "/api/incidents/"+inID+"/"+deed, `{"by":"A","item":"`+item+`"}`)); w.Code != want {
+				t.Errorf("%s %s: %d %s", deed, item, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+func TestAFalseAlarmOfAHeldDeviceIsAgreedOnceAndWatched(t *testing.T) {
+	for _, lang := range []string{"ja", "en"} {
+		o, w := heldOffice(t, lang, incident.InRequest), wordsIn(lang)
+		agreed, _ := incident.ItemText("agreed")
+		dismiss := func() *httptest.ResponseRecorder {
+			return do(handler(t, o.office, on(o)), request("POST", "/api/incidents/"+inID+"/dismiss", `{"by":"A","note":"backup"}`, "Accept-Language", lang))
+		}
+		if !strings.Contains(w["dismiss_unasked"], agreed.In(lang)) || !strings.Contains(page(t, o.office, lang), w["dismiss_unasked"]) {
+			t.Errorf("%s: the page does not say what is to be done first", lang)
+		}
+		if got := dismiss(); got.Code != 409 || !strings.Contains(got.Body.String(), `"missing":["agreed"]`) {
+			t.Errorf("%s: %d %s", lang, got.Code, got.Body)
+		}
+		if _, err := o.Tick(t.Context(), inID, "agreed", true, "web:佐藤", ""); err != nil {
+			t.Fatal(err)
+		}
+		if body := page(t, o.office, lang); strings.Contains(body, w["dismiss_unasked"]) || !strings.Contains(body, w["dismiss_held"]) {
+			t.Errorf("%s: it is not offered, or still asks", lang)
+		}
+		if got := dismiss(); got.Code != 200 {
+			t.Errorf("%s: %d %s", lang, got.Code, got.Body)
+		}
+		body := page(t, o.office, lang)
+		for _, has := range []string{"<h1>" + w["head_harmless"] + "</h1>", w["probation_hint_harmless"], w["did_dismiss_held"]} {
+			if !strings.Contains(body, has) {
+				t.Errorf("%s: lacks %q", lang, has)
+			}
+		}
+		if strings.Contains(body, `value="dismiss"`) || strings.Contains(body, w["dismiss_hint"]) || !strings.Contains(body, `value="isolate"`) {
+			t.Errorf("%s: harmless is offered twice, or a second thought is not", lang)
+		}
+		if _, err := o.step(inID, incident.Input{Kind: incident.InExpired}); err != nil {
+			t.Fatal(err)
+		}
+		if body := page(t, o.office, lang); !strings.Contains(body, ">"+w["state_dismissed"]+"<") {
+			t.Errorf("%s: what was called harmless is listed as an infection", lang)
 		}
 	}
 }

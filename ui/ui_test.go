@@ -65,7 +65,7 @@ func newOffice(lang string) *office {
 	o := &office{subs: map[chan struct{}]bool{}, devs: []asset.Asset{gw, a, prn}, all: []incident.Incident{i}}
 	o.st = hal.Status{State: hal.Attention, Lang: lang, Now: now, Suspect: hal.Device{Name: a.Name, Place: "ポート3"}, What: i.Findings[0].Title.In(lang), Target: inID, Vendor: "あおばIT", VendorPhone: "03-1234-5678", Devices: 3}
 	o.report = health.Report{At: now, Results: []health.Result{
-		{Name: "disk", Title: health.Text{EN: "Disk", JA: "記録用ディスク"}, Status: health.Failed, Text: health.Text{EN: "Almost full.", JA: "残りが少なくなっています。"}, Help: health.Text{EN: "Call the vendor.", JA: "業者に連絡してください。"}},
+		{Name: "disk", Title: health.Text{EN: "Disk", JA: "記録用ディスク"}, Status: health.Failed, Text: health.Text{EN: "Almost full.", JA: "残りが少なくなっています。"}, Detail: "statfs /mnt: 98 percent", Help: health.Text{EN: "Call the vendor.", JA: "業者に連絡してください。"}},
 		{Name: "clock", Title: health.Text{EN: "Clock", JA: "時計"}, Status: health.OK},
 	}}
 	return o
@@ -410,11 +410,25 @@ func TestEveryAnswerCarriesTheSafetyHeaders(t *testing.T) {
 	}
 }
 
+func TestAWarningIsSaidInWordsAndItsDetailApart(t *testing.T) {
+	for lang, want := range map[string]string{
+		"ja": `記録用ディスク：要確認</b><br>残りが少なくなっています。業者に連絡してください。<details class="tech"`,
+		"en": `Disk: not at the moment</b><br>Almost full. Call the vendor.<details class="tech"`,
+	} {
+		body := page(t, newOffice(lang), lang)
+		part := body[strings.Index(body, `id="part-health"`):strings.Index(body, `id="part-incidents"`)]
+		if !strings.Contains(part, want) || !strings.Contains(part, "<summary>"+wordsIn(lang)["detail"]+"</summary><code>statfs /mnt: 98 percent</code>") {
+			t.Errorf("%s: %s", lang, part)
+		}
+	}
+}
+
 func TestHostileNamesStayText(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(2)>'`
 	o := newOffice("ja")
 	o.st.Suspect.Name, o.st.What, o.st.Target, o.st.VendorPhone = evil, evil, evil, "javascript:alert(3)"
 	o.devs[1].Name, o.devs[1].Vendor, o.devs[1].Port, o.devs[1].ID = evil, evil, evil, asset.ID(evil)
+	o.report.Results[0].Detail = evil
 	i := &o.all[0]
 	i.ID, i.Asset, i.Bundle, i.Why = evil, o.devs[1], evil, detect.Text{JA: evil, EN: evil}
 	i.Findings[0].Title, i.Findings[0].Explain, i.Findings[0].Technique = i.Why, i.Why, evil

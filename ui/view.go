@@ -57,6 +57,7 @@ type incidentView struct {
 	Addrs                                                   string
 	Along                                                   []string // what is held with it, and what a person is asked about
 	Drill, Held, CanDismiss, CanIsolate, CanLimit, Twice    bool
+	Unasked                                                 bool        // somebody has to agree before it is let go as harmless
 	Impact                                                  *impactView // before a decision; nil: nothing to decide, or not known
 	Kin                                                     *kinPart
 	Containment                                             *containmentView // nil: not held
@@ -78,7 +79,8 @@ type deviceView struct {
 	Impact                                                *impactView // nil: not known
 }
 
-type warningView struct{ Title, Text, Help string }
+// warningView is a warning in words; Detail is the system's own.
+type warningView struct{ Name, Title, Text, Detail string }
 
 // maxIncidents is how many the page lists; the API gives all.
 const maxIncidents = 50
@@ -118,7 +120,8 @@ func (s *site) data(r *http.Request) view {
 		v.Devices = append(v.Devices, s.device(a, l, held[a.ID]))
 	}
 	for _, h := range warnings(s.cfg.Gateway) {
-		v.Health = append(v.Health, warningView{in(h.Title, l), in(h.Text, l), in(h.Help, l)})
+		gap := map[string]string{"en": " "}[l]
+		v.Health = append(v.Health, warningView{h.Name, in(h.Title, l), in(h.Text, l) + gap + in(h.Help, l), h.Detail})
 	}
 	return v
 }
@@ -179,7 +182,9 @@ func (s *site) lessons(all []incident.Incident, l string) (out []lessonView) {
 		}
 		var what []string
 		for _, o := range i.Findings {
-			what = append(what, o.Title.In(l))
+			if i.Lesson.About(o.Detector) {
+				what = append(what, o.Title.In(l))
+			}
 		}
 		out = append(out, lessonView{i.ID, deviceName(i.Asset, w), strings.Join(what, w["and"]), who(i.Lesson.By, w), s.when(i.Lesson.At, l)})
 	}
@@ -221,6 +226,8 @@ func phase(i incident.Incident, now time.Time) string {
 		return "untouchable"
 	case i.State == incident.Open && i.Automatic.Undone():
 		return "undone"
+	case i.State == incident.Probation && calledHarmless(i):
+		return "harmless"
 	case i.State == incident.Probation && i.Undoable():
 		return "timed_out"
 	}
@@ -303,13 +310,13 @@ func AskedUntil(i incident.Incident, now time.Time) time.Time {
 // stages places an incident on the handbook's way.
 func stages(w map[string]string, now string) []stage {
 	names := strings.Split(w["stages"], "|")
-	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "again": 0, "undone": 0, "guarded": 0, "untouchable": 0, "limiting": 2, "limited": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4, "timed_out": 4}[now]
+	at, ok := map[string]int{"open": 0, "containing": 2, "contain_failed": 2, "again": 0, "undone": 0, "guarded": 0, "untouchable": 0, "limiting": 2, "limited": 2, "contained": 3, "best_effort": 3, "eradicating": 3, "probation": 4, "harmless": 4, "timed_out": 4}[now]
 	var out []stage
 	for i, n := range names {
 		mark := "later"
 		switch {
 		case !ok:
-		case i < at && i != 1 && !(i == 3 && now == "timed_out"): // nobody has told us that the report was made, or the cause removed
+		case i < at && i != 1 && !(i == 3 && (now == "timed_out" || now == "harmless")): // nobody has told us that the report was made, or there was no cause to remove
 			mark = "done"
 		case i == at:
 			mark = "now"
@@ -324,7 +331,7 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 	v := incidentView{
 		ID: i.ID, Name: deviceName(i.Asset, w), Place: place(i.Asset, w), State: w["state_"+string(i.State)], Tone: tone(i.State),
 		Since: s.when(i.Since, l), Bundle: i.Bundle, Why: i.Why.In(l), Proof: i.Proof.Text.In(l), Addrs: addrs(i.Asset),
-		Drill: i.Drill, Held: i.State.Held(), CanDismiss: i.State.Live(),
+		Drill: i.Drill, Held: i.State.Held(), CanDismiss: i.State.Live() && !(i.State == incident.Probation && calledHarmless(i)), Unasked: len(i.Unasked()) > 0,
 		CanIsolate: i.State == incident.Open || i.State == incident.Probation || i.State == incident.ContainFailed || (i.State.Held() && i.Level == incident.Limit),
 		CanLimit:   i.State == incident.Open || i.State == incident.Probation,
 		Twice:      i.Guard == incident.GuardTwice && !i.State.Held(),
@@ -338,6 +345,9 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 	}
 	if i.State == incident.Probation && i.Undoable() {
 		v.State = w["state_timed_out"]
+	}
+	if i.State == incident.Closed && i.Lesson.Kind == incident.Harmless {
+		v.State = w["state_dismissed"]
 	}
 	if i.Guard == incident.GuardNever {
 		v.CanIsolate, v.CanLimit = false, false
@@ -374,6 +384,9 @@ func told(t incident.Transition, w map[string]string) string {
 	}
 	if t.Input == incident.InDeadline && t.To == incident.Probation && t.From != t.To {
 		text = w["auto_released"]
+	}
+	if t.Input == incident.InDismiss && t.To == incident.Probation && !t.Refused {
+		text = w["did_dismiss_held"]
 	}
 	if t.Refused {
 		text += w["refused"]

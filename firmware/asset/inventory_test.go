@@ -54,6 +54,29 @@ func TestDeviceIsLearntFromARP(t *testing.T) {
 	}
 }
 
+func TestTheGatewaysAddressesOfNowAreNobodyElses(t *testing.T) {
+	v := asset.New(asset.Config{Self: []flow.MAC{mac(1)}, SelfAddrs: []netip.Addr{ip(1)}})
+	play(v, arp(1, 1, 0), arp(10, 7, 0), arp(11, 1, time.Minute))
+	owner := func(a netip.Addr) asset.ID {
+		d, _ := v.ByAddr(a)
+		return d.ID
+	}
+	if owner(ip(1)) != id(1) || owner(ip(7)) != id(10) {
+		t.Fatalf("%s, %s", owner(ip(1)), owner(ip(7)))
+	}
+	play(v, &flow.Self{Addrs: []netip.Addr{ip(7)}}, arp(10, 7, 2*time.Minute), arp(11, 1, 2*time.Minute))
+	if got := owner(ip(7)); got != "" {
+		t.Errorf("the gateway's new address is given to %s", got)
+	}
+	if got := owner(ip(1)); got != id(11) {
+		t.Errorf("its former address belongs to %q, want whoever has it now", got)
+	}
+	play(v, arp(1, 7, 3*time.Minute))
+	if owner(ip(7)) != id(1) {
+		t.Error("the gateway does not have its own address")
+	}
+}
+
 func TestAChangeOfPortIsRemembered(t *testing.T) {
 	v := asset.New(asset.Config{PortName: func(i uint32) string { return map[uint32]string{1: "port1", 2: "port2"}[i] }})
 	at := func(iface uint32, after time.Duration) flow.Event {

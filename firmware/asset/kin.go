@@ -2,6 +2,7 @@ package asset
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -107,40 +108,33 @@ type Query struct {
 	Never     func(Asset) bool // devices that may not follow, besides those of rule 5; nil: none
 }
 
+// weighAtOnce is how many candidates are weighed while the pipeline waits: half a
+// millisecond's work. A hostile device can make thousands.
+const weighAtOnce = 128
+
 // Kin returns the other Ethernet addresses of a device, those that follow first.
+// Between its steps the inventory may learn more, which is for the next question.
 func (v *Inventory) Kin(q Query) []Kin {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	k := &kinship{v: v, q: q, s: v.byID[q.ID], known: map[ID]Kin{}, others: map[string]bool{}}
+	k := &kinship{v: v, q: q, known: map[ID]Kin{}, weighed: map[ID]bool{}, others: map[string]bool{}}
 	for _, old := range q.Known {
 		if old.Follows {
 			k.known[old.ID] = old
 		}
 	}
-	if k.s == nil || k.s.MAC.IsZero() {
-		k.s = nil
-		return k.gone(nil)
+	var all []*found // pointers: they are sorted
+	for some := range slices.Chunk(k.begin(), weighAtOnce) {
+		all = append(all, k.weighAll(some)...)
 	}
-	k.own = k.ownClaims()
-	k.look()
-	var all []*found // pointers: a hostile device can make thousands, which are sorted
-	for e := range k.candidates() {
-		if f, ok := k.weigh(e); ok {
-			all = append(all, &f)
-		}
-	}
-	var out []Kin
-	for _, f := range limited(all) {
-		out = append(out, k.kin(f))
-	}
-	return k.gone(out)
+	return k.end(limited(all))
 }
 
 // found is a candidate for which something speaks.
 type found struct {
-	e   *entry
-	w   weight
-	old Kin // it follows already, with this reason; zero: it does not
+	e    *entry
+	id   ID
+	last time.Time // it was seen
+	w    weight
+	old  Kin // it follows already, with this reason; zero: it does not
 }
 
 // kinship is one question under way.
@@ -152,10 +146,56 @@ type kinship struct {
 	known  map[ID]Kin // follow already
 	varied bool       // s said several names or identifiers before it was held
 
+	weighed map[ID]bool // of known
+
 	// Asked for every candidate, of which a hostile device can make thousands.
 	others map[string]bool // contested, by claim
 	alone  bool            // nobody else has used the port
 	grown  bool            // the office is known long enough
+}
+
+// begin looks the device up, and those for which anything may speak.
+func (k *kinship) begin() []*entry {
+	k.v.mu.RLock()
+	defer k.v.mu.RUnlock()
+	if k.s = k.v.byID[k.q.ID]; k.s == nil || k.s.MAC.IsZero() {
+		k.s = nil
+		return nil
+	}
+	k.own = k.ownClaims()
+	k.look()
+	return slices.Collect(maps.Keys(k.candidates()))
+}
+
+func (k *kinship) weighAll(some []*entry) (out []*found) {
+	k.v.mu.RLock()
+	defer k.v.mu.RUnlock()
+	for _, e := range some {
+		if k.v.byID[e.ID] != e {
+			continue // forgotten meanwhile
+		}
+		if _, known := k.known[e.ID]; known {
+			k.weighed[e.ID] = true
+		}
+		if f, ok := k.weigh(e); ok {
+			out = append(out, &f)
+		}
+	}
+	return out
+}
+
+func (k *kinship) end(all []*found) (out []Kin) {
+	k.v.mu.RLock()
+	defer k.v.mu.RUnlock()
+	for _, f := range all {
+		switch {
+		case k.v.byID[f.id] == f.e:
+			out = append(out, k.kin(f))
+		case f.old.Follows: // forgotten meanwhile: rule 6
+			out = append(out, f.old)
+		}
+	}
+	return k.gone(out)
 }
 
 // ownClaims is what the device said of itself until it was held, its Ethernet
@@ -256,11 +296,11 @@ func (k *kinship) weigh(e *entry) (found, bool) {
 		w.follows, w.doubt = false, doubtNever
 	case known: // rule 6, and the reason stays what it was
 		w.evidence, w.follows = old.Evidence, true
-		return found{e, w, old}, true
+		return found{e, e.ID, e.LastSeen, w, old}, true
 	case e.Router && verdict == 0:
 		w.follows, w.doubt = false, doubtNever
 	}
-	return found{e: e, w: w}, true
+	return found{e: e, id: e.ID, last: e.LastSeen, w: w}, true
 }
 
 // look asks once whether nobody but the device, and what follows it, has used its
@@ -281,13 +321,13 @@ func (k *kinship) look() {
 	}
 }
 
-// gone adds those that follow and were not weighed: they have been forgotten
-// meanwhile, or the device itself has. A person's word, and what may never follow,
-// count all the same.
+// gone adds those that follow and were not weighed: they have been forgotten, or
+// the device itself has. A person's word, and what may never follow, count all the
+// same.
 func (k *kinship) gone(out []Kin) []Kin {
 	for _, old := range k.q.Known {
 		e := k.v.byID[old.ID]
-		if !old.Follows || e != nil && (k.s != nil || k.never(e)) || k.v.judged(k.q.ID, old.ID) < 0 {
+		if !old.Follows || k.weighed[old.ID] || e != nil && k.never(e) || k.v.judged(k.q.ID, old.ID) < 0 {
 			continue
 		}
 		out = append(out, old)
@@ -302,7 +342,7 @@ func limited(all []*found) []*found {
 		if a.w.follows != b.w.follows {
 			return b2i(b.w.follows) - b2i(a.w.follows)
 		}
-		return cmp.Or(b.w.rank()-a.w.rank(), b.e.LastSeen.Compare(a.e.LastSeen), cmp.Compare(a.e.ID, b.e.ID))
+		return cmp.Or(b.w.rank()-a.w.rank(), b.last.Compare(a.last), cmp.Compare(a.id, b.id))
 	})
 	follow, old, suggest := 0, 0, 0
 	return slices.DeleteFunc(all, func(f *found) bool {

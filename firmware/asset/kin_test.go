@@ -647,3 +647,45 @@ func FuzzIdentity(f *testing.F) {
 		}
 	})
 }
+
+// The inventory goes on learning between the steps of a question. Whoever follows
+// is in every answer, once, whether it is there, has just been forgotten, or is back.
+func TestWhoFollowsIsInEveryAnswerWhileTheInventoryForgets(t *testing.T) {
+	s := &scene{v: asset.New(asset.Config{Max: 64, PortName: func(i uint32) string { return fmt.Sprintf("port%d", i) }})}
+	s.use(sign, printer, wired)
+	s.v.Pin(list(wired))
+	follower := wired.as(999, 1)
+	s.ask(follower)
+	q := query(wired)
+	q.Known = s.v.Kin(q)
+	if len(q.Known) != 1 || !q.Known[0].Follows {
+		t.Fatalf("%+v", q.Known)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := range 20000 {
+			s.now += time.Millisecond
+			s.ask(printer.as(1000+n, 3)) // strangers to the device
+			if n%100 == 0 {
+				s.ask(follower)
+			}
+		}
+	}()
+	for asks := 0; ; asks++ {
+		times := 0
+		for _, k := range s.v.Kin(q) {
+			if k.ID == q.Known[0].ID && k.Follows {
+				times++
+			}
+		}
+		if times != 1 {
+			t.Fatalf("ask %d: in the answer %d times", asks, times)
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
+}

@@ -34,7 +34,27 @@ func (v *Inventory) Observe(ev flow.Event) {
 		v.dhcp6(e)
 	case *flow.Tick:
 		v.sample(e.Time)
+	case *flow.Self:
+		v.readdress(e.Addrs)
 	}
+}
+
+// readdress takes up the gateway's own addresses of now. Nobody else keeps one of
+// them, and those that it had are anybody's again.
+func (v *Inventory) readdress(addrs []netip.Addr) {
+	mine := make(map[netip.Addr]bool, len(addrs))
+	for _, a := range addrs {
+		mine[a] = true
+		if owner := v.byAddr[a]; owner != nil && !owner.Gateway {
+			v.take(owner, a)
+		}
+	}
+	for a := range v.mine {
+		if owner := v.byAddr[a]; !mine[a] && owner != nil && owner.Gateway {
+			v.take(owner, a)
+		}
+	}
+	v.mine = mine
 }
 
 func (v *Inventory) arp(e *flow.ARP) {

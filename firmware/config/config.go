@@ -377,18 +377,24 @@ func Default() Config {
 	}
 }
 
-// freeQuarantine is the first of some rarely used private networks (RFC 1918)
-// that the office does not use itself.
-func freeQuarantine(lan []netip.Prefix) netip.Prefix {
+// FreeQuarantine is the first of some rarely used private networks (RFC 1918) that
+// nobody else uses, with the gateway's address in it; false when all are taken.
+func FreeQuarantine(taken []netip.Prefix) (netip.Prefix, bool) {
 	candidates := []netip.Prefix{
 		netip.MustParsePrefix("172.30.66.1/24"), netip.MustParsePrefix("10.166.66.1/24"), netip.MustParsePrefix("192.168.166.1/24"),
 	}
 	for _, q := range candidates {
-		if !slices.ContainsFunc(lan, q.Overlaps) {
-			return q
+		if !slices.ContainsFunc(taken, q.Overlaps) {
+			return q, true
 		}
 	}
-	return candidates[0] // and Validate says what to do
+	return candidates[0], false
+}
+
+// freeQuarantine is the default. Where there is none, Validate says what to do.
+func freeQuarantine(lan []netip.Prefix) netip.Prefix {
+	q, _ := FreeQuarantine(lan)
+	return q
 }
 
 // Load reads the file over the defaults, migrates an older version, and

@@ -37,6 +37,19 @@ func TestClaimOfTheGatewaysAddressIsToldAtOnceAndHighWhenItInsists(t *testing.T)
 	}
 }
 
+func TestTheGatewaysAddressIsTheOneThatItHasNow(t *testing.T) {
+	o := newOffice(t, detect.Config{Gateway: []netip.Addr{gatewayIP}})
+	o.arp(2, mac(66), ip(7), ip(10)) // nobody's yet
+	o.quiet()
+	o.play(&flow.Self{Addrs: []netip.Addr{ip(7)}})
+	o.arp(2, mac(66), gatewayIP, ip(10)) // anybody's again
+	o.quiet()
+	o.arp(2, mac(66), ip(7), ip(10))
+	o.want("arp_spoof", detect.Medium)
+	o.play(&flow.DHCP{Meta: o.meta(mac(66)), Src: ip(7), Type: 2, FromServer: true, YourIP: ip(10), ClientMAC: mac(10), ServerID: ip(7)})
+	o.want("rogue_dhcp", detect.High)
+}
+
 func TestPoisoningOfALivingHostIsHigh(t *testing.T) {
 	o := newOffice(t, detect.Config{})
 	o.arp(1, mac(1), ip(1), ip(10))

@@ -113,6 +113,10 @@ func New(c Config) *Engine {
 // is valid until the next call; the findings in it are the caller's.
 func (e *Engine) Observe(ev flow.Event) []Finding {
 	e.out = e.out[:0]
+	if self, ok := ev.(*flow.Self); ok {
+		e.net.Gateway = self.Addrs
+		return nil
+	}
 	e.net.contact, e.net.isContact = e.net.contactOf(ev)
 	e.net.asked = e.net.asks.observe(ev)
 	e.net.forwarders.observe(ev)

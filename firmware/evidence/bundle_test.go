@@ -76,7 +76,7 @@ func testInput(id string) BundleInput {
 			_, err := io.WriteString(w, `{"detector":"worm","title":{"en":"Scans","ja":"走査しています"}}`+"\n")
 			return err
 		},
-		Report: ReportFacts{Device: Text{EN: "<script>alert(1)</script>", JA: "端末"}}}
+		Report: ReportFacts{Device: Text{EN: "<script>alert(1)</script>", JA: "機器"}}}
 }
 
 func sealed(t *testing.T) (*Vault, Bundle) {

@@ -209,7 +209,7 @@ func notReached() []Text {
 		JA: "常時記録されているパケットは、上書きされるまで残ります。残り日数は画面に表示されます。",
 	}, {
 		EN: "What detection learnt about the device's habits fades by itself; while the device is connected it is learnt anew.",
-		JA: "検知のために学習した通信の傾向は、時間とともに消えます。端末が接続されている間は、あらためて学習されます。",
+		JA: "検知のために学習した通信の傾向は、時間とともに消えます。機器が接続されている間は、あらためて学習されます。",
 	}, {
 		EN: "Copies that left this box (the IT vendor's, on a USB medium, in a cloud storage) have to be deleted where they are; the tombstone tells which.",
 		JA: "本装置の外にあるコピー（IT事業者、USB媒体、クラウド）は、それぞれの保管先で削除してください。対象は削除記録で確認できます。",

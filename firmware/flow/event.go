@@ -74,6 +74,14 @@ func (m *Meta) Head() *Meta { return m }
 // second and before the frame that made time pass.
 type Tick struct{ Meta }
 
+// Self says which addresses the gateway itself has from now on, all of them. No frame
+// says it: it comes from the gateway's own kernel, between two frames, and is no
+// event of a replay. The tracker never makes one.
+type Self struct {
+	Meta
+	Addrs []netip.Addr // never empty
+}
+
 // ARP is one ARP packet for IPv4 over Ethernet (RFC 826).
 type ARP struct {
 	Meta

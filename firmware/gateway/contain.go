@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -144,12 +145,17 @@ func (g *Gateway) enforce(ctx context.Context) error {
 	defer cancel()
 	p := g.policy()
 	err := g.parts.Contain.Set(ctx, p)
-	if err != nil && netcontain.SetsInForce(err) { // everybody is held, some less well than was chosen
+	switch {
+	case err == nil:
+		g.faults.clear("mechanism")
+	case !netcontain.SetsInForce(err):
+	case errors.Is(err, netcontain.ErrUnderWay): // the next look says what became of it
+		g.log.Warn("a mechanism beside the sets takes its time", "err", err)
+		err = nil
+	default: // everybody is held, some less well than was chosen
 		g.log.Error("a mechanism beside the sets failed", "err", err)
 		g.faults.set("mechanism", err)
 		err = nil
-	} else if err == nil {
-		g.faults.clear("mechanism")
 	}
 	g.keepPolicy(p)
 	return err
@@ -299,7 +305,7 @@ func uncounted(p incident.Proof, joined time.Time) incident.Proof {
 	}
 	at := joined.In(time.Local).Format("15:04:05")
 	p.Text.EN += " Another address of the device was found at " + at + "; what it sent under that before is not counted."
-	p.Text.JA += "この端末の別のアドレスを " + at + " に見つけました。それより前にそのアドレスから出た通信は、この確認に含まれません。"
+	p.Text.JA += "この機器の別のアドレスを " + at + " に見つけました。それより前にそのアドレスから出た通信は、この確認に含まれません。"
 	return p
 }
 

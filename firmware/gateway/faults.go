@@ -33,6 +33,15 @@ func (f *faults) clear(part string) {
 	delete(f.present, part)
 }
 
+// tell sets what a part says of itself; nil says that it is well.
+func (f *faults) tell(part string, err error) {
+	if err == nil {
+		f.clear(part)
+		return
+	}
+	f.set(part, err)
+}
+
 // of joins what the named parts reported, nil when they are all well.
 func (f *faults) of(parts ...string) error {
 	f.mu.Lock()
@@ -45,6 +54,13 @@ func (f *faults) of(parts ...string) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Checks about the networks, for those who report to them.
+const (
+	checkLAN        = "lan"
+	checkWAN        = "wan"
+	checkQuarantine = "quarantine"
+)
 
 // checkEvery is how often the health report is made.
 const checkEvery = 2 * time.Second
@@ -64,7 +80,10 @@ func (g *Gateway) checks() []health.Check {
 			lost := now - drops
 			drops = now
 			if lost > 0 {
-				return fmt.Errorf("%d frames were not read in the last %v", lost, checkEvery)
+				return &health.Problem{Text: health.Text{
+					EN: fmt.Sprintf("%d frames were not read in the last %v.", lost, checkEvery),
+					JA: fmt.Sprintf("直近の%d秒間に、%d個の通信を読み取れませんでした。", int(checkEvery.Seconds()), lost),
+				}}
 			}
 			return nil
 		},
@@ -87,7 +106,7 @@ func (g *Gateway) checks() []health.Check {
 	}, {
 		Name: "evidence", Title: health.Text{EN: "Packets are kept", JA: "通信記録（証拠）の保存"},
 		Help:  health.Text{EN: "Check that the SSD is plugged in and not full. Isolation works without it.", JA: "SSDの接続と空き容量を確認してください。隔離は引き続き行えます。"},
-		Probe: func(context.Context) error { return g.parts.Spool.Health() },
+		Probe: func(context.Context) error { return diskProblem(g.parts.Spool.Health()) },
 	}, {
 		Name: "bundles", Needs: []string{"evidence", "records"}, Title: health.Text{EN: "Evidence can be sealed", JA: "証拠の封印"},
 		Help:  health.Text{EN: "The packets are still pinned on the SSD. Call the IT vendor.", JA: "通信記録はSSDに残っています。IT事業者に連絡してください。"},
@@ -101,7 +120,10 @@ func (g *Gateway) checks() []health.Check {
 		Help: health.Text{EN: "Times in the evidence are marked as uncertain until it is.", JA: "同期するまで、証拠の時刻は「不確か」と記録されます。"},
 		Probe: func(context.Context) error {
 			if !clockSynchronised() {
-				return errors.New("no time service disciplines the clock")
+				return &health.Problem{
+					Text: health.Text{EN: "The time has not been fetched from a time server yet.", JA: "時刻サーバーとの同期がまだ済んでいません。"},
+					Err:  errors.New("no time service disciplines the clock"),
+				}
 			}
 			return nil
 		},
@@ -110,7 +132,7 @@ func (g *Gateway) checks() []health.Check {
 		checks = append(checks, g.listsCheck())
 	}
 	checks = append(checks, g.panelChecks()...)
-	parts := []string{"panel", "names"}
+	parts := []string{"panel", "names", checkQuarantine}
 	if g.cfg.Eve.File != "" {
 		parts = append(parts, "eve")
 	}
@@ -118,6 +140,14 @@ func (g *Gateway) checks() []health.Check {
 		checks = append(checks, partCheck(name, reported(name)))
 	}
 	return checks
+}
+
+// diskProblem says what is wrong with the evidence disk, where there are words for it.
+func diskProblem(err error) error {
+	if t, ok := diskText(err); ok {
+		return &health.Problem{Text: health.Text{EN: t.EN + ".", JA: t.JA + "。"}, Err: err}
+	}
+	return err
 }
 
 // partCheck is about one part of the program. Where a restart would not help,
@@ -132,6 +162,15 @@ func partCheck(name string, probe func(context.Context) error) health.Check {
 	case "ports":
 		c.Name, c.Title = name, health.Text{EN: "Every LAN port is there", JA: "LAN ポート"}
 		c.Help = health.Text{EN: "Check that the adapter is plugged in. The other ports go on working.", JA: "LAN アダプターが差し込まれているか確認してください。ほかのポートはそのまま使えます。"}
+	case checkLAN:
+		c.Name, c.Title = name, health.Text{EN: "The whole office is guarded", JA: "見守る範囲"}
+		c.Help = health.Text{EN: "Ask the IT vendor to add it to network.lan in the settings.", JA: "IT事業者に、設定の network.lan に加えるよう依頼してください。"}
+	case checkWAN:
+		c.Name, c.Title = name, health.Text{EN: "The way to the internet is there", JA: "インターネット側の接続口"}
+		c.Help = health.Text{EN: "The office network and isolation work, but nothing reaches the internet. Check that the adapter is plugged in. If it stays, call the IT vendor.", JA: "社内の通信と隔離は使えますが、インターネットにはつながりません。アダプターが差し込まれているか確認してください。続く場合はIT事業者に連絡してください。"}
+	case checkQuarantine:
+		c.Name, c.Title = name, health.Text{EN: "The network for isolated devices is free", JA: "隔離用ネットワークの番号"}
+		c.Help = health.Text{EN: "While a device is isolated, the internet may be out of reach. Ask the IT vendor to change network.quarantine in the settings; the details name a network that is free.", JA: "機器を隔離している間、インターネットにつながらなくなるおそれがあります。IT事業者に、設定の network.quarantine を変えるよう依頼してください（空いている番号は「詳細」にあります）。"}
 	case "panel":
 		c.Title = health.Text{EN: "Button and lamp", JA: "本体のボタンとランプ"}
 		c.Help = health.Text{EN: "Use this page instead of the button. Ask the IT vendor to check [panel] in the settings.", JA: "ボタンの代わりに、この画面を使ってください。IT事業者に、設定の [panel] を確かめるよう依頼してください。"}
@@ -187,7 +226,7 @@ func (g *Gateway) Health() health.Report {
 func onPanel(r health.Report) (health.Result, bool) {
 	for _, w := range r.Warnings() {
 		switch w.Name {
-		case "clock", "history", "indicators", "names", "part:copies", "part:copy targets", panelCheck + "buzzer":
+		case "clock", "history", "indicators", "names", checkQuarantine, "part:copies", "part:copy targets", panelCheck + "buzzer":
 		default:
 			return w, true
 		}

@@ -54,6 +54,7 @@ func (o *office) sealed(t *testing.T) incident.Incident {
 
 func TestAPurgeTakesADevicesNameOutOfEverythingThatNoHoldProtects(t *testing.T) {
 	o := newOffice(t)
+	alone(&o.config)
 	p := o.start(t)
 	const device = "/api/devices/mac:02:00:00:00:00:01"
 	wish := map[string]string{"by": "owner", "note": "the person asked"}
@@ -61,7 +62,10 @@ func TestAPurgeTakesADevicesNameOutOfEverythingThatNoHoldProtects(t *testing.T) 
 		o.send(t, 1, outFrame(1))
 		return o.post(device, map[string]string{"by": "owner", "name": "pc-yamada"}) == nil
 	})
-	i := o.sealed(t)
+	stop := o.attack(t, 1)
+	i := o.awaitIncident(t, 1, "sealed", func(i incident.Incident) bool { return i.Bundle != "" && proven(i) })
+	stop()
+	o.hosts[1].Run(t, "ip link set eth0 down")
 	p.stop(t) // what the kernel has captured and nobody has seen would open another incident
 	p = o.start(t)
 	if err := o.post(device+"/purge", wish); err == nil || !strings.Contains(err.Error(), "409") {
@@ -70,8 +74,10 @@ func TestAPurgeTakesADevicesNameOutOfEverythingThatNoHoldProtects(t *testing.T) 
 	if i, ok := o.incidentOf(1); !ok || i.Asset.Name != "pc-yamada" {
 		t.Errorf("a purge that was refused left %+v", i.Asset)
 	}
-	if err := o.post("/api/incidents/"+i.ID+"/dismiss", wish); err != nil {
-		t.Fatal(err)
+	for _, deed := range []string{"undo", "dismiss"} { // what the gateway did by itself was a mistake
+		if err := o.post("/api/incidents/"+i.ID+"/"+deed, wish); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var done ui.Purged
 	o.postInto(t, device+"/purge", wish, &done)

@@ -22,9 +22,10 @@ import (
 // the kernel's sets hold whatever it sends.
 const followAtOnce = 60
 
-// A look among thousands of invented addresses takes tens of milliseconds, in which
-// the pipeline waits: afterwards it has lookRest times as long for itself, but no
-// longer than the second within which a new address has to be held.
+// A look among thousands of invented addresses takes tens of milliseconds of a
+// processor, and keeps the pipeline waiting again and again: afterwards it has
+// lookRest times as long for itself, but no longer than the second within which a
+// new address has to be held.
 const (
 	lookRest    = 20
 	longestRest = time.Second

@@ -98,9 +98,21 @@ func (g *Gateway) listsCheck() health.Check {
 			for _, s := range g.parts.Lists.Status() {
 				switch {
 				case s.Outdated:
-					errs = append(errs, fmt.Errorf("%s: not refreshed since %s, no longer in force", s.Name, s.Good.Format(time.DateOnly)))
+					errs = append(errs, &health.Problem{
+						Text: health.Text{
+							EN: fmt.Sprintf("The list %s is too old, and no longer in force.", s.Name),
+							JA: fmt.Sprintf("一覧「%s」は古くなりすぎたため、使っていません。", s.Name),
+						},
+						Err: fmt.Errorf("%s: not refreshed since %s, no longer in force", s.Name, s.Good.Format(time.DateOnly)),
+					})
 				case s.Problem != "":
-					errs = append(errs, fmt.Errorf("%s: %s", s.Name, s.Problem))
+					errs = append(errs, &health.Problem{
+						Text: health.Text{
+							EN: fmt.Sprintf("The list %s could not be refreshed.", s.Name),
+							JA: fmt.Sprintf("一覧「%s」を更新できませんでした。", s.Name),
+						},
+						Err: fmt.Errorf("%s: %s", s.Name, s.Problem),
+					})
 				}
 			}
 			return errors.Join(errs...)

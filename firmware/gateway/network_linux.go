@@ -29,7 +29,7 @@ type Network struct {
 	Addrs       []netip.Addr   // on the bridge
 	Prefixes    []netip.Prefix // of the bridge's addresses
 
-	missing map[string]error // those of Ports that were not there, or not raised, at the start; with what to mend
+	missing map[string]error // those of Ports, and WAN, that were not there, or not raised, at the start; with what to mend
 
 	turns atomic.Uint64 // how often an interface came, went, or was made anew
 
@@ -80,9 +80,9 @@ func (n *Network) Voice(now time.Time) voice {
 	return n.voice
 }
 
-// present are the LAN ports that are there now.
+// present are the LAN ports that are there now, and the uplink if it is.
 func (n *Network) present() []string {
-	return slices.DeleteFunc(slices.Clone(n.Ports), func(name string) bool {
+	return slices.DeleteFunc(append(slices.Clone(n.Ports), n.WAN), func(name string) bool {
 		_, err := netlink.LinkByName(name)
 		return errors.As(err, new(netlink.LinkNotFoundError))
 	})
@@ -115,8 +115,9 @@ func addressesOf(bridge netlink.Link) (addrs []netip.Addr, prefixes []netip.Pref
 }
 
 // Inspect looks the interfaces up. Its errors say which setting to mend. Of
-// several ports some may be missing: an adapter that broke must not keep the whole
-// office off the network. It is watched for; see ports.
+// several ports some may be missing, and so may the uplink: an adapter that broke
+// must not keep the whole office off the network. They are watched for; see ports
+// and uplink.
 func Inspect(c config.Network) (*Network, error) {
 	n := &Network{Bridge: c.Bridge, WAN: c.WAN, Ports: c.Ports, WiFi: c.WiFi, missing: map[string]error{}}
 	bridge, err := n.find("network.bridge", c.Bridge)
@@ -127,8 +128,11 @@ func Inspect(c config.Network) (*Network, error) {
 	if bridge != nil {
 		n.BridgeMAC = macOf(bridge.Attrs())
 	}
-	_, err = n.find("network.wan", c.WAN)
-	problems = append(problems, err)
+	if _, err := n.find("network.wan", c.WAN); errors.As(err, new(netlink.LinkNotFoundError)) {
+		n.missing[c.WAN] = err
+	} else {
+		problems = append(problems, err)
+	}
 	for i, name := range c.Ports {
 		problems = append(problems, n.findPort(fmt.Sprintf("network.ports[%d]", i), name, bridge))
 	}
@@ -186,9 +190,9 @@ func (n *Network) there() []string {
 	return slices.DeleteFunc(slices.Clone(n.Ports), func(name string) bool { return n.missing[name] != nil })
 }
 
-// incomplete names the ports that were not.
+// incomplete names the ports that were not, and the uplink if it was not.
 func (n *Network) incomplete() error {
-	var errs []error
+	errs := []error{n.missing[n.WAN]}
 	for _, name := range n.Ports {
 		errs = append(errs, n.missing[name])
 	}

@@ -138,6 +138,11 @@ func (o *opening) segment(sets *nft.Enforcer, more map[netcontain.Mechanism]netc
 	return nil
 }
 
+// wifiWithin is how long an isolation waits for access points. hostapd answers in
+// less than a millisecond; whoever is isolated next must not wait for one that
+// hangs.
+const wifiWithin = 50 * time.Millisecond
+
 func (o *opening) radio(more map[netcontain.Mechanism]netcontain.Enforcer) error {
 	n := o.config.Network
 	c := wifi.Config{
@@ -155,7 +160,7 @@ func (o *opening) radio(more map[netcontain.Mechanism]netcontain.Enforcer) error
 	if err != nil {
 		return err
 	}
-	more[netcontain.ByWiFi] = e
+	more[netcontain.ByWiFi] = netcontain.NewPrompt(e, wifiWithin)
 	o.run("wifi", w.Run)
 	o.noticed = append(o.noticed, w.Changes())
 	return nil

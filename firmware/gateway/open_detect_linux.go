@@ -45,7 +45,7 @@ func (o *opening) decoys(p *Parts) error {
 	n := o.config.Network
 	pc := PipelineConfig{
 		LAN: n.Inside(), Self: o.network.Self, SelfAddrs: o.network.Addrs,
-		DHCPServers: append(o.network.Addrs[:len(o.network.Addrs):len(o.network.Addrs)], n.DHCPServers...),
+		DHCPServers: n.DHCPServers, // besides the gateway: an answer in its name that it did not send is an impostor's
 		PortName:    o.network.PortName,
 		SharedPort:  func(port string) bool { return slices.Contains(n.WiFi, port) },
 		DecoyNames:  func() []string { return o.config.Detect.DecoyNames },

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,7 +112,7 @@ func (o *opening) open(ctx context.Context) (*Gateway, error) {
 		Heal:  func(macs []netcontain.MAC) error { return neigh.Heal(o.network.Bridge, macs) },
 		Holds: o.wire, Services: map[string]Service{"containment": companions{o.beside, o.companionFailed}}, Log: o.log, Now: time.Now, faults: o.faults, Suspects: &suspects{},
 	}
-	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.lists, o.decoys, o.refuge, o.panel, o.vendor, o.copies} {
+	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.lists, o.decoys, o.addressed, o.refuge, o.panel, o.vendor, o.copies} {
 		if err := step(&parts); err != nil {
 			return nil, err
 		}
@@ -169,8 +170,8 @@ func (o *opening) defend(ctx context.Context) (*netcontain.Reconciler, netcontai
 	if o.config.Network.HoldPorts {
 		err = o.network.Raise()
 	}
-	if missing := o.network.incomplete(); missing != nil { // ports goes on trying
-		o.log.Warn("begin without every port", "err", missing)
+	if missing := o.network.incomplete(); missing != nil { // ports and uplink go on looking
+		o.log.Warn("begin without every interface", "err", missing)
 	}
 	return contain, policy, err
 }
@@ -258,19 +259,34 @@ func (o *opening) watch(p *Parts) error {
 	}
 	o.opened(live)
 	p.Source = live
+	own := func(mac flow.MAC) { p.Pipeline.inventory.Own(mac) }
 	p.Services["ports"] = &ports{
 		net: o.network, hold: o.config.Network.HoldPorts, log: o.log.With("component", "ports"),
-		retap: func() error { return live.Retap(tapsOf(o.network.Ports)) }, own: func(mac flow.MAC) { p.Pipeline.inventory.Own(mac) },
-		force: func(ctx context.Context) error { return inForce(ctx, p.Contain) },
-		report: func(err error) {
-			if err == nil {
-				o.faults.clear("ports")
-				return
-			}
-			o.faults.set("ports", err)
-		},
+		retap: func() error { return live.Retap(tapsOf(o.network.Ports)) }, own: own,
+		force:  func(ctx context.Context) error { return inForce(ctx, p.Contain) },
+		report: func(err error) { o.faults.tell("ports", err) },
+	}
+	p.Services[checkWAN] = &uplink{
+		net: o.network, lan: o.config.Network.LAN, quarantine: o.quarantineNet(), own: own, report: o.faults.tell, log: o.log.With("component", "uplink"),
 	}
 	return nil
+}
+
+// addressed watches what the gateway is called, for the detectors. It needs the
+// pipeline.
+func (o *opening) addressed(p *Parts) error {
+	p.Services[checkLAN] = &addresses{
+		net: o.network, lan: o.config.Network.LAN, tell: p.Pipeline.Readdress, report: o.faults.tell, log: o.log.With("component", "addresses"),
+	}
+	return nil
+}
+
+// quarantineNet is the network of isolated devices, zero when there is none.
+func (o *opening) quarantineNet() netip.Prefix {
+	if o.quarantineDevice() == "" {
+		return netip.Prefix{}
+	}
+	return o.config.Network.Quarantine
 }
 
 // inForce looks once whether the sets hold the policy, and makes them. A press may

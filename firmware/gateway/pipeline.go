@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"sekisho/firmware/asset"
@@ -21,15 +23,17 @@ type Pipeline struct {
 	uses      *impact.Usage
 	emit      func(flow.Event) // bound once: a method value allocates
 	found     []detect.Finding
+	now       time.Time                    // of the last event: packet time
+	self      atomic.Pointer[[]netip.Addr] // told, and not taken up yet
 }
 
 // PipelineConfig is what the pure part has to know of the network. The zero
 // value is for a capture of an unknown office.
 type PipelineConfig struct {
-	LAN         []netip.Prefix // the office's own networks; nil: private ranges
-	Self        []flow.MAC     // the gateway's own interfaces
-	SelfAddrs   []netip.Addr
-	DHCPServers []netip.Addr              // known good; empty: the first one seen
+	LAN         []netip.Prefix            // the office's own networks; nil: private ranges
+	Self        []flow.MAC                // the gateway's own interfaces
+	SelfAddrs   []netip.Addr              // as of the start, see Readdress
+	DHCPServers []netip.Addr              // known good besides the gateway; empty and no SelfAddrs: the first one seen
 	PortName    func(iface uint32) string // nil: ports are unknown
 	SharedPort  func(port string) bool    // many devices use it by design: an access point; nil: none
 	Decoys      func() []netip.Addr       // nil: none
@@ -61,6 +65,7 @@ func NewPipeline(c PipelineConfig) *Pipeline {
 	})
 	p.uses = impact.New(impact.Config{Assets: p.inventory, LAN: c.LAN, Suspect: c.Suspect, Zone: c.Zone, Name: p.whose})
 	p.emit = func(ev flow.Event) {
+		p.now = ev.Head().Time
 		if c.Seen != nil {
 			tellSeen(ev, c.Seen)
 		}
@@ -99,6 +104,25 @@ func (p *Pipeline) Frame(f *capture.Frame) []detect.Finding {
 func (p *Pipeline) Advance(ns int64) []detect.Finding {
 	p.found = p.found[:0]
 	p.tracker.Advance(ns, p.emit)
+	return p.found
+}
+
+// Readdress tells the addresses that the gateway has by now, and may be called from
+// any goroutine. It is an event like any other, in its place among the frames: see
+// TakeUp. The networks of the office do not follow: they are the owner's word
+// (network.lan), or whoever gives the gateway an address could make strangers of the
+// office.
+func (p *Pipeline) Readdress(addrs []netip.Addr) {
+	addrs = slices.Clone(addrs)
+	p.self.Store(&addrs)
+}
+
+// TakeUp lets pass, between two frames, what was told meanwhile.
+func (p *Pipeline) TakeUp() []detect.Finding {
+	p.found = p.found[:0]
+	if addrs := p.self.Swap(nil); addrs != nil && len(*addrs) > 0 {
+		p.emit(&flow.Self{Meta: flow.Meta{Time: p.now}, Addrs: *addrs})
+	}
 	return p.found
 }
 

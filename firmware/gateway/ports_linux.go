@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sekisho/firmware/flow"
+	"sekisho/firmware/health"
 )
 
 // ports follows the interfaces that the settings name, by rtnetlink: a network
@@ -186,7 +187,10 @@ func absence(missing []string) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("not there, or not in the bridge: %s; what is plugged in there has no network", strings.Join(missing, ", "))
+	return &health.Problem{Text: health.Text{
+		EN: fmt.Sprintf("Not there, or not in the bridge: %s. What is plugged in there has no network.", strings.Join(missing, ", ")),
+		JA: fmt.Sprintf("見つからないか、組み込まれていないポート：%s。そこにつながる機器は通信できません。", strings.Join(missing, "、")),
+	}}
 }
 
 // capture taps the interfaces that are there now.

@@ -155,7 +155,7 @@ func (w *wire) Watch(ctx context.Context, h netcontain.Host) (Watch, error) {
 	turn, own := w.net.turns.Load(), w.net.Voice(w.now())
 	mac := netcontain.MAC(own.MAC)
 	c := probe.Config{
-		Ports: append(w.net.present(), w.net.WAN), Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
+		Ports: w.net.present(), Bridge: w.net.Bridge, Host: h, Shared: hold.BestEffort,
 		Voices: []probe.Voice{{Device: w.net.Bridge, MAC: mac, Addrs: own.Addrs}},
 	}
 	if w.away.device != "" { // which has the bridge's MAC

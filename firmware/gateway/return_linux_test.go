@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +101,9 @@ func TestAHeldHostIsLoweredRaisedAndLetGoThroughTheGate(t *testing.T) {
 	if err := o.post("/api/incidents/"+i.ID+"/lower", map[string]string{"by": "Sato", "note": "more"}); err == nil {
 		t.Error("lowered past the return gate")
 	}
+	if err := o.post("/api/incidents/"+i.ID+"/tick", map[string]string{"by": "Sato", "item": "nonsense"}); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("an item that is not on the list: %v", err)
+	}
 	step("isolate")
 	o.awaitIncident(t, 1, "isolated again", proven)
 	step("lower")
@@ -107,4 +111,34 @@ func TestAHeldHostIsLoweredRaisedAndLetGoThroughTheGate(t *testing.T) {
 	o.release(t, i.ID)
 	await(t, "the host to be out of the kernel", func() bool { return !o.inKernel(t, 1) })
 	talk(t, o.hosts[1], o.hosts[4], hostIP(4))
+}
+
+func TestAFalseAlarmIsLetGoOnceSomebodyAgreedAndIsWatched(t *testing.T) {
+	o := newOffice(t)
+	o.start(t)
+	stop := o.attack(t, 1)
+	o.press(t, 1)
+	i := o.awaitIncident(t, 1, "contained by a person", proven)
+	stop()
+	word := map[string]string{"by": "Sato", "note": "the vendor's scanner"}
+	if err := o.post("/api/incidents/"+i.ID+"/dismiss", word); err == nil || !strings.Contains(err.Error(), `"missing":["agreed"]`) {
+		t.Errorf("nobody was asked: %v", err)
+	}
+	if err := o.post("/api/incidents/"+i.ID+"/tick", map[string]string{"by": "Tanaka", "item": "agreed"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.post("/api/incidents/"+i.ID+"/dismiss", word); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the host to be out of the kernel", func() bool { return !o.inKernel(t, 1) })
+	var back incident.Incident // what was in the air may have begun another one by now
+	if err := o.get("/api/incidents/"+i.ID, &back); err != nil {
+		t.Fatal(err)
+	}
+	watched := slices.ContainsFunc(back.History, func(tr incident.Transition) bool {
+		return tr.Input == incident.InDismiss && tr.To == incident.Probation && tr.By == "web:Sato"
+	})
+	if !watched || back.Until.IsZero() || back.Lesson.Kind != incident.Harmless || !back.Lesson.About("host_scan") && !back.Lesson.About("worm") {
+		t.Errorf("%s until %s, lesson %+v", back.State, back.Until, back.Lesson)
+	}
 }

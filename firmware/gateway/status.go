@@ -239,6 +239,10 @@ func (g *Gateway) faultText(check string) detect.Text {
 		return detect.Text{EN: "Records not written", JA: "記録を書き込めません"}
 	case "containment":
 		return detect.Text{EN: "Isolation disturbed", JA: "隔離設定に異常"}
+	case checkLAN:
+		return detect.Text{EN: "Part is not guarded", JA: "見守れない範囲あり"}
+	case checkWAN:
+		return detect.Text{EN: "No way to the internet", JA: "ネット側が未接続です"}
 	case "proof":
 		return detect.Text{EN: "Cannot watch the wire", JA: "通信を確認できません"}
 	}

@@ -103,7 +103,6 @@ func TestOpenNamesTheSettingToMend(t *testing.T) {
 	}{
 		{"not a port of the bridge", `network.ports[1]: "other0" is not a port of bridge "br0"`, func(o *office) { o.config.Network.Ports = []string{"lan1", "other0"} }},
 		{"no such bridge", `network.bridge: there is no interface "br9"`, func(o *office) { o.config.Network.Bridge = "br9" }},
-		{"no such uplink", `network.wan: there is no interface "wan9"`, func(o *office) { o.config.Network.WAN = "wan9" }},
 		{"bridge without an address", `network.bridge: "br1" has no address`, func(o *office) {
 			o.gw.Run(t, "ip link add br1 type bridge")
 			o.gw.Run(t, "ip link add lan8 type veth peer name lan7")

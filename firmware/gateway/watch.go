@@ -91,6 +91,9 @@ func (w *watcher) read(ctx context.Context) error {
 			stats := w.pipeline.Flows()
 			w.flows.Store(&stats)
 			next = now.Add(published)
+			if err := w.hand(ctx, w.pipeline.TakeUp()); err != nil {
+				return err
+			}
 			if lost := w.source.Stats().Drops; lost > drops {
 				w.spool.Missed(looked.UnixNano(), now.UnixNano(), lost-drops)
 				drops = lost

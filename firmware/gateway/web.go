@@ -161,7 +161,11 @@ func (w web) Tick(ctx context.Context, id, item string, done bool, by, note stri
 	if !done {
 		kind = incident.InUntick
 	}
-	return w.step(ctx, id, incident.Input{Kind: kind, By: by, Note: note, Item: item})
+	i, err := w.step(ctx, id, incident.Input{Kind: kind, By: by, Note: note, Item: item})
+	if errors.Is(err, ui.ErrRefused) && i.State.Held() && !i.Lists(item) {
+		err = fmt.Errorf("%w: item %q of incident %s", ui.ErrUnknown, item, id)
+	}
+	return i, err
 }
 
 func (w web) Limits() incident.Limits { return w.View().Limits }
@@ -175,7 +179,11 @@ func (w web) Release(ctx context.Context, id, by, note string) (incident.Inciden
 }
 
 func (w web) Dismiss(ctx context.Context, id, by, note string) (incident.Incident, error) {
-	return w.step(ctx, id, incident.Input{Kind: incident.InDismiss, By: by, Note: note})
+	i, err := w.step(ctx, id, incident.Input{Kind: incident.InDismiss, By: by, Note: note})
+	if missing := i.Unasked(); errors.Is(err, ui.ErrRefused) && len(missing) > 0 {
+		err = &ui.MissingError{Items: missing}
+	}
+	return i, err
 }
 
 func (w web) Unteach(ctx context.Context, id, by, note string) (incident.Incident, error) {

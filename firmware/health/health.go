@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -18,6 +19,24 @@ type Text struct {
 	EN string `json:"en"`
 	JA string `json:"ja"`
 }
+
+// Problem is an error with words of its own for people. What a system says, it says
+// in its own language, and to whoever mends it.
+type Problem struct {
+	Text Text
+	Err  error // for whoever mends it; nil: Text says it all
+}
+
+// Error is the detail.
+func (p *Problem) Error() string {
+	if p.Err == nil {
+		return p.Text.EN
+	}
+	return p.Err.Error()
+}
+
+// Unwrap returns the detail.
+func (p *Problem) Unwrap() error { return p.Err }
 
 // Check is one thing that has to hold. Needs names checks that come before.
 type Check struct {
@@ -44,9 +63,10 @@ type Result struct {
 	Name    string        `json:"name"`
 	Title   Text          `json:"title"`
 	Status  Status        `json:"status"`
-	Text    Text          `json:"text"`            // what is wrong; empty when OK
-	Help    Text          `json:"help"`            // what to do; empty unless Failed
-	Cause   string        `json:"cause,omitempty"` // Blocked: the check at the root
+	Text    Text          `json:"text"`             // what is wrong, for people; empty when OK
+	Detail  string        `json:"detail,omitempty"` // the same for whoever mends it, as the system says it
+	Help    Text          `json:"help"`             // what to do; empty unless Failed
+	Cause   string        `json:"cause,omitempty"`  // Blocked: the check at the root
 	Vital   bool          `json:"vital"`
 	Since   time.Time     `json:"since"` // of this status
 	Elapsed time.Duration `json:"elapsed_ns"`
@@ -174,9 +194,41 @@ func (t *Tree) result(ctx context.Context, c Check) Result {
 	res.Elapsed = t.now().Sub(start)
 	if err != nil {
 		res.Status, res.Help = Failed, c.Help
-		res.Text = Text{EN: err.Error(), JA: "異常を検出しました: " + err.Error()}
+		res.Text, res.Detail = words(err), err.Error()
+		if res.Detail == res.Text.EN {
+			res.Detail = ""
+		}
 	}
 	return res
+}
+
+// words are those of the problems in err, or that something is wrong.
+func words(err error) Text {
+	var en, ja []string
+	for _, p := range problems(err) {
+		en, ja = append(en, p.Text.EN), append(ja, p.Text.JA)
+	}
+	if len(en) == 0 {
+		return Text{EN: "It does not work at the moment.", JA: "いまは正常に働いていません。"}
+	}
+	return Text{EN: strings.Join(en, " "), JA: strings.Join(ja, "")}
+}
+
+// problems finds every Problem in a tree of errors.
+func problems(err error) []*Problem {
+	switch e := err.(type) {
+	case *Problem:
+		return []*Problem{e}
+	case interface{ Unwrap() error }:
+		return problems(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var out []*Problem
+		for _, one := range e.Unwrap() {
+			out = append(out, problems(one)...)
+		}
+		return out
+	}
+	return nil
 }
 
 // probe leaves a probe that ignores its context behind and does not start it
@@ -206,5 +258,8 @@ func (t *Tree) probe(ctx context.Context, c Check) error {
 	case <-ctx.Done():
 	}
 	t.busy[c.Name] = done
-	return fmt.Errorf("no answer within %s", t.limit)
+	return &Problem{
+		Text{EN: "The check took too long.", JA: "確認に時間がかかりすぎています。"},
+		fmt.Errorf("no answer within %s", t.limit),
+	}
 }

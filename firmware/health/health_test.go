@@ -1,8 +1,10 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -36,7 +38,7 @@ func TestAChildNamesTheDependencyAndIsNotRun(t *testing.T) {
 	r := tree.Run(context.Background())
 	var got []string
 	for _, res := range r.Results {
-		got = append(got, res.Name+" "+string(res.Status)+" "+res.Cause+": "+res.Text.EN)
+		got = append(got, res.Name+" "+string(res.Status)+" "+res.Cause+": "+cmp.Or(res.Detail, res.Text.EN))
 	}
 	want := "disk failed : no space|spool blocked disk: dependency disk failed|bundle blocked disk: dependency spool failed"
 	if strings.Join(got, "|") != want || ran {
@@ -102,6 +104,36 @@ func TestAProbeThatHangsOrPanicsFails(t *testing.T) {
 	}
 	if n := started.Load(); n != 1 {
 		t.Errorf("a stuck probe was started %d times", n)
+	}
+}
+
+func TestWhatTheSystemSaysIsNoSentenceForPeople(t *testing.T) {
+	system := errors.New("open /mnt: no such file or directory")
+	gone := &Problem{Text{"The disk is not there.", "ディスクが見つかりません。"}, system}
+	full := &Problem{Text: Text{"It is full.", "空きがありません。"}}
+	for name, c := range map[string]struct {
+		err        error
+		en, detail string
+	}{
+		"a system's error":         {system, "It does not work at the moment.", system.Error()},
+		"a problem":                {gone, "The disk is not there.", system.Error()},
+		"a problem of words alone": {full, "It is full.", ""},
+		"a part's problem":         {fmt.Errorf("spool: %w", gone), "The disk is not there.", "spool: " + system.Error()},
+		"several": {
+			errors.Join(fmt.Errorf("a: %w", gone), errors.New("b: EIO"), fmt.Errorf("c: %w", full)),
+			"The disk is not there. It is full.", "a: " + system.Error() + "\nb: EIO\nc: It is full.",
+		},
+	} {
+		res := mustNew(t, clock, Check{Name: "a", Probe: probe(&c.err)}).Run(context.Background()).Results[0]
+		if res.Text.EN != c.en || res.Detail != c.detail {
+			t.Errorf("%s: %q, detail %q", name, res.Text.EN, res.Detail)
+		}
+		if res.Text.JA == "" || strings.ContainsAny(res.Text.JA, "abcdefghijklmnopqrstuvwxyz") {
+			t.Errorf("%s: in Japanese %q", name, res.Text.JA)
+		}
+		if !errors.Is(gone, system) {
+			t.Error("what is behind it is lost")
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ var items = []Item{
 	{Key: "backup", Required: true, Text: detect.Text{EN: "Check the backup: it is intact and can be restored", JA: "バックアップが無事で、復元できることを確かめる"}},
 	{Key: "scanned", Required: true, Text: detect.Text{EN: "Scan this device for viruses until nothing is found", JA: "ウイルス検査をして、何も見つからないことを確かめる"}},
 	{Key: "others", Text: detect.Text{EN: "Scan the other devices too", JA: "ほかの機器も検査する"}},
-	{Key: "agreed", Required: true, Text: detect.Text{EN: "Ask your manager or the IT vendor whether it may go back", JA: "戻してよいか、責任者または業者に確かめる"}},
+	{Key: agreed, Required: true, Text: detect.Text{EN: "Ask your manager or the IT vendor whether it may go back", JA: "戻してよいか、責任者または業者に確かめる"}},
 }
 
 // Items by what was seen. Every list has cause and agreed; a person's isolation
@@ -55,7 +55,7 @@ var (
 
 // needed are the keys of the items that the evidence asks for.
 func needed(found []Observation) []string {
-	out := []string{"cause", "agreed"}
+	out := []string{"cause", agreed}
 	if len(found) == 0 {
 		out = append(out, malware...)
 	}
@@ -68,6 +68,9 @@ func needed(found []Observation) []string {
 	}
 	return out
 }
+
+// agreed is the key of the item that a false alarm needs, too.
+const agreed = "agreed"
 
 // ItemText is what an item asks, for the words of a history.
 func ItemText(key string) (detect.Text, bool) {
@@ -112,6 +115,11 @@ func (i *Incident) blank() {
 	}
 }
 
+// Lists says that an item is on the list.
+func (i Incident) Lists(key string) bool {
+	return slices.ContainsFunc(i.Checklist, func(it Item) bool { return it.Key == key })
+}
+
 // Missing are the required items that nobody has ticked yet.
 func (i Incident) Missing() (out []Item) {
 	for _, it := range i.Checklist {
@@ -120,6 +128,18 @@ func (i Incident) Missing() (out []Item) {
 		}
 	}
 	return out
+}
+
+// Unasked is what is still to do before a held device is let go as a false alarm:
+// there is nothing to clean, but nobody lets go alone what a person has stopped.
+// What the gateway did by itself is undone in one step.
+func (i Incident) Unasked() []Item {
+	if !i.State.Held() || i.Undoable() {
+		return nil
+	}
+	i = i.clone()
+	i.list()
+	return slices.DeleteFunc(i.Missing(), func(it Item) bool { return it.Key != agreed })
 }
 
 // update gives an incident of a former version what a held one has today.

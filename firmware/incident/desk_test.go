@@ -511,6 +511,9 @@ func TestPropertiesOfAnyHistory(t *testing.T) {
 				if kind == InRelease && len(i.Missing()) > 0 {
 					rt.Fatal("released before everything was done")
 				}
+				if kind == InDismiss && (i.State != Probation || len(before[i.ID].Unasked()) > 0) {
+					rt.Fatalf("a false alarm let it go into %s, unasked: %v", i.State, before[i.ID].Unasked())
+				}
 				if !person || !strings.Contains(fmt.Sprint(c.Commands), "release") {
 					rt.Fatalf("let go by %s of %q with %v", kind, by, c.Commands)
 				}

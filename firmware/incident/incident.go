@@ -32,9 +32,9 @@ const (
 	Contained     State = "contained"      // isolated, proven on the wire or as far as the mechanism goes; or limited, see Proof.Grade
 	Eradicating   State = "eradicating"    // still held, the device is being cleaned
 	Probation     State = "probation"      // back on the network, watched closely
-	Closed        State = "closed"         // probation passed, or a relapse opened the next incident
+	Closed        State = "closed"         // probation passed, or a relapse opened the next incident; see Lesson for what a person called it
 	ContainFailed State = "contain_failed" // ordered, but frames still pass: pull the cable
-	Dismissed     State = "dismissed"      // a person called it a false alarm, or it faded
+	Dismissed     State = "dismissed"      // a person called it a false alarm while nothing was held, or it faded
 )
 
 // States lists every state.

@@ -27,10 +27,21 @@ type Lesson struct {
 	By       string     `json:"by"`
 	UndoneAt time.Time  `json:"undone_at,omitzero"`
 	UndoneBy string     `json:"undone_by,omitempty"`
+
+	// What it is about: who had spoken when the person did, and how sure the gateway
+	// was. A device that is watched goes on being spoken of. Empty in records of
+	// former versions: all that the incident has.
+	Detectors []string          `json:"detectors,omitempty"` // never written to again
+	Band      detect.Confidence `json:"band,omitempty"`
 }
 
 // Holds says that there is a lesson that nobody took back.
 func (l Lesson) Holds() bool { return l.Kind != "" && l.UndoneAt.IsZero() }
+
+// About says that the lesson is about what a detector said.
+func (l Lesson) About(detector string) bool {
+	return l.Band == "" || slices.Contains(l.Detectors, detector)
+}
 
 // confirmedOdds is what a confirmed incident of the same device and detector
 // adds: as much as one more low detector that agrees. It tips nothing over by
@@ -55,9 +66,11 @@ func (d *Desk) learn(i Incident) {
 		delete(d.lessons, i.ID)
 		return
 	}
-	l := lesson{Lesson: i.Lesson, incident: i.ID, asset: i.Asset.ID, band: i.Confidence}
+	l := lesson{Lesson: i.Lesson, incident: i.ID, asset: i.Asset.ID, band: cmp.Or(i.Lesson.Band, i.Confidence)}
 	for _, o := range i.Findings {
-		l.detectors = append(l.detectors, o.Detector)
+		if i.Lesson.About(o.Detector) {
+			l.detectors = append(l.detectors, o.Detector)
+		}
 	}
 	d.lessons[i.ID] = l
 	if len(d.lessons) > maxLessons {
@@ -102,8 +115,12 @@ func who(by string) string { return strings.TrimPrefix(by, "web:") }
 
 // teach notes what the person's deed means. Nobody learns from a drill.
 func (m *move) teach(k LessonKind) {
-	if !m.i.Drill {
-		m.i.Lesson = Lesson{Kind: k, At: m.in.At, By: bounded(m.in.By)}
+	if m.i.Drill {
+		return
+	}
+	m.i.Lesson = Lesson{Kind: k, At: m.in.At, By: bounded(m.in.By), Band: m.i.Confidence}
+	for _, o := range m.i.Findings {
+		m.i.Lesson.Detectors = append(m.i.Lesson.Detectors, o.Detector)
 	}
 }
 

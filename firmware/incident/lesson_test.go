@@ -136,6 +136,104 @@ func TestWhatPolicyEndsTeachesNothing(t *testing.T) {
 	}
 }
 
+// falseAlarm has device 1 held for a scan, by policy or by a person, and let go as
+// harmless an hour later.
+func falseAlarm(t *testing.T, by Kind) (*Desk, Incident) {
+	t.Helper()
+	d := NewDesk(Policy{AutoIsolate: by == InAuto})
+	band := map[bool]detect.Confidence{true: detect.High, false: detect.Medium}[by == InAuto]
+	i := say(t, d, noon, "host_scan", band)
+	if by == InRequest {
+		i = deed(t, d, i.ID, InRequest, noon)
+	}
+	for _, k := range []Kind{InApplied, InProven} {
+		i = deed(t, d, i.ID, k, noon.Add(time.Second))
+	}
+	at := noon.Add(time.Hour)
+	if by == InRequest {
+		if _, err := d.Apply(i.ID, Input{Kind: InTick, At: at, By: "web:boss", Item: agreed}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d, deed(t, d, i.ID, InDismiss, at)
+}
+
+func TestWhatAPersonStoppedIsNotLetGoAsHarmlessUnasked(t *testing.T) {
+	d := NewDesk(Policy{})
+	i := say(t, d, noon, "host_scan", detect.Medium)
+	for _, k := range []Kind{InRequest, InApplied, InProven} {
+		i = deed(t, d, i.ID, k, noon)
+	}
+	c, _ := d.Apply(i.ID, sample(InDismiss))
+	if last := c.Incident.History[len(c.Incident.History)-1]; c.Incident.State != Contained || !last.Refused || !strings.Contains(last.Note, agreed) {
+		t.Errorf("%s, %+v", c.Incident.State, last)
+	}
+	if got := keys(i.Unasked()); len(got) != 1 || got[0] != agreed {
+		t.Errorf("asks for %v", got)
+	}
+}
+
+func TestAHeldDeviceThatWasHarmlessIsWatchedBeforeItIsOver(t *testing.T) {
+	for _, by := range []Kind{InAuto, InRequest} {
+		d, i := falseAlarm(t, by)
+		if i.State != Probation || i.Lesson.Kind != Harmless || i.Lesson.By != "web:sato" || i.Until.IsZero() {
+			t.Errorf("held by %s: %s until %s, %+v", by, i.State, i.Until, i.Lesson)
+		}
+		if i = last(d.Advance(i.Until.Add(time.Second))); i.State != Closed || i.Lesson.Kind != Harmless {
+			t.Errorf("held by %s: %s, %+v", by, i.State, i.Lesson)
+		}
+	}
+}
+
+func TestTheSameIsQuietWhileAFalseAlarmIsWatchedAndAnythingElseIsNot(t *testing.T) {
+	d, i := falseAlarm(t, InAuto)
+	at := noon.Add(2 * time.Hour)
+	if got := say(t, d, at, "host_scan", detect.Medium); got.ID != i.ID || got.State != Probation {
+		t.Errorf("what was called harmless: %s", got.State)
+	}
+	// A detector that a watched device sets off for the first time is no part of
+	// what the person spoke about, neither now nor the next time.
+	say(t, d, at, "arp_scan", detect.Low)
+	if got, _ := d.Get(i.ID); got.State != Probation || len(got.Findings) != 2 || got.Lesson.About("arp_scan") {
+		t.Fatalf("%s, %d findings, %+v", got.State, len(got.Findings), got.Lesson)
+	}
+	next := last(d.Observe(at.Add(time.Minute), suspicion(at.Add(time.Minute), "arp_scan", detect.Medium), device(1), 50))
+	if !next.Waiting() || next.Previous != i.ID {
+		t.Errorf("what nobody has spoken about: %s %s", next.State, next.Action)
+	}
+}
+
+func TestAFalseAlarmHasNoRelapse(t *testing.T) {
+	d, i := falseAlarm(t, InAuto)
+	at := noon.Add(2 * time.Hour)
+	next := last(d.Observe(at, suspicion(at, "host_scan", detect.High), device(1), 50))
+	if next.State != Open || !next.Waiting() || next.Previous != i.ID {
+		t.Errorf("%s %s: %s", next.State, next.Action, next.Why.EN)
+	}
+	taken, err := d.Apply(i.ID, Input{Kind: InUnteach, At: at, By: "web:sato", Note: "it was one after all"})
+	if err != nil || taken.Incident.Lesson.Holds() {
+		t.Fatalf("%+v, %v", taken.Incident.Lesson, err)
+	}
+}
+
+func TestASecondThoughtInProbationDoesNotEndTheWatch(t *testing.T) {
+	i := in(t, Probation)
+	got, _ := Step(i, sample(InDismiss))
+	if got.State != Probation || got.Lesson.Kind != Harmless || !got.Until.Equal(i.Until) || !got.Since.Equal(i.Since) {
+		t.Errorf("%s until %s since %s, %+v", got.State, got.Until, got.Since, got.Lesson)
+	}
+}
+
+func TestARecordOfAFormerVersionIsAboutAllThatItHas(t *testing.T) {
+	d := NewDesk(DefaultPolicy())
+	old := Incident{ID: "old", State: Dismissed, Asset: device(1), Confidence: detect.Medium, Updated: noon,
+		Findings: []Observation{{Detector: "host_scan"}}, Lesson: Lesson{Kind: Harmless, At: noon, By: "web:sato"}}
+	d.Restore(noon, []Incident{old})
+	if i := say(t, d, noon.Add(time.Hour), "host_scan", detect.Medium); i.Waiting() {
+		t.Error("forgotten by the update")
+	}
+}
+
 func TestLessonsAreBounded(t *testing.T) {
 	d := NewDesk(DefaultPolicy())
 	for n := range maxLessons + 50 {

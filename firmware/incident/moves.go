@@ -320,11 +320,26 @@ func (m *move) dismiss() {
 		m.refuse("a dismissal needs a reason")
 	case !m.i.State.Live():
 		m.refuse("the incident is over")
+	case len(m.i.Unasked()) > 0:
+		m.i.list()
+		m.refuse("not agreed yet: " + agreed)
 	default:
-		m.drop()
-		m.teach(Harmless)
+		m.harmless()
 		m.do(Notify{NoticeDismissed})
 	}
+}
+
+// harmless is a person's word. What was never held ends with it. A device that was
+// held, or that is watched after having been, goes through its probation like any
+// other: the word may be wrong, and who was wrong once presses on.
+func (m *move) harmless() {
+	switch {
+	case m.i.State.Held():
+		m.free()
+	case m.i.State != Probation:
+		m.drop()
+	}
+	m.teach(Harmless)
 }
 
 // drop ends the incident as nothing. A bundle that exists is kept.

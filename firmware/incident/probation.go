@@ -14,8 +14,9 @@ import (
 //   - what it was held for (the same family of detectors): relapseOdds more, so
 //     that the 4 to 1 of a medium finding do what else takes 100 to 1, and a low
 //     one asks a person;
-//   - anything else: probationOdds more, as if one more low detector agreed. It
-//     tips over only what was at the edge.
+//   - anything else, and everything where a person said that it had been a false
+//     alarm: probationOdds more, as if one more low detector agreed. It tips over
+//     only what was at the edge.
 //
 // A relapse is held at once: by policy, on an ordinary device. It needs no free
 // place with the circuit breaker, which is there to keep a false alarm from
@@ -83,6 +84,10 @@ func (i Incident) relapse(f detect.Finding) bool {
 	return false
 }
 
+// calledHarmless says that the device was held by mistake: what was no infection
+// cannot come back.
+func (i Incident) calledHarmless() bool { return i.Lesson.Holds() && i.Lesson.Kind == Harmless }
+
 // settled says that f is about the time after the release.
 func (i Incident) settled(f detect.Finding) bool {
 	return f.First.After(i.released()) || f.Time.Sub(i.released()) >= settle
@@ -104,7 +109,7 @@ func (d *Desk) weigh(now time.Time, i Incident, f detect.Finding, sum float64, a
 		return sum, tried{}
 	}
 	t := tried{
-		relapse: trial.relapse(f), level: trial.Decision.Level,
+		relapse: trial.relapse(f) && !trial.calledHarmless(), level: trial.Decision.Level,
 		old: !f.Time.After(trial.released()), open: !trial.settled(f),
 	}
 	if trial.Lesson.Holds() && trial.Lesson.Kind == Confirmed && t.relapse {

@@ -31,7 +31,7 @@ const (
 	InLower        Kind = "lower"         // a person steps a held device down to limit; Note is the reason
 	InUndo         Kind = "undo"          // a person undoes what policy did by itself
 	InExpired      Kind = "expired"       // probation is over
-	InDismiss      Kind = "dismiss"       // a person calls it a false alarm; Note is the reason
+	InDismiss      Kind = "dismiss"       // a person calls it a false alarm; Note is the reason. A held device goes into probation
 	InUnteach      Kind = "unteach"       // a person takes back what a dismissal or a release taught; Note is the reason
 	InDeadline     Kind = "deadline"      // the state lasted longer than policy allows
 	InRestart      Kind = "restart"       // the gateway has booted; kernel state is unknown

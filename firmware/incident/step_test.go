@@ -50,6 +50,17 @@ func ticked(i Incident) Incident {
 	return i
 }
 
+// tickedOnly has one item done.
+func tickedOnly(i Incident, key string) Incident {
+	i = i.clone()
+	for n := range i.Checklist {
+		if i.Checklist[n].Key == key {
+			i.Checklist[n].At, i.Checklist[n].By = noon, "web:sato"
+		}
+	}
+	return i
+}
+
 func sample(k Kind) Input {
 	in := Input{Kind: k, At: noon.Add(time.Minute), By: "web:sato", Note: "note", Level: Isolate, Proof: Proof{Grade: Proven}}
 	switch k {
@@ -92,7 +103,7 @@ var steps = map[Kind]string{
 	InLower:        "x | =: set_level limit, freeze_evidence, notify containing | containing: set_level limit, freeze_evidence, notify containing | containing: set_level limit, freeze_evidence, notify containing | x | x | containing: set_level limit, freeze_evidence, notify containing | x",
 	InUndo:         "x | x | x | x | x | x | x | x", // a person held it, see byPolicy
 	InExpired:      "x | x | x | x | closed: notify closed | x | x | x",
-	InDismiss:      "dismissed: notify dismissed | dismissed: release, notify dismissed | dismissed: release, notify dismissed | dismissed: release, notify dismissed | dismissed: notify dismissed | x | dismissed: release, notify dismissed | x",
+	InDismiss:      "dismissed: notify dismissed | x | x | x | =: notify dismissed | x | x | x", // nobody has agreed yet, see ready
 	InUnteach:      "x | x | x | x | = | = | x | =",
 	InDeadline:     "x | contain_failed: notify contain_failed | x | x | x | x | x | x",
 	InRestart:      "=: freeze_evidence | =: set_level isolate, freeze_evidence | =: set_level isolate, freeze_evidence, seal_bundle | =: set_level isolate, freeze_evidence, seal_bundle | =: release, freeze_evidence, seal_bundle | =: seal_bundle | =: set_level isolate, freeze_evidence | =",
@@ -111,12 +122,19 @@ func TestEveryStateAndInputHasItsPlaceInTheTable(t *testing.T) {
 	}
 }
 
-// ready has the gate with everything done, in every state.
-const ready = "x | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | x | x | probation: release, notify released, seal_bundle | x"
+// ready has the gate with everything done, and for a false alarm with what that
+// needs, in every state.
+var ready = map[Kind]string{
+	InRelease: "x | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | x | x | probation: release, notify released, seal_bundle | x",
+	InDismiss: "dismissed: notify dismissed | probation: release, notify released, seal_bundle, notify dismissed | probation: release, notify released, seal_bundle, notify dismissed | probation: release, notify released, seal_bundle, notify dismissed | =: notify dismissed | x | probation: release, notify released, seal_bundle, notify dismissed | x",
+}
 
-func TestTheGateOpensWhenEverythingIsDone(t *testing.T) {
-	for n, s := range States() {
-		check(t, ticked(in(t, s)), sample(InRelease), strings.Split(ready, "|")[n])
+func TestTheGateOpensWhenWhatItNeedsIsDone(t *testing.T) {
+	done := map[Kind]func(Incident) Incident{InRelease: ticked, InDismiss: func(i Incident) Incident { return tickedOnly(i, agreed) }}
+	for k, row := range ready {
+		for n, s := range States() {
+			check(t, done[k](in(t, s)), sample(k), strings.Split(row, "|")[n])
+		}
 	}
 }
 
@@ -126,6 +144,7 @@ var byPolicy = map[Kind]string{
 	//           containing | contained | eradicating | contain_failed | probation
 	InUndo:     "open: release, notify undone | open: release, notify undone | open: release, notify undone | open: release, notify undone | containing: set_level isolate, freeze_evidence, notify containing",
 	InDeadline: "contain_failed: notify contain_failed | probation: release, notify released, seal_bundle | probation: release, notify released, seal_bundle | x | x",
+	InDismiss:  "probation: release, notify released, seal_bundle, notify dismissed | probation: release, notify released, seal_bundle, notify dismissed | probation: release, notify released, seal_bundle, notify dismissed | probation: release, notify released, seal_bundle, notify dismissed | =: notify dismissed",
 }
 
 func TestWhatPolicyDidHasItsPlaceInTheTableToo(t *testing.T) {

@@ -98,7 +98,7 @@ func (c *choice) notMoved(s scene) Text {
 	case c.host.Level == netcontain.Limit:
 		return Text{
 			EN: "Restricted devices stay in their network, so that the permitted services go on working.",
-			JA: "「制限」の段階では、許可されたサービスを使い続けられるように、端末を元のネットワークに残します。",
+			JA: "「制限」の段階では、許可されたサービスを使い続けられるように、機器を元のネットワークに残します。",
 		}
 	case s.VLAN == 0:
 		return Text{
@@ -122,56 +122,56 @@ func names(ports []string) string { return strings.Join(ports, ", ") }
 func moved(ports string) Text {
 	return Text{
 		EN: fmt.Sprintf("The device is alone on port %s: the port was moved to the quarantine network.", ports),
-		JA: fmt.Sprintf("ポート %s につながっているのはこの端末だけなので、ポートごと隔離用ネットワークに移しました。", ports),
+		JA: fmt.Sprintf("ポート %s につながっているのはこの機器だけなので、ポートごと隔離用ネットワークに移しました。", ports),
 	}
 }
 
 func whole(ports string) Text {
 	return Text{
 		EN: fmt.Sprintf("The device is alone on port %s: the whole port is blocked.", ports),
-		JA: fmt.Sprintf("ポート %s につながっているのはこの端末だけなので、ポートごと遮断しています。", ports),
+		JA: fmt.Sprintf("ポート %s につながっているのはこの機器だけなので、ポートごと遮断しています。", ports),
 	}
 }
 
 func refusedOn(points string) Text {
 	return Text{
 		EN: fmt.Sprintf("The device uses our Wi-Fi (%s): the access point refuses it.", points),
-		JA: fmt.Sprintf("この端末は本機の無線 LAN（%s）を使っているため、アクセスポイントで接続を拒否しています。", points),
+		JA: fmt.Sprintf("この機器は本機の無線 LAN（%s）を使っているため、アクセスポイントで接続を拒否しています。", points),
 	}
 }
 
 func toldNeighbours(ports string) Text {
 	return Text{
 		EN: fmt.Sprintf("The device shares port %s with others: it is blocked by its MAC and addresses, and its neighbours there are steered away from it.", ports),
-		JA: fmt.Sprintf("この端末はポート %s をほかの端末と共有しています。MAC アドレスと IP アドレスで遮断し、同じスイッチの端末との通信も妨げています。", ports),
+		JA: fmt.Sprintf("この機器はポート %s をほかの機器と共有しています。MAC アドレスと IP アドレスで遮断し、同じスイッチの機器との通信も妨げています。", ports),
 	}
 }
 
 func setsOnly() Text {
 	return Text{
 		EN: "The device is blocked by its MAC and addresses.",
-		JA: "この端末を MAC アドレスと IP アドレスで遮断しています。",
+		JA: "この機器を MAC アドレスと IP アドレスで遮断しています。",
 	}
 }
 
 func nothingKnown() Text {
 	return Text{
 		EN: "Neither a MAC nor an IP address of the device is known: it is not held. Pull its network cable.",
-		JA: "この端末の MAC アドレスも IP アドレスも分からないため、遮断できていません。この端末の LAN ケーブルを抜いてください。",
+		JA: "この機器の MAC アドレスも IP アドレスも分からないため、遮断できていません。この機器の LAN ケーブルを抜いてください。",
 	}
 }
 
 func claimedText(n int) Text {
 	return Text{
 		EN: fmt.Sprintf("The device used %d address(es) of the gateway or its uplink; it is held by its other addresses only.", n),
-		JA: fmt.Sprintf("この端末はゲートウェイまたは上位ルーターのアドレスを %d 個使っていました。そのアドレスでは遮断できないため、ほかのアドレスで遮断しています。", n),
+		JA: fmt.Sprintf("この機器はゲートウェイまたは上位ルーターのアドレスを %d 個使っていました。そのアドレスでは遮断できないため、ほかのアドレスで遮断しています。", n),
 	}
 }
 
 func portUnknown() Text {
 	return Text{
 		EN: "It is not known which port the device is on. It is held by its MAC and addresses; broadcasts of other devices may still reach it, and a device that changes both MAC and address is not recognised.",
-		JA: "この端末がどのポートにつながっているか分かりません。MAC アドレスと IP アドレスで遮断していますが、ほかの端末のブロードキャストは届くことがあり、両方のアドレスを変えられると見分けられません。",
+		JA: "この機器がどのポートにつながっているか分かりません。MAC アドレスと IP アドレスで遮断していますが、ほかの機器のブロードキャストは届くことがあり、両方のアドレスを変えられると見分けられません。",
 	}
 }
 
@@ -181,54 +181,54 @@ func sharedLimit(neighbours int, steered bool) Text {
 	if steered {
 		return Text{
 			EN: fmt.Sprintf("Behind a switch that the gateway does not manage, the device shares its port with %d other device(s). Traffic between them is hindered, but a device that resists gets through: best effort. To be sure, pull the device's own cable.", neighbours),
-			JA: fmt.Sprintf("この端末は、ゲートウェイが管理できないスイッチの先で、ほかの %d 台とポートを共有しています。同じスイッチにつながる端末との通信を妨げていますが、完全には止められません（できる範囲の対応です）。確実に止めるには、この端末のケーブルを抜いてください。", neighbours),
+			JA: fmt.Sprintf("この機器は、ゲートウェイが管理できないスイッチの先で、ほかの %d 台とポートを共有しています。同じスイッチにつながる機器との通信を妨げていますが、完全には止められません（できる範囲の対応です）。確実に止めるには、この機器のケーブルを抜いてください。", neighbours),
 		}
 	}
 	return Text{
 		EN: fmt.Sprintf("The device shares its port with %d other device(s), behind a switch that the gateway does not manage. Neighbours on the same switch are not protected: best effort. To be sure, pull the device's own cable.", neighbours),
-		JA: fmt.Sprintf("この端末は、ゲートウェイが管理できないスイッチの先で、ほかの %d 台とポートを共有しています。同じスイッチにつながる端末は保護できません（できる範囲の対応です）。確実に止めるには、この端末のケーブルを抜いてください。", neighbours),
+		JA: fmt.Sprintf("この機器は、ゲートウェイが管理できないスイッチの先で、ほかの %d 台とポートを共有しています。同じスイッチにつながる機器は保護できません（できる範囲の対応です）。確実に止めるには、この機器のケーブルを抜いてください。", neighbours),
 	}
 }
 
 func manyBehind(ports string) Text {
 	return Text{
 		EN: fmt.Sprintf("Port %s leads to other parts of the network, so it was not blocked as a whole: best effort. A device that changes both MAC and address is not recognised there.", ports),
-		JA: fmt.Sprintf("ポート %s の先にはネットワークのほかの部分があるため、ポートごとの遮断はしていません（できる範囲の対応です）。端末が MAC アドレスと IP アドレスの両方を変えると見分けられません。", ports),
+		JA: fmt.Sprintf("ポート %s の先にはネットワークのほかの部分があるため、ポートごとの遮断はしていません（できる範囲の対応です）。機器が MAC アドレスと IP アドレスの両方を変えると見分けられません。", ports),
 	}
 }
 
 func onAir() Text {
 	return Text{
 		EN: "The device is on a Wi-Fi that the gateway cannot make refuse it: other devices of the same access point are not protected. Switch its Wi-Fi off to be sure.",
-		JA: "この端末が使う無線 LAN では、ゲートウェイから接続を拒否できません。同じアクセスポイントの端末は保護できないため、確実に止めるには、この端末の Wi-Fi をオフにしてください。",
+		JA: "この機器が使う無線 LAN では、ゲートウェイから接続を拒否できません。同じアクセスポイントの機器は保護できないため、確実に止めるには、この機器の Wi-Fi をオフにしてください。",
 	}
 }
 
 func otherMAC() Text {
 	return Text{
 		EN: "A device that comes back to the Wi-Fi under another MAC is a stranger until it is recognised. To be sure, change the Wi-Fi password or switch the device's Wi-Fi off.",
-		JA: "この端末が別の MAC アドレスで無線 LAN につなぎ直すと、同じ端末だと分かるまで遮断できません。確実に止めるには、端末の Wi-Fi をオフにするか、無線 LAN のパスワードを変更してください。",
+		JA: "この機器が別の MAC アドレスで無線 LAN につなぎ直すと、同じ機器だと分かるまで遮断できません。確実に止めるには、機器の Wi-Fi をオフにするか、無線 LAN のパスワードを変更してください。",
 	}
 }
 
 func newcomers(n, known int, ports string) Text {
 	t := Text{
 		EN: fmt.Sprintf("%d other MAC address(es) appeared on port %s after the isolation, and are blocked with it. They may be inventions of the device.", n, ports),
-		JA: fmt.Sprintf("隔離したあとに、ポート %[2]s でほかの MAC アドレスが %[1]d 個見つかり、ポートとともに遮断しています。この端末が作り出したアドレスかもしれません。", n, ports),
+		JA: fmt.Sprintf("隔離したあとに、ポート %[2]s でほかの MAC アドレスが %[1]d 個見つかり、ポートとともに遮断しています。この機器が作り出したアドレスかもしれません。", n, ports),
 	}
 	if known > 0 {
 		t.EN += fmt.Sprintf(" %d of them belong(s) to devices that the office already knew.", known)
-		t.JA += fmt.Sprintf("そのうち %d 個は、以前から使われている端末のものです。", known)
+		t.JA += fmt.Sprintf("そのうち %d 個は、以前から使われている機器のものです。", known)
 	}
 	t.EN += " If somebody has connected a switch there, move the other devices to another port, or record the switch in the settings."
-	t.JA += "スイッチをつないだ場合は、ほかの端末を別のポートに移すか、そのポートにスイッチがあることを設定で登録してください。"
+	t.JA += "スイッチをつないだ場合は、ほかの機器を別のポートに移すか、そのポートにスイッチがあることを設定で登録してください。"
 	return t
 }
 
 func addressesOnly() Text {
 	return Text{
 		EN: "The device's MAC is not known; it is held by its addresses only.",
-		JA: "この端末の MAC アドレスが分からないため、IP アドレスだけで遮断しています。",
+		JA: "この機器の MAC アドレスが分からないため、IP アドレスだけで遮断しています。",
 	}
 }
 
@@ -238,11 +238,11 @@ func onlyNever(byPort bool) Text {
 	if byPort {
 		return Text{
 			EN: "The device uses only addresses of the gateway or its uplink. It is held by its port alone; on another port it is free. To be sure, pull its network cable.",
-			JA: "この端末は、ゲートウェイまたは上位ルーターのアドレスしか使っていません。ポートごと遮断していますが、ほかのポートに移されると止められません。確実に止めるには、この端末の LAN ケーブルを抜いてください。",
+			JA: "この機器は、ゲートウェイまたは上位ルーターのアドレスしか使っていません。ポートごと遮断していますが、ほかのポートに移されると止められません。確実に止めるには、この機器の LAN ケーブルを抜いてください。",
 		}
 	}
 	return Text{
 		EN: "The device uses only addresses of the gateway or its uplink. To block those would cut off everybody: it is not held. Pull its network cable.",
-		JA: "この端末は、ゲートウェイまたは上位ルーターのアドレスしか使っていません。遮断すると全員の通信が止まるため、この端末は遮断できていません。この端末の LAN ケーブルを抜いてください。",
+		JA: "この機器は、ゲートウェイまたは上位ルーターのアドレスしか使っていません。遮断すると全員の通信が止まるため、この機器は遮断できていません。この機器の LAN ケーブルを抜いてください。",
 	}
 }

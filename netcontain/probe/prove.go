@@ -102,36 +102,36 @@ func (w *Watch) judge(r Result) Result {
 		r.Verdict = NotIsolated
 		r.Text = Text{
 			EN: fmt.Sprintf("NOT isolated: %d frame(s) of the device still left by %s. Pull %s.", r.FramesLeaked, strings.Join(r.LeakPorts, ", "), w.cable("the cable at port %s", "the device's network cable")),
-			JA: fmt.Sprintf("遮断できていません。この端末の通信が %d 件、%s から出ています。%sを抜いてください。", r.FramesLeaked, strings.Join(r.LeakPorts, "、"), w.cable("ポート %s の LAN ケーブル", "この端末の LAN ケーブル")),
+			JA: fmt.Sprintf("遮断できていません。この機器の通信が %d 件、%s から出ています。%sを抜いてください。", r.FramesLeaked, strings.Join(r.LeakPorts, "、"), w.cable("ポート %s の LAN ケーブル", "この機器の LAN ケーブル")),
 		}
 	case r.Drops > 0:
 		r.Verdict = BestEffort
 		r.Text = Text{
 			EN: fmt.Sprintf("No frame of the device was seen leaving, but %d frame(s) could not be looked at.", r.Drops),
-			JA: fmt.Sprintf("この端末の通信は外に出ていませんが、%d 件は確認できませんでした。", r.Drops),
+			JA: fmt.Sprintf("この機器の通信は外に出ていませんが、%d 件は確認できませんでした。", r.Drops),
 		}
 	case r.FramesFromHost == 0:
 		r.Verdict = BestEffort
 		r.Text = Text{
 			EN: "Nothing of the device leaves, but it did not answer either: it may be off. The rules are in force.",
-			JA: "この端末の通信は外に出ていませんが、応答もありません。電源が切れている可能性があります。遮断の設定は有効です。",
+			JA: "この機器の通信は外に出ていませんが、応答もありません。電源が切れている可能性があります。遮断の設定は有効です。",
 		}
 	case w.cfg.Shared || w.cfg.HostPort == "":
 		r.Verdict = BestEffort
 		r.Text = Text{
 			EN: fmt.Sprintf("The device sent %d frame(s), and none passed the gateway. Devices on the same switch are not protected.", r.FramesFromHost),
-			JA: fmt.Sprintf("この端末は %d 件を送信しましたが、ゲートウェイを通ったものはありません。同じスイッチにつながる端末は保護できません。", r.FramesFromHost),
+			JA: fmt.Sprintf("この機器は %d 件を送信しましたが、ゲートウェイを通ったものはありません。同じスイッチにつながる機器は保護できません。", r.FramesFromHost),
 		}
 	default:
 		r.Verdict = Proven
 		r.Text = Text{
 			EN: fmt.Sprintf("Isolated, proven on the wire: the device sent %d frame(s), none left by the %d other LAN port(s).", r.FramesFromHost, w.others(r)),
-			JA: fmt.Sprintf("遮断を回線上で確認しました。この端末は %d 件を送信しましたが、ほかの LAN ポート（%d 個）から出たものはありません。", r.FramesFromHost, w.others(r)),
+			JA: fmt.Sprintf("遮断を回線上で確認しました。この機器は %d 件を送信しましたが、ほかの LAN ポート（%d 個）から出たものはありません。", r.FramesFromHost, w.others(r)),
 		}
 	}
 	if len(r.Routed) > 0 && r.Verdict != NotIsolated {
 		r.Text.EN += fmt.Sprintf(" Towards %s the rules stop it: behind address translation its IPv4 frames cannot be told apart.", strings.Join(r.Routed, ", "))
-		r.Text.JA += fmt.Sprintf("%s 側への通信は遮断の設定で止めています（アドレス変換後の IPv4 通信は、回線上では端末を見分けられません）。", strings.Join(r.Routed, "、"))
+		r.Text.JA += fmt.Sprintf("%s 側への通信は遮断の設定で止めています（アドレス変換後の IPv4 通信は、回線上では機器を見分けられません）。", strings.Join(r.Routed, "、"))
 	}
 	return r
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv6"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 )
 
@@ -73,7 +74,7 @@ type router struct {
 // listenRouter opens a raw ICMPv6 socket that is bound to the device and takes
 // router solicitations only.
 func listenRouter(ctx context.Context, device net.Interface, body []byte, log *slog.Logger) (*router, error) {
-	lc := net.ListenConfig{Control: toDevice(device.Name)}
+	lc := net.ListenConfig{Control: toDevice(device)}
 	c, err := lc.ListenPacket(ctx, "ip6:ipv6-icmp", "::")
 	if err != nil {
 		return nil, fmt.Errorf("router advertisements on %s: %w", device.Name, err)
@@ -97,6 +98,20 @@ func listenRouter(ctx context.Context, device net.Interface, body []byte, log *s
 		}
 	}
 	return &router{conn: p, device: device, body: body, log: log, limit: rate.NewLimiter(advertsAtOnce, advertsAtOnce)}, nil
+}
+
+func (r *router) Close() error { return r.conn.Close() }
+
+// serve advertises until ctx ends.
+func (r *router) serve(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.announce(ctx) })
+	g.Go(r.solicited)
+	g.Go(func() error {
+		<-ctx.Done()
+		return r.Close()
+	})
+	return g.Wait()
 }
 
 // announce tells everybody, now and then until ctx ends.

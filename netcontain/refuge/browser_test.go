@@ -18,7 +18,7 @@ func TestThePageIsReadableOnAPhoneAndADesk(t *testing.T) {
 	cfg.Addr4 = netip.MustParseAddr("127.0.0.1")
 	cfg.Vendor, cfg.VendorPhone = "株式会社あおばシステムサービス", "03-1234-5678"
 	cfg.Since = func(netip.Addr) time.Time { return time.Date(2026, 4, 24, 14, 5, 0, 0, time.Local) }
-	srv := httptest.NewServer(handler(cfg, cfg.Addr4, cfg.Addr6))
+	srv := httptest.NewServer(handler(cfg, fixed(cfg.Addr4, cfg.Addr6)))
 	t.Cleanup(srv.Close)
 	ctx := chromium(t)
 	for _, size := range []struct {

@@ -1,6 +1,7 @@
 package refuge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,10 +33,17 @@ var toServer = []bpf.Instruction{
 	bpf.RetConstant{Val: 0},
 }
 
+// dhcpServer answers on one device.
+type dhcpServer struct {
+	conn   *packet.Conn
+	leases *leases
+	log    *slog.Logger
+}
+
 // listenDHCP opens a packet socket on one device. It is bound to the device
 // by the kernel: no frame of another one ever comes to it, and none leaves by
 // another one.
-func listenDHCP(device net.Interface) (*packet.Conn, error) {
+func listenDHCP(device net.Interface, l *leases, log *slog.Logger) (*dhcpServer, error) {
 	filter, err := bpf.Assemble(toServer)
 	if err != nil {
 		return nil, fmt.Errorf("DHCP filter: %w", err)
@@ -44,14 +52,17 @@ func listenDHCP(device net.Interface) (*packet.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("DHCP on %s: %w", device.Name, err)
 	}
-	return c, nil
+	return &dhcpServer{c, l, log}, nil
 }
 
-// serveDHCP answers until the socket is closed or its device goes away.
-func serveDHCP(c *packet.Conn, l *leases, log *slog.Logger) error {
+func (s *dhcpServer) Close() error { return s.conn.Close() }
+
+// serve answers until the socket is closed or its device goes away.
+func (s *dhcpServer) serve(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { s.conn.Close() })()
 	buf := make([]byte, maxDHCP)
 	for {
-		n, from, err := c.ReadFrom(buf)
+		n, from, err := s.conn.ReadFrom(buf)
 		if errors.Is(err, unix.ENETDOWN) {
 			continue // it was set down, and may come up again
 		}
@@ -62,12 +73,12 @@ func serveDHCP(c *packet.Conn, l *leases, log *slog.Logger) error {
 		if !ok || len(hw.HardwareAddr) != len(netcontain.MAC{}) {
 			continue
 		}
-		to, out := handle(buf[:n], netcontain.MAC(hw.HardwareAddr), l)
+		to, out := handle(buf[:n], netcontain.MAC(hw.HardwareAddr), s.leases)
 		if out == nil {
 			continue
 		}
-		if _, err := c.WriteTo(out, &packet.Addr{HardwareAddr: to[:]}); err != nil {
-			log.Debug("answer DHCP", "err", err)
+		if _, err := s.conn.WriteTo(out, &packet.Addr{HardwareAddr: to[:]}); err != nil {
+			s.log.Debug("answer DHCP", "err", err)
 		}
 	}
 }

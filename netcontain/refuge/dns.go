@@ -102,7 +102,8 @@ func (f *front) serveUDP() error {
 		if err != nil {
 			continue // an ICMP error of a client that went away
 		}
-		if a := Answer(buf[:n], f.addr4, f.addr6); a != nil {
+		addr4, addr6 := f.called()
+		if a := Answer(buf[:n], addr4, addr6); a != nil {
 			// What was told of the query is, word for word, how to send the answer.
 			if _, _, err := udp.WriteMsgUDPAddrPort(a, info[:told], from); err != nil {
 				f.cfg.Log.Debug("answer DNS", "err", err)
@@ -150,7 +151,8 @@ func (f *front) oneTCP(c net.Conn) {
 	if _, err := io.ReadFull(c, query); err != nil {
 		return
 	}
-	if a := Answer(query, f.addr4, f.addr6); a != nil {
+	addr4, addr6 := f.called()
+	if a := Answer(query, addr4, addr6); a != nil {
 		if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(a))), a...)); err != nil {
 			f.cfg.Log.Debug("answer DNS over TCP", "err", err)
 		}

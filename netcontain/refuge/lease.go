@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -35,9 +36,11 @@ type leases struct {
 	own    netip.Addr
 	prefix netip.Prefix
 	now    func() time.Time
-	by     map[netcontain.MAC]lease
-	owner  map[netip.Addr]netcontain.MAC // zero MAC: declined, see declined
-	bad    map[netip.Addr]time.Time      // declined until
+
+	mu    sync.Mutex // of what follows: two servers, while one takes over from the other
+	by    map[netcontain.MAC]lease
+	owner map[netip.Addr]netcontain.MAC // zero MAC: declined, see declined
+	bad   map[netip.Addr]time.Time      // declined until
 
 	refused uint64 // nothing was free
 }
@@ -61,6 +64,8 @@ func (l *leases) answer(m *dhcpv4.DHCPv4, from netcontain.MAC) *dhcpv4.DHCPv4 {
 		netcontain.MAC(m.ClientHWAddr) != from || from[0]&1 != 0 || from == (netcontain.MAC{}) || !m.GatewayIPAddr.Equal(net.IPv4zero) {
 		return nil // no relay stands in this network
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.expire()
 	switch m.MessageType() {
 	case dhcpv4.MessageTypeDiscover:

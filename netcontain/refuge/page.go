@@ -28,8 +28,9 @@ type pageData struct {
 // text) and take a redirect as "sign in here", which opens the page by itself;
 // the table is in the tests. A host that came by IPv6 may have nothing else, so
 // it is sent to an IPv6 address.
-func handler(cfg Config, addr4, addr6 netip.Addr) http.Handler {
+func handler(cfg Config, called names) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		addr4, addr6 := called()
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")

@@ -30,7 +30,7 @@ func newQuarantine(cfg Config, h *here, httpPort, dnsPort uint16) *quarantine {
 }
 
 func (z *quarantine) seat() *seat {
-	return &seat{name: "quarantine", on: z.q.Interface, here: z.here, log: z.log, find: z.find, open: z.open, absent: true}
+	return &seat{name: "quarantine", on: z.q.Interface, here: z.here, log: z.log, find: z.find, prepare: z.address6, parts: z.parts, absent: true, open: map[string]running{}}
 }
 
 // errForeign refuses a device on which a DHCP server could be a rogue.
@@ -56,6 +56,8 @@ func (z *quarantine) find() (device, error) {
 			own = true
 		case p.Addr().Is4():
 			return d, errForeign
+		case p == z.q.Prefix6:
+			d.has6 = true
 		case p.Addr().IsLinkLocalUnicast() && addr.Flags&unix.IFA_F_TENTATIVE == 0:
 			d.local = p.Addr()
 		}
@@ -71,52 +73,44 @@ func (z *quarantine) find() (device, error) {
 	return d, nil
 }
 
-// open opens everything on the device. What it returns with an error has to be
-// closed all the same.
-func (z *quarantine) open(ctx context.Context, d device) (*service, error) {
-	s := &service{device: d}
-	add := func(f *front) {
-		s.run, s.closers = append(s.run, f.serve), append(s.closers, f.Close)
+// parts are what is served on the device.
+func (z *quarantine) parts(d device) []part {
+	type link struct {
+		index int
+		mac   string
+		local netip.Addr
 	}
-	if z.q.Prefix6.IsValid() {
-		if err := z.address6(d); err != nil {
-			return s, err
+	at := link{d.Index, d.HardwareAddr.String(), d.local}
+	called := func() (netip.Addr, netip.Addr) { return d.addr4, d.addr6 }
+	front := func(httpPort, dnsPort uint16) func(context.Context) (opened, error) {
+		return func(ctx context.Context) (opened, error) {
+			return opens(listenFront(ctx, z.cfg, d, called, httpPort, dnsPort))
 		}
 	}
-	f, err := listenFront(ctx, z.cfg, d, z.httpPort, z.dnsPort)
-	if err != nil {
-		return s, err
+	out := []part{
+		{name: pageAndDNS, key: d.Index, open: front(z.httpPort, z.dnsPort)},
+		// The well-known ports too, where nobody else has them: then the page does
+		// not depend on the redirect.
+		{name: "page and DNS on 80 and 53", key: d.Index, open: front(80, 53), maybe: true},
+		{name: "DHCP", key: d.Index, open: func(context.Context) (opened, error) {
+			return opens(listenDHCP(d.Interface, z.leases, z.log))
+		}},
 	}
-	add(f)
-	// The well-known ports too, where nobody else has them: then the page does
-	// not depend on the redirect.
-	if f, err := listenFront(ctx, z.cfg, d, 80, 53); err == nil {
-		add(f)
-	} else {
-		z.log.Debug("ports 53 and 80 are another's; the redirect serves", "device", d.Name, "err", err)
+	if d.local.IsValid() { // else as soon as it has one
+		out = append(out, part{name: "router", key: at, open: func(ctx context.Context) (opened, error) {
+			return opens(listenRouter(ctx, d.Interface, advertisement(d.HardwareAddr, z.q.Prefix6, d.local), z.log))
+		}})
 	}
-	c, err := listenDHCP(d.Interface)
-	if err != nil {
-		return s, err
-	}
-	s.closers = append(s.closers, c.Close)
-	s.run = append(s.run, func(context.Context) error { return serveDHCP(c, z.leases, z.log) })
-	if !d.local.IsValid() {
-		return s, nil // found again as soon as it has one
-	}
-	r, err := listenRouter(ctx, d.Interface, advertisement(d.HardwareAddr, z.q.Prefix6, d.local), z.log)
-	if err != nil {
-		return s, err
-	}
-	s.closers = append(s.closers, r.conn.Close)
-	s.run = append(s.run, r.announce, func(context.Context) error { return r.solicited() })
-	return s, nil
+	return out
 }
 
-// address6 sets the gateway's address. Nobody else can have it: duplicate
-// detection would only delay the first answer.
+// address6 sets the gateway's address where it is missing. Nobody else can have it:
+// duplicate detection would only delay the first answer.
 func (z *quarantine) address6(d device) error {
 	p := z.q.Prefix6
+	if d.has6 || !p.IsValid() {
+		return nil
+	}
 	err := z.here.link.AddrReplace(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: d.Index, Name: d.Name}}, &netlink.Addr{
 		IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 128)}, Flags: unix.IFA_F_NODAD,
 	})

@@ -24,6 +24,10 @@ func testConfig() Config {
 	}
 }
 
+func fixed(addr4, addr6 netip.Addr) names {
+	return func() (netip.Addr, netip.Addr) { return addr4, addr6 }
+}
+
 func query(t testing.TB, name string, kind dnsmessage.Type) []byte {
 	t.Helper()
 	m := dnsmessage.Message{
@@ -125,7 +129,7 @@ var portalChecks = []struct{ system, url, expects, opens string }{
 
 func TestCaptivePortalChecksAreRedirectedToThePage(t *testing.T) {
 	cfg := testConfig()
-	h := handler(cfg, cfg.Addr4, cfg.Addr6)
+	h := handler(cfg, fixed(cfg.Addr4, cfg.Addr6))
 	for _, c := range portalChecks {
 		for from, home := range map[string]string{"192.0.2.23:4000": "http://192.0.2.1/", "[2001:db8::23]:4000": "http://[2001:db8::1]/"} {
 			for _, method := range []string{"GET", "HEAD"} {
@@ -143,7 +147,7 @@ func TestCaptivePortalChecksAreRedirectedToThePage(t *testing.T) {
 
 func TestNothingThatAHostSendsComesBackToIt(t *testing.T) {
 	cfg := testConfig()
-	h := handler(cfg, cfg.Addr4, cfg.Addr6)
+	h := handler(cfg, fixed(cfg.Addr4, cfg.Addr6))
 	for _, c := range []struct {
 		method, url, host string
 		code              int
@@ -166,7 +170,7 @@ func TestNothingThatAHostSendsComesBackToIt(t *testing.T) {
 
 func TestAnIPv6HostIsServedWhereTheGatewayHasNoAddressToName(t *testing.T) {
 	cfg := testConfig()
-	h := handler(cfg, cfg.Addr4, netip.Addr{})
+	h := handler(cfg, fixed(cfg.Addr4, netip.Addr{}))
 	get := func(path string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest("GET", "http://x.example"+path, nil)
 		r.RemoteAddr = "[fe80::23%eth0]:4000"
@@ -187,7 +191,7 @@ func page(t *testing.T, cfg Config) string {
 	r := httptest.NewRequest("GET", "http://192.0.2.1/", nil)
 	r.RemoteAddr = "192.0.2.23:4000"
 	w := httptest.NewRecorder()
-	handler(cfg, cfg.Addr4, cfg.Addr6).ServeHTTP(w, r)
+	handler(cfg, fixed(cfg.Addr4, cfg.Addr6)).ServeHTTP(w, r)
 	return w.Body.String()
 }
 

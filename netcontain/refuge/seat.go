@@ -8,12 +8,13 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -78,14 +79,7 @@ type device struct {
 	net.Interface
 	local        netip.Addr // link-local IPv6 to advertise from; invalid until the kernel has one
 	addr4, addr6 netip.Addr // what the DNS calls the gateway here
-}
-
-// same says that what was opened on d still serves. A socket that was bound to a
-// device stays bound to its index, and is silent for good when a device of that
-// name was made anew (socket(7), SO_BINDTODEVICE).
-func (d device) same(now device) bool {
-	return d.Index == now.Index && d.HardwareAddr.String() == now.HardwareAddr.String() &&
-		d.local == now.local && d.addr4 == now.addr4 && d.addr6 == now.addr6
+	has6         bool       // the quarantine's IPv6 address is set
 }
 
 // look returns a device and its addresses.
@@ -98,138 +92,187 @@ func (h *here) look(name string) (*netlink.LinkAttrs, []netlink.Addr, error) {
 	return link.Attrs(), addrs, err
 }
 
-// service is what was opened on a device.
-type service struct {
-	device  device
-	run     []func(context.Context) error
-	closers []func() error
+// part is one thing that is served on a device.
+type part struct {
+	name string
+	// key is what of the device it depends on, comparable. A socket is bound to a
+	// device's index, and silent for good when a device of that name was made anew
+	// (socket(7), SO_BINDTODEVICE); of its addresses most parts depend on none.
+	key  any
+	open func(context.Context) (opened, error)
+	// maybe: that it cannot be opened is no trouble, and is tried once for each key.
+	maybe bool
 }
 
-func (s *service) Close() error {
-	var errs []error
-	for _, c := range s.closers {
-		errs = append(errs, c())
-	}
-	return errors.Join(errs...)
+// opened is what runs, and gives its sockets back: what it has begun it may
+// finish. No method is called twice but Close.
+type opened interface {
+	// serve ends with ctx, or when it is closed.
+	serve(ctx context.Context) error
+	Close() error
 }
 
-// serveUntil serves until ctx ends, and closes everything.
-func (s *service) serveUntil(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, f := range s.run {
-		g.Go(func() error { return f(ctx) })
-	}
-	g.Go(func() error {
-		<-ctx.Done()
-		s.Close() // a second time, perhaps: whoever runs has closed its own
-		return nil
-	})
-	return g.Wait()
+// running is a part that was opened, or one that may be missing and is.
+type running struct {
+	key   any
+	open  opened // nil: missing
+	stop  context.CancelFunc
+	ended chan error // of serve; holds one
 }
 
-// seat serves on the device of one name whenever it is there, and anew when it
-// is another one.
+// seat serves on the device of one name whenever it is there. What is open stays
+// open while what it depends on is the same: a browser that waits for a page must
+// not be cut off because the device got one more address.
 type seat struct {
 	name string // of what is served, for the log
 	on   string // the device
 	here *here
 	log  *slog.Logger
 	find func() (device, error)
-	// open opens everything on a device. What it returns with an error has to be
-	// closed all the same.
-	open   func(context.Context, device) (*service, error)
-	absent bool   // the device comes and goes: that it is not there is no trouble
-	said   string // the trouble that was logged last: only a new one is
+	// prepare sets what is missing on the device before it is served; nil: nothing.
+	prepare func(device) error
+	parts   func(device) []part
+	absent  bool // the device comes and goes: that it is not there is no trouble
+
+	now   atomic.Pointer[device] // as it was last found
+	open  map[string]running     // by name; of run alone
+	said  string                 // the trouble that was logged last: only a new one is
+	ended sync.WaitGroup         // of all that serves
 }
 
-// run serves until ctx ends, first what is open already, if anything is.
-func (s *seat) run(ctx context.Context, ready *service) {
+// called are the names that DNS and page have for the gateway here.
+func (s *seat) called() (addr4, addr6 netip.Addr) {
+	if d := s.now.Load(); d != nil {
+		return d.addr4, d.addr6
+	}
+	return netip.Addr{}, netip.Addr{}
+}
+
+// run serves until ctx ends.
+func (s *seat) run(ctx context.Context) {
+	defer s.ended.Wait()
+	defer s.leave(nil)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		d, err := s.find()
-		if err == nil {
-			if err = s.serve(ctx, d, ready); err == nil && ctx.Err() == nil {
-				ready = nil
-				continue // it changed: at once, hosts are there
-			}
-			ready = nil
-			s.trouble(err)
-		} else if !s.absent || !errors.As(err, new(netlink.LinkNotFoundError)) {
-			s.trouble(err)
-		}
+		s.look(ctx)
 		select {
 		case <-ctx.Done():
-			if ready != nil {
-				ready.Close()
-			}
 			return
 		case <-tick.C:
+		}
+	}
+}
+
+// look makes what is open agree with the device as it is now. On one that is not
+// ready, or that the kernel was too busy to tell of, it stays as it is.
+func (s *seat) look(ctx context.Context) {
+	d, err := s.find()
+	gone := errors.As(err, new(netlink.LinkNotFoundError))
+	switch {
+	case err == nil:
+		err = s.serve(ctx, d)
+	case gone || errors.Is(err, errForeign):
+		s.leave(nil)
+	}
+	if gone && s.absent {
+		err = nil
+	}
+	if ctx.Err() == nil {
+		s.trouble(err)
+	}
+}
+
+// serve opens what is missing, then closes what is not wanted any more.
+func (s *seat) serve(ctx context.Context, d device) error {
+	if old := s.now.Swap(&d); old == nil || len(s.open) == 0 || old.Index != d.Index || old.addr4 != d.addr4 {
+		s.log.Info("isolated hosts are served", "network", s.name, "device", s.on, "address", d.addr4)
+	}
+	var errs []error
+	if s.prepare != nil {
+		errs = append(errs, s.prepare(d))
+	}
+	parts := s.parts(d)
+	for _, p := range parts {
+		errs = append(errs, s.keep(ctx, p))
+	}
+	s.leave(parts)
+	return errors.Join(errs...)
+}
+
+// keep has the part open for its present key. The new one is there before the old
+// one goes.
+func (s *seat) keep(ctx context.Context, p part) error {
+	old, there := s.open[p.name]
+	if there && old.key == p.key {
+		select {
+		case err := <-old.ended:
+			delete(s.open, p.name) // opened again with the next look
+			if over(err) {
+				err = nil
+			}
+			return err
+		default:
+			return nil
+		}
+	}
+	var o opened
+	err := s.here.inside(func() (err error) {
+		o, err = p.open(ctx)
+		return err
+	})
+	switch {
+	case err == nil:
+		s.start(ctx, p.name, p.key, o)
+	case p.maybe:
+		s.log.Debug("not served", "part", p.name, "device", s.on, "err", err)
+		s.open[p.name] = running{key: p.key, stop: func() {}}
+	default:
+		return err
+	}
+	if there {
+		old.close()
+	}
+	return nil
+}
+
+// start serves what was opened.
+func (s *seat) start(ctx context.Context, name string, key any, o opened) {
+	ctx, stop := context.WithCancel(ctx)
+	r := running{key: key, open: o, stop: stop, ended: make(chan error, 1)}
+	s.open[name] = r
+	s.ended.Go(func() {
+		defer stop()
+		r.ended <- o.serve(ctx)
+	})
+}
+
+// close gives the sockets back; what has been begun is finished in the background.
+func (r running) close() {
+	r.stop()
+	if r.open != nil {
+		r.open.Close()
+	}
+}
+
+// leave closes all but some parts.
+func (s *seat) leave(but []part) {
+	for name, r := range s.open {
+		if !slices.ContainsFunc(but, func(p part) bool { return p.name == name }) {
+			r.close()
+			delete(s.open, name)
 		}
 	}
 }
 
 // trouble logs what keeps a device from being served, once each.
 func (s *seat) trouble(err error) {
-	if err == nil || over(err) {
+	if err == nil {
 		s.said = ""
 		return
 	}
 	if text := err.Error(); text != s.said {
 		s.said = text
 		s.log.Warn("isolated hosts are not served", "network", s.name, "device", s.on, "err", err)
-	}
-}
-
-// serve serves one device until it changes: with what is ready, if that was
-// opened on it.
-func (s *seat) serve(ctx context.Context, d device, ready *service) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if ready != nil && !ready.device.same(d) {
-		ready.Close()
-		ready = nil
-	}
-	if ready == nil {
-		err := s.here.inside(func() (err error) {
-			ready, err = s.open(ctx, d)
-			return err
-		})
-		if err != nil {
-			if ready != nil {
-				ready.Close()
-			}
-			return err
-		}
-	}
-	s.log.Info("isolated hosts are served", "network", s.name, "device", s.on, "address", d.addr4)
-	s.said = ""
-	var watched sync.WaitGroup
-	watched.Go(func() {
-		defer cancel()
-		s.unchanged(ctx, d)
-	})
-	err := ready.serveUntil(ctx)
-	cancel()
-	watched.Wait()
-	if over(err) {
-		return nil
-	}
-	return err
-}
-
-// unchanged returns when the device is another one, or ctx has ended.
-func (s *seat) unchanged(ctx context.Context, d device) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if now, err := s.find(); err != nil || !d.same(now) {
-			return
-		}
 	}
 }

@@ -1,13 +1,21 @@
 package refuge
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/dns/dnsmessage"
+
+	"sekisho/netcontain/nstest"
 )
 
 // named asks the refuge's DNS and returns the address that it answers with;
@@ -144,4 +152,77 @@ func TestCloseEndsAServerThatRunsOrNeverRan(t *testing.T) {
 			t.Error("listens on a device that is not there")
 		}
 	})
+}
+
+// begin asks for the page, but for the last line.
+func begin(t *testing.T, dial func(*net.Dialer) (net.Conn, error)) net.Conn {
+	t.Helper()
+	c, err := dial(&net.Dialer{Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if _, err := fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: %s\r\n", quarantineNet.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// finish sends the rest, and wants an answer.
+func finish(t *testing.T, c net.Conn) {
+	t.Helper()
+	if _, err := io.WriteString(c, "\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("cut off: %v", err)
+	}
+	res.Body.Close()
+}
+
+// ask begins in a namespace.
+func ask(t *testing.T, n *nstest.NS, address string) net.Conn {
+	t.Helper()
+	return begin(t, func(d *net.Dialer) (c net.Conn, err error) {
+		within(t, func() bool { // a bridge port takes a moment before it forwards
+			n.Do(t, func() { c, err = d.Dial("tcp", address) })
+			return err == nil
+		}, func() string { return err.Error() })
+		return c, err
+	})
+}
+
+// The device gets its link-local address about a second after it was made, when a
+// moved host has long asked for the page.
+func TestABrowserIsNotCutOffWhenTheDeviceGetsItsLastAddress(t *testing.T) {
+	s := newSite(t)
+	s.run(t)
+	s.isolate(t)
+	s.held.Run(t, "ip addr add "+addrOf(getLease(t, s.held).ACK.YourIPAddr).String()+"/24 dev eth0")
+	fetch(t, s.held, "172.30.66.1:80", "172.30.66.1", "/") // both are served
+	_, page := s.server.Ports()
+	redirected, direct := ask(t, s.held, fmt.Sprintf("172.30.66.1:%d", page)), ask(t, s.held, "172.30.66.1:80")
+	s.gw.Run(t, "ip -6 addr flush dev br0.666 scope link")
+	s.gw.Run(t, "ip addr add fe80::5ec1/64 dev br0.666 nodad")
+	within(t, func() bool { return strings.Contains(s.held.Run(t, "ip -6 route show default"), "via fe80::5ec1") },
+		func() string { return "not advertised: " + s.held.Run(t, "ip -6 route show default") })
+	time.Sleep(drainFor + lookEvery) // a negative: time enough to be cut off
+	finish(t, redirected)
+	finish(t, direct)
+}
+
+func TestABrowserIsNotCutOffWhenTheGatewayIsCalledOtherwise(t *testing.T) {
+	s := newSite(t)
+	s.run(t)
+	s.desk.Run(t, "ip addr add 192.0.2.23/24 dev eth0")
+	dns, page := s.server.Ports()
+	c := ask(t, s.desk, fmt.Sprintf("192.0.2.1:%d", page))
+	s.gw.Run(t, "ip addr add 2001:db8::77/64 dev br0 nodad")
+	var got string
+	within(t, func() bool {
+		got = fmt.Sprint(askDNS(t, s.desk, netip.AddrPortFrom(s.cfg.Addr4, dns).String(), dnsmessage.TypeAAAA)[0].Body.GoString())
+		return got == (&dnsmessage.AAAAResource{AAAA: netip.MustParseAddr("2001:db8::77").As16()}).GoString()
+	}, func() string { return "called " + got })
+	finish(t, c)
 }

@@ -23,7 +23,8 @@ const (
 	maxConns   = 64
 	maxTCPDNS  = 16
 	ioTimeout  = 5 * time.Second
-	maxRequest = 8 << 10 // bytes of HTTP header
+	drainFor   = time.Second // for those who are being answered when the sockets go
+	maxRequest = 8 << 10     // bytes of HTTP header
 )
 
 // Server is the refuge, listening.
@@ -34,9 +35,10 @@ type Server struct {
 	away   *seat // nil: there is no quarantine
 
 	httpPort, dnsPort uint16
+	on                int // index of the device on which ready was opened
 
 	mu    sync.Mutex
-	ready *service           // nil: Run has it, or it is closed
+	ready *front             // nil: Run has it, or it is closed
 	stop  context.CancelFunc // nil: Run does not run
 	ended chan struct{}      // closed when Run has ended
 }
@@ -70,20 +72,27 @@ func (s *Server) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("device %s: %w", s.cfg.Interface, err)
 	}
-	f, err := listenFront(ctx, s.cfg, d, s.httpPort, s.dnsPort)
+	s.office = &seat{name: "office", on: s.cfg.Interface, here: s.here, log: s.cfg.Log, find: s.find, open: map[string]running{}}
+	s.office.now.Store(&d)
+	s.office.parts = func(d device) []part {
+		return []part{{name: pageAndDNS, key: d.Index, open: func(ctx context.Context) (opened, error) {
+			return opens(listenFront(ctx, s.cfg, d, s.office.called, s.httpPort, s.dnsPort))
+		}}}
+	}
+	s.ready, err = listenFront(ctx, s.cfg, d, s.office.called, s.httpPort, s.dnsPort)
 	if err != nil {
 		return err
 	}
-	s.httpPort, s.dnsPort = f.httpPort, f.dnsPort
-	s.ready = f.service(d)
-	s.office = &seat{name: "office", on: s.cfg.Interface, here: s.here, log: s.cfg.Log, find: s.find, open: func(ctx context.Context, d device) (*service, error) {
-		f, err := listenFront(ctx, s.cfg, d, s.httpPort, s.dnsPort)
-		if err != nil {
-			return nil, err
-		}
-		return f.service(d), nil
-	}}
+	s.on, s.httpPort, s.dnsPort = d.Index, s.ready.httpPort, s.ready.dnsPort
 	return nil
+}
+
+// opens keeps a nil pointer from becoming an opened that is not nil.
+func opens[T opened](o T, err error) (opened, error) {
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
 }
 
 // find looks the office's device up. Its MAC is left out: it may change with
@@ -156,9 +165,10 @@ func (s *Server) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	defer close(ended)
 	var both sync.WaitGroup
-	both.Go(func() { s.office.run(ctx, ready) })
+	s.office.start(ctx, pageAndDNS, s.on, ready)
+	both.Go(func() { s.office.run(ctx) })
 	if s.away != nil {
-		both.Go(func() { s.away.run(ctx, nil) })
+		both.Go(func() { s.away.run(ctx) })
 	}
 	both.Wait()
 	return s.here.Close()
@@ -169,20 +179,27 @@ func over(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) || errors.Is(err, context.Canceled)
 }
 
-// front is the help page and the DNS on one device.
+// pageAndDNS is the part that is a front, on the ports that the redirect names.
+const pageAndDNS = "page and DNS"
+
+// names are what the gateway is called where somebody asks, and at that moment.
+type names func() (addr4, addr6 netip.Addr)
+
+// front is the help page and the DNS on one device. It listens for every address
+// that the device has or gets.
 type front struct {
-	cfg          Config
-	addr4, addr6 netip.Addr // the gateway as the DNS names it here
-	http         net.Listener
-	dnsTCP       net.Listener
-	dnsUDP       net.PacketConn
-	httpPort     uint16
-	dnsPort      uint16
+	cfg      Config
+	called   names
+	http     net.Listener
+	dnsTCP   net.Listener
+	dnsUDP   net.PacketConn
+	httpPort uint16
+	dnsPort  uint16
 }
 
-func listenFront(ctx context.Context, cfg Config, d device, httpPort, dnsPort uint16) (*front, error) {
-	f := &front{cfg: cfg, addr4: d.addr4, addr6: d.addr6}
-	lc := net.ListenConfig{Control: toDevice(d.Name)}
+func listenFront(ctx context.Context, cfg Config, d device, called names, httpPort, dnsPort uint16) (*front, error) {
+	f := &front{cfg: cfg, called: called}
+	lc := net.ListenConfig{Control: toDevice(d.Interface)}
 	var err error
 	if f.http, err = lc.Listen(ctx, "tcp", port(httpPort)); err != nil {
 		return nil, fmt.Errorf("help page: %w", err)
@@ -206,16 +223,19 @@ func listenFront(ctx context.Context, cfg Config, d device, httpPort, dnsPort ui
 func port(p uint16) string { return ":" + strconv.Itoa(int(p)) }
 
 // toDevice binds to one device, so that nobody on the uplink finds a DNS
-// server that answers everything.
-func toDevice(name string) func(network, address string, c syscall.RawConn) error {
-	if name == "" {
+// server that answers everything. By its index: another one may have its name by
+// now.
+func toDevice(d net.Interface) func(network, address string, c syscall.RawConn) error {
+	if d.Index == 0 {
 		return nil
 	}
 	return func(_, _ string, c syscall.RawConn) error {
 		var inner error
-		err := c.Control(func(fd uintptr) { inner = unix.BindToDevice(int(fd), name) })
+		err := c.Control(func(fd uintptr) {
+			inner = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, d.Index)
+		})
 		if err = errors.Join(err, inner); err != nil {
-			return fmt.Errorf("bind to device %s: %w", name, err)
+			return fmt.Errorf("bind to device %s: %w", d.Name, err)
 		}
 		return nil
 	}
@@ -236,24 +256,41 @@ func (f *front) Close() error {
 	return errors.Join(errs...)
 }
 
-func (f *front) service(d device) *service {
-	return &service{device: d, run: []func(context.Context) error{f.serve}, closers: []func() error{f.Close}}
-}
-
-// serve ends with ctx, and closes the sockets.
+// serve ends with ctx, closes the sockets, and gives those who wait for a page a
+// moment to get it.
 func (f *front) serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	web := &http.Server{
-		Handler: handler(f.cfg, f.addr4, f.addr6), ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, IdleTimeout: ioTimeout, MaxHeaderBytes: maxRequest,
-	}
-	g.Go(func() error { return web.Serve(netutil.LimitListener(f.http, maxConns)) })
-	g.Go(f.serveUDP)
-	g.Go(func() error { return f.serveTCP(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
-		web.Close()
 		f.Close()
 		return nil
 	})
+	g.Go(f.servePage)
+	g.Go(f.serveUDP)
+	g.Go(func() error { return f.serveTCP(ctx) })
 	return g.Wait()
+}
+
+// servePage ends when its socket is closed. http.Server.Shutdown would hang up on
+// a request that is read after it was called; here nobody keeps a connection for
+// a second request.
+func (f *front) servePage() error {
+	var open sync.WaitGroup
+	web := &http.Server{
+		Handler: handler(f.cfg, f.called), ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, IdleTimeout: ioTimeout, MaxHeaderBytes: maxRequest,
+		ConnState: func(_ net.Conn, s http.ConnState) {
+			switch s {
+			case http.StateNew:
+				open.Add(1)
+			case http.StateClosed:
+				open.Done()
+			}
+		},
+	}
+	err := web.Serve(netutil.LimitListener(f.http, maxConns))
+	late := time.AfterFunc(drainFor, func() { web.Close() })
+	open.Wait()
+	late.Stop()
+	web.Close()
+	return err
 }

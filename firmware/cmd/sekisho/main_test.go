@@ -197,7 +197,7 @@ func TestRunSaysWhichInterfaceOrAddressIsWrong(t *testing.T) {
 	ns := gatewayNS(t)
 	for want, edit := range map[string]func(string) string{
 		`network.ports[0]: "spare" is not a port of bridge "br0"`: func(s string) string { return strings.Replace(s, `"lan1"`, `"spare"`, 1) },
-		`network.wan: there is no interface "ppp0"`:               func(s string) string { return strings.Replace(s, `"wan0"`, `"ppp0"`, 1) },
+		`network.bridge: there is no interface "br9"`:             func(s string) string { return strings.Replace(s, `"br0"`, `"br9"`, 1) },
 	} {
 		t.Run(want, func(t *testing.T) {
 			said{}.in(t, ns, program(t.Context(), "run", "--config", settings(t, edit))).refuses(t, 1, want)
@@ -259,7 +259,7 @@ func TestSelftestNamesEveryFolderAndInterface(t *testing.T) {
 	if !strings.Contains(s.out, `FAIL  interfaces: network.wan: there is no interface "ppp0"`) {
 		t.Errorf("it says\n%s", s.out)
 	}
-	// Run starts without a port: only here a name that is misspelt is seen.
+	// Run starts without a port or the uplink: only here a name that is misspelt is seen.
 	bad = settings(t, func(s string) string { return strings.Replace(s, `"lan1"`, `"lan9"`, 1) })
 	s = said{}.in(t, ns, program(t.Context(), "selftest", "--config", bad))
 	s.refuses(t, 1, "checks failed")
