@@ -55,9 +55,9 @@ func (d *fakeTTY) size() (cols, rows int, err error) {
 	d.shows(func(v *vt) { cols, rows = v.cols, v.rows })
 	return cols, rows, nil
 }
-func (d *fakeTTY) foreground() bool        { return !d.behind.Load() }
-func (d *fakeTTY) raw() error              { d.mode.Store(1); return nil }
-func (d *fakeTTY) restore() error          { d.mode.Store(0); return nil }
+func (d *fakeTTY) foreground() bool { return !d.behind.Load() }
+func (d *fakeTTY) raw() error       { d.mode.Store(1); return nil }
+func (d *fakeTTY) restore() error   { d.mode.Store(0); return nil }
 
 func (d *fakeTTY) write(p []byte) (int, error) {
 	if d.stuck.Load() {
