@@ -108,7 +108,8 @@ func held(in string, from, to time.Duration) []typing {
 	return all
 }
 
-// gestures runs a panel in a terminal and returns what the keys led to.
+// gestures runs a panel in a terminal until every hold has to be over, and returns
+// what the keys led to.
 func gestures(t *testing.T, s hal.Status, typed []typing, also func(d *fakeTTY, at time.Duration)) []string {
 	var got []string
 	synctest.Test(t, func(t *testing.T) {
@@ -116,8 +117,13 @@ func gestures(t *testing.T, s hal.Status, typed []typing, also func(d *fakeTTY, 
 		p := New(Config{Env: env(modern)})
 		p.Show(s)
 		end := d.run(p)
-		began := time.Now()
-		for at := time.Duration(0); at < 15*time.Second; at += 10 * time.Millisecond {
+		began, over := time.Now(), 2*time.Second
+		for _, k := range typed {
+			if over = max(over, k.at+time.Second); k.in != "\r" && k.in != " " {
+				over = max(over, typed[0].at+panel.HoldLong+2*time.Second)
+			}
+		}
+		for at := time.Duration(0); at < over; at += 10 * time.Millisecond {
 			for _, k := range typed {
 				if k.at == at {
 					d.typed <- []byte(k.in)
@@ -126,7 +132,7 @@ func gestures(t *testing.T, s hal.Status, typed []typing, also func(d *fakeTTY, 
 			if also != nil {
 				also(d, at)
 			}
-			time.Sleep(began.Add(at + 10*time.Millisecond).Sub(time.Now()))
+			time.Sleep(time.Until(began.Add(at + 10*time.Millisecond)))
 		}
 		end()
 		for len(p.Presses()) > 0 {
@@ -201,8 +207,8 @@ func TestACountdownIsShownBeforeTheOfficeIsCutOff(t *testing.T) {
 		time.Sleep(time.Second)
 		d.typed <- []byte("8")
 		time.Sleep(panel.HoldCount + time.Second)
-		if h := p.Frame().Hold; h.Phase != panel.HoldCountdown || !strings.Contains(d.vt.text(), "あと3秒") {
-			t.Errorf("%+v\n%s", h, d.vt.text())
+		if h := p.Frame().Hold; h.Phase != panel.HoldCountdown || !strings.Contains(d.text(), "あと3秒") {
+			t.Errorf("%+v\n%s", h, d.text())
 		}
 		end()
 	})

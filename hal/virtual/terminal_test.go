@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -22,6 +23,7 @@ var modern = map[string]string{"TERM": "xterm-256color", "COLORTERM": "truecolor
 
 // fakeTTY is a terminal with somebody before it, for time that the test makes.
 type fakeTTY struct {
+	mu      sync.Mutex
 	vt      *vt
 	typed   chan []byte
 	stopped atomic.Bool // the program does not run
@@ -37,10 +39,25 @@ func newFakeTTY(t *testing.T, cols, rows int) *fakeTTY {
 	return &fakeTTY{vt: newVT(t, cols, rows), typed: make(chan []byte, 64)}
 }
 
-func (d *fakeTTY) size() (int, int, error) { return d.vt.cols, d.vt.rows, nil }
-func (d *fakeTTY) foreground() bool        { return !d.behind.Load() }
-func (d *fakeTTY) raw() error              { d.mode.Store(1); return nil }
-func (d *fakeTTY) restore() error          { d.mode.Store(0); return nil }
+// shows runs f while nothing is written.
+func (d *fakeTTY) shows(f func(v *vt)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f(d.vt)
+}
+
+func (d *fakeTTY) text() (text string) {
+	d.shows(func(v *vt) { text = v.text() })
+	return text
+}
+
+func (d *fakeTTY) size() (cols, rows int, err error) {
+	d.shows(func(v *vt) { cols, rows = v.cols, v.rows })
+	return cols, rows, nil
+}
+func (d *fakeTTY) foreground() bool { return !d.behind.Load() }
+func (d *fakeTTY) raw() error       { d.mode.Store(1); return nil }
+func (d *fakeTTY) restore() error   { d.mode.Store(0); return nil }
 
 func (d *fakeTTY) write(p []byte) (int, error) {
 	if d.stuck.Load() {
@@ -50,7 +67,8 @@ func (d *fakeTTY) write(p []byte) (int, error) {
 		p = p[:min(len(p), d.takes)]
 	}
 	d.wrote.Add(int64(len(p)))
-	return d.vt.Write(p)
+	d.shows(func(v *vt) { v.Write(p) }) //nolint:errcheck // never fails
+	return len(p), nil
 }
 
 func (d *fakeTTY) read(p []byte, wait time.Duration) (int, error) {
@@ -175,12 +193,14 @@ func TestATerminalThatTakesNothingHoldsUpNobody(t *testing.T) {
 		if got := <-p.Presses(); got.Target != "" && got.Target != "a" {
 			t.Errorf("pressed %+v", got)
 		}
-		d.vt.resize(80, 24)
-		d.vt.late = true
+		d.shows(func(v *vt) {
+			v.resize(80, 24)
+			v.late = true
+		})
 		d.stuck.Store(false)
 		time.Sleep(time.Second)
-		if !strings.Contains(d.vt.text(), "隔離完了") {
-			t.Errorf("after it goes on:\n%s", d.vt.text())
+		if !strings.Contains(d.text(), "隔離完了") {
+			t.Errorf("after it goes on:\n%s", d.text())
 		}
 		d.stuck.Store(true)
 		end()
@@ -200,8 +220,8 @@ func TestAnotherJobsTerminalIsLeftAlone(t *testing.T) {
 		}
 		d.behind.Store(false)
 		time.Sleep(time.Second)
-		if d.mode.Load() != 1 || !strings.Contains(d.vt.text(), "経理PC-2") {
-			t.Errorf("in the foreground:\n%s", d.vt.text())
+		if d.mode.Load() != 1 || !strings.Contains(d.text(), "経理PC-2") {
+			t.Errorf("in the foreground:\n%s", d.text())
 		}
 		end()
 		if d.mode.Load() != 0 || d.vt.other || d.vt.hidden || d.vt.marked {
@@ -222,7 +242,7 @@ func TestWithoutACursorEachChangeIsALine(t *testing.T) {
 		p.Show(s)
 		time.Sleep(5 * time.Second)
 		end()
-		text := strings.ReplaceAll(d.vt.text(), "#", "") // what stood there before
+		text := strings.ReplaceAll(d.text(), "#", "") // what stood there before
 		if strings.Count(strings.TrimRight(text, "\n"), "\n") != 2 || !strings.Contains(text, "ランプ: 黄色、2回ずつ点滅 | 注意") || !strings.Contains(text, "PC?]0;owned??-7") {
 			t.Errorf("%q", text)
 		}
