@@ -31,31 +31,50 @@ type Device struct {
 	closed bool
 }
 
-// Make plugs a device into the bridge, silent but for the question who has its
-// address. It returns when the address is its own, after some five seconds. On an
-// error nothing is left behind.
-func Make(ctx context.Context, c Config) (*Device, error) {
+// New draws the addresses of a device. Nothing is made yet, and nothing sent.
+func New(c Config) (*Device, error) {
 	c, err := c.filled()
 	if err != nil {
-		return nil, fmt.Errorf("make the drill's device: %w", err)
+		return nil, fmt.Errorf("the drill's device: %w", err)
 	}
-	d := &Device{cfg: c}
+	d := &Device{cfg: c, space: netns.None()}
 	if d.mac, d.sink, err = draw(); err != nil {
-		return nil, fmt.Errorf("make the drill's device: %w", err)
+		return nil, fmt.Errorf("the drill's device: %w", err)
 	}
-	if err := Sweep(); err != nil { // of a drill that ended badly
-		return nil, err
+	return d, nil
+}
+
+// Plug plugs the device into the bridge, once, silent but for the question who has
+// its address. It returns when the address is its own, after some five seconds. On
+// an error nothing is left behind.
+func (d *Device) Plug(ctx context.Context) error {
+	err := Sweep() // of a drill that ended badly
+	if err == nil {
+		err = d.make()
 	}
-	if d.space, err = newSpace(); err != nil {
-		return nil, fmt.Errorf("make the drill's network namespace: %w (it needs CAP_SYS_ADMIN)", err)
+	if err == nil {
+		err = d.plug(ctx)
 	}
-	if err = d.plug(ctx); err == nil {
+	if err == nil {
 		err = d.settle(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make the drill's device: %w", errors.Join(err, d.Close()))
+		return fmt.Errorf("make the drill's device: %w", errors.Join(err, d.Close()))
 	}
-	return d, nil
+	return nil
+}
+
+// make makes the namespace, unless the device was closed meanwhile.
+func (d *Device) make() (err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return net.ErrClosed
+	}
+	if d.space, err = newSpace(); err != nil {
+		return fmt.Errorf("make a network namespace: %w (it needs CAP_SYS_ADMIN)", err)
+	}
+	return nil
 }
 
 // draw makes the addresses of one drill: they differ in the last bit.
@@ -73,7 +92,7 @@ func draw() (device, sink [6]byte, err error) {
 // MAC is the device's Ethernet address.
 func (d *Device) MAC() [6]byte { return d.mac }
 
-// Addr is the device's IPv4 address.
+// Addr is the device's IPv4 address, once it is plugged in.
 func (d *Device) Addr() netip.Addr { return d.addr }
 
 // newSpace makes a namespace that goes when the process does, or its handle.
@@ -213,5 +232,8 @@ func (d *Device) Close() error {
 		return nil
 	}
 	d.closed = true
+	if !d.space.IsOpen() {
+		return nil
+	}
 	return errors.Join(Sweep(), d.space.Close())
 }

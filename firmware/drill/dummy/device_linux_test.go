@@ -63,12 +63,20 @@ func (o *office) make(t *testing.T, c Config) *Device {
 	t.Helper()
 	var d *Device
 	var err error
-	o.gw.Do(t, func() { d, err = Make(t.Context(), c) })
+	o.gw.Do(t, func() { d, err = plug(t, c) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { o.gw.Do(t, func() { d.Close() }) }) //nolint:errcheck
 	return d
+}
+
+func plug(t *testing.T, c Config) (*Device, error) {
+	d, err := New(c)
+	if err == nil {
+		err = d.Plug(t.Context())
+	}
+	return d, err
 }
 
 // listener keeps every frame that an interface receives.
@@ -259,7 +267,7 @@ func TestWithoutAnAddressNothingIsLeft(t *testing.T) {
 	c := o.config()
 	c.Refuse = func(netip.Addr) bool { return true }
 	var err error
-	o.gw.Do(t, func() { _, err = Make(t.Context(), c) })
+	o.gw.Do(t, func() { _, err = plug(t, c) })
 	if err == nil || !strings.Contains(err.Error(), "no unused address") {
 		t.Errorf("made: %v", err)
 	}
@@ -287,7 +295,7 @@ func TestSweepRemovesWhatIsOursAndNothingElse(t *testing.T) {
 	}
 	o.gw.Run(t, "ip link show "+Port) // and stays
 	var err error
-	o.gw.Do(t, func() { _, err = Make(t.Context(), o.config()) })
+	o.gw.Do(t, func() { _, err = plug(t, o.config()) })
 	if err == nil {
 		t.Error("a device was made over somebody else's interface")
 	}
