@@ -1,12 +1,17 @@
 package ui
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"sekisho/firmware/drill"
+	"sekisho/firmware/incident"
 )
 
 // Drills begins and ends exercises. Drills returns at once, newest first; the slice
@@ -24,7 +29,7 @@ type drillJSON struct {
 	Detection *float64 `json:"detection_seconds,omitempty"` // first bad frame to the question
 	Reaction  *float64 `json:"reaction_seconds,omitempty"`  // lamp and screen to the press
 	Isolation *float64 `json:"isolation_seconds,omitempty"` // press to the proof
-	Said      string   `json:"said"`                        // what is going on, or how it ended
+	Said      string   `json:"remark"`                      // what is going on, or how it ended
 }
 
 func drillOf(d drill.Drill, l string) drillJSON {
@@ -98,4 +103,103 @@ func (s *site) apiDrillDeed(do func(context.Context, string) (drill.Drill, error
 		}
 		s.answer(w, r, drillOf(d, s.lang(r)), err)
 	}
+}
+
+// drillPhase names the steps of a drill's incident: nobody should search a device or
+// call somebody for practice.
+func drillPhase(phase string, i incident.Incident) string {
+	switch {
+	case !i.Drill:
+		return phase
+	case i.State == incident.Open:
+		return "drill_open"
+	}
+	return "drill"
+}
+
+// drillingView is the drill that runs.
+type drillingView struct {
+	Now, By, Since string
+	Stages         []stage
+}
+
+// drillsView is what was practised so far, and how to begin.
+type drillsView struct {
+	Last      *pastView // nil: never
+	Past      []pastView
+	Older     int
+	Startable bool
+	What      []string // what will happen
+}
+
+type pastView struct {
+	When, By, Outcome, Tone, Remark string
+	Facts                           []factView
+}
+
+type factView struct{ Name, Took string }
+
+// maxPastDrills is how many the page lists; the API gives all.
+const maxPastDrills = 24
+
+func (s *site) drills(l string) (*drillingView, *drillsView) {
+	if s.cfg.Drills == nil {
+		return nil, nil
+	}
+	w, all := wordsIn(l), s.cfg.Drills.Drills()
+	var now *drillingView
+	v := &drillsView{Startable: true, What: splitSteps(w["drill_what"])}
+	for _, d := range all {
+		if d.Running() {
+			now = &drillingView{Now: d.Now().In(l), By: who(d.By, w), Since: s.when(d.Started, l), Stages: drillStages(d, w)}
+			v.Startable = false
+			continue
+		}
+		p := s.pastDrill(d, l)
+		switch {
+		case v.Last == nil:
+			v.Last = &p
+		case len(v.Past) < maxPastDrills:
+			v.Past = append(v.Past, p)
+		default:
+			v.Older++
+		}
+	}
+	return now, v
+}
+
+func drillStages(d drill.Drill, w map[string]string) (out []stage) {
+	at := slices.Index(drill.States(), d.State)
+	for n, name := range strings.Split(w["drill_stages"], "|") {
+		out = append(out, stage{name, map[int]string{-1: "done", 0: "now", 1: "later"}[cmp.Compare(n, at)]})
+	}
+	return out
+}
+
+func (s *site) pastDrill(d drill.Drill, l string) pastView {
+	w := wordsIn(l)
+	p := pastView{When: s.when(d.Started, l), By: who(d.By, w), Outcome: w["drill_"+string(d.Outcome)], Tone: "warn", Remark: d.Remark().In(l)}
+	switch d.Outcome {
+	case drill.Passed:
+		p.Tone = "calm"
+	case drill.Stopped, drill.Yielded, drill.Interrupted:
+		p.Tone = "kept"
+	}
+	for _, f := range []struct {
+		name string
+		took func() (time.Duration, bool)
+	}{{"drill_detect", d.Detection}, {"drill_react", d.Reaction}, {"drill_isolate", d.Isolation}} {
+		if took, known := f.took(); known {
+			p.Facts = append(p.Facts, factView{w[f.name], inWords(took, w, l)})
+		}
+	}
+	return p
+}
+
+// inWords is a measured time: below ten seconds a tenth counts.
+func inWords(d time.Duration, w map[string]string, l string) string {
+	if d < 10*time.Second {
+		return put(w["seconds"], strconv.FormatFloat(d.Seconds(), 'f', 1, 64))
+	}
+	return drill.Span(d).In(l)
 }

@@ -448,6 +448,14 @@ func (g *Gateway) drills() []drill.Drill {
 	return g.drill.list
 }
 
+// ofADrill says that an incident is of a drill, as far back as is at hand. Any
+// goroutine may call it.
+func (g *Gateway) ofADrill(id string) bool {
+	v := g.View()
+	return slices.ContainsFunc(v.Drills, func(d drill.Drill) bool { return d.Incident == id }) ||
+		slices.ContainsFunc(v.Incidents, func(i incident.Incident) bool { return i.ID == id && i.Drill })
+}
+
 // practised puts on the panel when people last showed that they can do it, and how
 // long they took.
 func (g *Gateway) practised(s *hal.Status) {

@@ -50,7 +50,7 @@ type drillReport struct {
 	Detection *float64 `json:"detection_seconds,omitempty"`
 	Reaction  *float64 `json:"reaction_seconds,omitempty"`
 	Isolation *float64 `json:"isolation_seconds,omitempty"`
-	Said      string   `json:"said"`
+	Said      string   `json:"remark"`
 }
 
 // Run follows one drill to its end.
