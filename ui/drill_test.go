@@ -225,6 +225,12 @@ func TestAPersonPractisesInABrowser(t *testing.T) {
 			shot(t, ctx, "phone_drill_start_"+lang)
 			act(t, ctx, chromedp.Evaluate[chromedp.Void](`window.confirm = () => true`), chromedp.SendKeys("#drill-start input[name=by]", "Sato"),
 				chromedp.Click(`button[data-path="/api/drill"]`), chromedp.WaitVisible(".tone-drill"))
+			const inSight = `(() => { const r = document.querySelector('.tone-drill').getBoundingClientRect(); return r.top > -1 && r.top < innerHeight / 2; })()`
+			for end := time.Now().Add(30 * time.Second); !ask(t, ctx, chromedp.Evaluate[bool](inSight)); time.Sleep(10 * time.Millisecond) { // only polling shows it
+				if time.Now().After(end) {
+					t.Fatal("what was begun does not come into sight")
+				}
+			}
 			shot(t, ctx, "phone_drill_preparing_"+lang)
 			o.mu.Lock()
 			o.all = []incident.Incident{suspect}
@@ -234,7 +240,7 @@ func TestAPersonPractisesInABrowser(t *testing.T) {
 			e.step(drill.Input{Kind: drill.InReady, At: now})
 			e.step(drill.Input{Kind: drill.InDetected, At: now, Incident: inID})
 			e.mu.Unlock()
-			act(t, ctx, chromedp.EmulateViewport(1280, 900), chromedp.WaitVisible(`body[data-state="attention"]`), chromedp.WaitVisible(".lead .tag.drill"))
+			act(t, ctx, chromedp.EmulateViewport(1280, 900), chromedp.WaitVisible(`body[data-state="attention"]`), chromedp.WaitVisible(".lead .tag.drill"), chromedp.Evaluate[chromedp.Void](`scrollTo(0,0)`))
 			shot(t, ctx, "desktop_drill_asking_"+lang)
 			act(t, ctx, chromedp.Click("#press"), chromedp.WaitVisible(`body[data-state="isolated"]`))
 			shot(t, ctx, "desktop_drill_isolated_"+lang)
