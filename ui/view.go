@@ -331,6 +331,9 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 		CanLimit:   i.State == incident.Open || i.State == incident.Probation,
 		Twice:      i.Guard == incident.GuardTwice && !i.State.Held(),
 	}
+	if i.Drill { // there is no port to go and look at
+		v.Place = ""
+	}
 	v.Kin = kin(i, l)
 	if i.State.Held() {
 		v.Containment = s.containment(i.ID, l, i.Level == incident.Limit)

@@ -21,9 +21,9 @@ func (t Text) In(lang string) string {
 func (d Drill) Now() Text {
 	switch d.State {
 	case Preparing:
-		return Text{"The practice device is being made ready.", "訓練用の機器を準備しています。"}
+		return Text{"The drill device is being made ready.", "訓練用の機器を準備しています。"}
 	case Acting:
-		return Text{"The practice device behaves as if it were infected. The gateway has not noticed it yet.", "訓練用の機器が、感染したときのような動きを始めました。本装置が気づくのを待っています。"}
+		return Text{"The drill device behaves as if it were infected. The gateway has not noticed it yet.", "訓練用の機器が、感染したときのような動きを始めました。本装置が気づくのを待っています。"}
 	case Asking:
 		return Text{"The lamp and the screen are asking now. Press the button on the box.", "ランプと画面でお知らせしています。本体のボタンを押してください。"}
 	case Isolating:
@@ -55,7 +55,7 @@ func (d Drill) Remark() Text {
 			fmt.Sprintf("%s以内にボタンは押されませんでした。ランプをだれが見るかを話し合い、近いうちにもう一度試してみましょう。", Span(d.Limit).JA),
 		}
 	case NotDetected:
-		return Text{"The practice device was not detected. Please tell the IT vendor: this should not happen.", "訓練用の機器を検知できませんでした。通常は起きないことですので、IT事業者に連絡してください。"}
+		return Text{"The drill device was not detected. Please tell the IT vendor: this should not happen.", "訓練用の機器を検知できませんでした。通常は起きないことですので、IT事業者に連絡してください。"}
 	case NotProven:
 		return Text{"The button was pressed, but it could not be proven that the isolation works. Please tell the IT vendor.", "ボタンは押されましたが、隔離できたことを確認できませんでした。IT事業者に連絡してください。"}
 	case NotSealed:
@@ -65,11 +65,11 @@ func (d Drill) Remark() Text {
 	case Yielded:
 		return Text{"The drill was called off because something real needs attention. Please look at the screen.", "訓練ではない知らせがあるため、訓練を打ち切りました。画面を確認してください。"}
 	case Copied:
-		return Text{"The drill was called off: another device used the address of the practice device. Please tell the IT vendor.", "別の機器が訓練用の機器のアドレスを使ったため、訓練を打ち切りました。IT事業者に連絡してください。"}
+		return Text{"The drill was called off: another device used the address of the drill device. Please tell the IT vendor.", "別の機器が訓練用の機器のアドレスを使ったため、訓練を打ち切りました。IT事業者に連絡してください。"}
 	case Interrupted:
 		return Text{"The gateway was restarted during the drill. Everything has been put back; you can start again.", "訓練の途中で本装置が再起動しました。元の状態に戻してありますので、あらためて始められます。"}
 	case Broken:
-		return Text{"The practice device could not be made, so nothing was practised. Please tell the IT vendor.", "訓練用の機器を用意できず、訓練を行えませんでした。IT事業者に連絡してください。"}
+		return Text{"The drill device could not be made, so nothing was practised. Please tell the IT vendor.", "訓練用の機器を用意できず、訓練を行えませんでした。IT事業者に連絡してください。"}
 	}
 	return Text{"The device was isolated and the evidence sealed.", "機器を隔離し、証拠を封印しました。"}
 }

@@ -160,6 +160,7 @@ func (o *office) overhear(t *testing.T, host int) func() [][]byte {
 
 func TestADrillFromTheStartToTheSealedBundle(t *testing.T) {
 	o := newOffice(t)
+	alone(&o.config) // by itself it would isolate whoever does this
 	p := o.start(t)
 	heard := [](func() [][]byte){o.overhear(t, 2), o.overhear(t, 3), o.overhear(t, 0)}
 	o.startDrill(t)

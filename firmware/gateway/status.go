@@ -112,7 +112,9 @@ func (g *Gateway) name(s *hal.Status, i incident.Incident) {
 	if addrs := ui.AddrsForPeople(i.Asset); len(addrs) > 0 {
 		s.Suspect.Addr = addrs[0].String()
 	}
-	s.Drill = i.Drill
+	if s.Drill = i.Drill; i.Drill { // there is no port to go and look at
+		s.Suspect.Place = ""
+	}
 }
 
 // newest returns the incident that most recently came into its state.
