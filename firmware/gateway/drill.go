@@ -23,7 +23,8 @@ type Dummies interface {
 	New() (Dummy, error)
 }
 
-// Dummy is the device of one drill. Close may be called at any time, and again.
+// Dummy is the device of one drill. Close may be called at any time, and again; it
+// waits for Plug.
 type Dummy interface {
 	MAC() [6]byte
 	// Plug puts it on the network; when it returns, what it sends is watched.
@@ -222,7 +223,11 @@ func (g *Gateway) cleanUp(ctx context.Context) {
 	g.drill.gone = append(g.drill.gone, echo{g.drill.mac, d.Device.Port, g.now(), d.Outcome == drill.Copied})
 	g.drill.now, g.drill.device, g.drill.list = drill.Drill{}, nil, nil
 	g.hideDummies()
-	g.work.Go(func() { g.settle("drill", device.Close()) })
+	g.work.Go(func() {
+		if err := device.Close(); err != nil { // the next one sweeps
+			g.log.Error("device of a drill", "err", err)
+		}
+	})
 }
 
 // endDrilled ends every incident of a drill that is not over.

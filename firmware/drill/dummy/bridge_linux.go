@@ -37,6 +37,7 @@ func (d *Device) plug(ctx context.Context) error {
 		if err := netlink.LinkAdd(cable); err != nil {
 			return fmt.Errorf("make port %s: %w", end.port, err)
 		}
+		d.ports = append(d.ports, cable.Index)
 		if err := d.attach(bridge, cable); err != nil {
 			return fmt.Errorf("set up port %s: %w", end.port, err)
 		}
@@ -163,6 +164,11 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// gone says that a link was removed, by us or before.
+func gone(err error) bool {
+	return err == nil || errors.As(err, new(netlink.LinkNotFoundError)) || errors.Is(err, unix.ENODEV)
+}
+
 // Sweep removes the ports of a drill, if there are any: after a drill, and at the
 // start, should one have survived the process that made it. An interface of that
 // name that is not ours is left alone, and is an error.
@@ -170,7 +176,7 @@ func Sweep() error {
 	var errs []error
 	for n, name := range Ports() {
 		link, err := netlink.LinkByName(name)
-		if errors.As(err, new(netlink.LinkNotFoundError)) {
+		if err != nil && gone(err) {
 			continue
 		}
 		if err != nil {
@@ -182,7 +188,7 @@ func Sweep() error {
 			errs = append(errs, fmt.Errorf("there is an interface %s that was not made for a drill; rename it", name))
 			continue
 		}
-		if err := netlink.LinkDel(link); err != nil && !errors.As(err, new(netlink.LinkNotFoundError)) {
+		if err := netlink.LinkDel(link); !gone(err) {
 			errs = append(errs, fmt.Errorf("remove port %s: %w", name, err))
 		}
 	}

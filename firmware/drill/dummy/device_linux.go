@@ -27,6 +27,9 @@ type Device struct {
 	near      int // index of its interface, in its namespace
 	space     netns.NsHandle
 
+	plugging sync.Mutex // held while it is being plugged in, or out
+	ports    []int      // indexes of the bridge's ends, guarded by plugging
+
 	mu     sync.Mutex
 	closed bool
 }
@@ -48,6 +51,8 @@ func New(c Config) (*Device, error) {
 // its address. It returns when the address is its own, after some five seconds. On
 // an error nothing is left behind.
 func (d *Device) Plug(ctx context.Context) error {
+	d.plugging.Lock()
+	defer d.plugging.Unlock()
 	err := Sweep() // of a drill that ended badly
 	if err == nil {
 		err = d.make()
@@ -59,7 +64,7 @@ func (d *Device) Plug(ctx context.Context) error {
 		err = d.settle(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("make the drill's device: %w", errors.Join(err, d.Close()))
+		return fmt.Errorf("make the drill's device: %w", errors.Join(err, d.unplug()))
 	}
 	return nil
 }
@@ -224,16 +229,33 @@ func (d *Device) call(ctx context.Context, to netip.Addr) error {
 	return err
 }
 
-// Close unplugs the device. It may be called again.
+// Close unplugs the device, and nothing that was made since. It may be called again;
+// end the context of Plug first, it waits for that.
 func (d *Device) Close() error {
+	d.plugging.Lock()
+	defer d.plugging.Unlock()
+	return d.unplug()
+}
+
+func (d *Device) unplug() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return nil
 	}
 	d.closed = true
-	if !d.space.IsOpen() {
-		return nil
+	var errs []error
+	for _, index := range d.ports {
+		link, err := netlink.LinkByIndex(index)
+		if err == nil {
+			err = netlink.LinkDel(link)
+		}
+		if !gone(err) {
+			errs = append(errs, fmt.Errorf("remove port %d: %w", index, err))
+		}
 	}
-	return errors.Join(Sweep(), d.space.Close())
+	if d.space.IsOpen() {
+		errs = append(errs, d.space.Close())
+	}
+	return errors.Join(errs...)
 }

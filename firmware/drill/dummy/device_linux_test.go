@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -298,6 +299,44 @@ func TestSweepRemovesWhatIsOursAndNothingElse(t *testing.T) {
 	o.gw.Do(t, func() { _, err = plug(t, o.config()) })
 	if err == nil {
 		t.Error("a device was made over somebody else's interface")
+	}
+}
+
+func TestTheEndOfADrillLeavesTheNextOneAlone(t *testing.T) {
+	o := newOffice(t, "0")
+	first := o.make(t, o.config())
+	second := o.make(t, o.config()) // takes the ports
+	o.gw.Do(t, func() {
+		if err := first.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, port := range Ports() {
+		o.gw.Run(t, "ip link show "+port)
+	}
+	if first.MAC() == second.MAC() {
+		t.Error("both have the same address")
+	}
+}
+
+func TestStoppedInTheMiddleNothingIsLeft(t *testing.T) {
+	o := newOffice(t, "0")
+	for _, wait := range []time.Duration{0, 5 * time.Millisecond, 60 * time.Millisecond} {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		var err error
+		o.gw.Do(t, func() {
+			var d *Device
+			if d, err = New(o.config()); err == nil {
+				err = errors.Join(d.Plug(ctx), d.Close())
+			}
+		})
+		cancel()
+		if err == nil {
+			t.Errorf("plugged in within %v", wait)
+		}
+		if left := o.gw.Run(t, "ip -o link"); strings.Contains(left, "drill") {
+			t.Errorf("after %v left behind:\n%s", wait, left)
+		}
 	}
 }
 
