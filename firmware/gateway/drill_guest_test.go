@@ -26,7 +26,7 @@ func TestADrillOnABridgeThatFiltersVLANs(t *testing.T) {
 	neighbour := o.overhear(t, 2)
 	o.startDrill(t)
 	o.pressDrill(t)
-	d, i := o.awaitDrill(t, drill.Sealing)
+	d, i := o.awaitDrill(t, drill.Isolating) // until the port has a link again, some seconds
 	if out := o.gw.Run(t, "bridge vlan show dev "+d.Device.Port); !strings.Contains(out, "666 PVID") {
 		t.Errorf("the device was isolated, and its port is in\n%s", out)
 	}
