@@ -1,5 +1,5 @@
-// Package hal says what a front panel is: one button, one RGB lamp, one
-// 128x64 one-bit screen. Drivers live in the packages below.
+// Package hal says what a front panel is: one button, one RGB lamp, one small
+// one-bit screen. Drivers live in the packages below.
 //
 // The gateway shows a Status and reads presses. A panel never decides
 // anything, and a broken one never stops the gateway.
@@ -99,6 +99,9 @@ type Press struct {
 	Gesture Gesture
 	Target  string    // Status.Target that was on the screen; of Hold3, Status.ApprovalID
 	At      time.Time // of the edge that began it
+	// Again says that the screen asked for a second press by then. Two quick
+	// presses are no answer to a question that nobody has seen yet.
+	Again bool
 }
 
 // Panel is a front panel. Show never blocks on hardware: it replaces what is

@@ -237,16 +237,72 @@ type Eve struct {
 // Panel chooses the front panel.
 type Panel struct {
 	// Kind is "virtual" (terminal and web page), "headless" (web page alone) or
-	// "gpio" (button and lamp on lines of a chip, and the web page).
+	// "gpio" (button, lamp and screen on the board's header, and the web page).
 	Kind string `toml:"kind"`
-	// Chip and the lines, by the kernel's name ("GPIO17", see gpioinfo) or number;
-	// an empty chip is the first one, an empty light is not there.
-	Chip      string `toml:"chip"`
-	Button    string `toml:"button"`
-	ActiveLow bool   `toml:"active_low"` // the button is a switch to ground
-	Red       string `toml:"red"`
-	Green     string `toml:"green"`
-	Blue      string `toml:"blue"`
+	// Chip and the lines, by the kernel's name ("GPIO17", see gpioinfo) or number. An
+	// empty chip is the first that has the line, an empty light is not there. A light
+	// may be "pwm:CHIP.CHANNEL" instead. Where no button and no light is named, all are
+	// as hal/rpi/README.md draws them, and the screen too.
+	Chip          string `toml:"chip"`
+	Button        string `toml:"button"`
+	ActiveLow     bool   `toml:"active_low"` // the button is a switch to ground
+	Red           string `toml:"red"`
+	Green         string `toml:"green"`
+	Blue          string `toml:"blue"`
+	LampActiveLow bool   `toml:"lamp_active_low"` // a common anode
+	Buzzer        string `toml:"buzzer"`          // empty: there is none
+	Mute          bool   `toml:"mute"`            // the buzzer stays silent
+	// Screen is "ssd1306", "sh1106" or "none"; empty is none.
+	Screen           string `toml:"screen"`
+	ScreenBus        int    `toml:"screen_bus"`     // 1 is /dev/i2c-1
+	ScreenAddress    int    `toml:"screen_address"` // 0x3C or 0x3D
+	ScreenHeight     int    `toml:"screen_height"`  // 64 or 32 rows
+	ScreenUpsideDown bool   `toml:"screen_upside_down"`
+	Night            Span   `toml:"night"` // lamp and screen dim, the buzzer does not call
+}
+
+// wire fills in the drawn wiring where the file names neither a button nor a light.
+func (p *Panel) wire(defined func(key string) bool) {
+	if p.Kind != "gpio" || slices.ContainsFunc([]string{"button", "red", "green", "blue"}, defined) {
+		return
+	}
+	p.Button, p.Red, p.Green, p.Blue = "GPIO17", "GPIO23", "GPIO24", "GPIO25"
+	if !defined("active_low") {
+		p.ActiveLow = true
+	}
+	if !defined("screen") {
+		p.Screen = "ssd1306"
+	}
+}
+
+// Span is a part of every day, from and to counted from midnight, written as
+// "22:00-06:00"; it may cross midnight. The zero Span, written as "", is no time.
+type Span struct{ From, To time.Duration }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Span) UnmarshalText(b []byte) error {
+	*s = Span{}
+	if len(b) == 0 {
+		return nil
+	}
+	from, to, ok := strings.Cut(string(b), "-")
+	first, err1 := time.Parse("15:04", from)
+	last, err2 := time.Parse("15:04", to)
+	if !ok || err1 != nil || err2 != nil || first.Equal(last) {
+		return fmt.Errorf("%q is not a part of the day; write for example \"22:00-06:00\"", b)
+	}
+	midnight := first.Truncate(24 * time.Hour)
+	*s = Span{first.Sub(midnight), last.Sub(midnight)}
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s Span) MarshalText() ([]byte, error) {
+	if s == (Span{}) {
+		return []byte{}, nil
+	}
+	clock := func(d time.Duration) string { return time.Time{}.Add(d).Format("15:04") }
+	return []byte(clock(s.From) + "-" + clock(s.To)), nil
 }
 
 // Web is where the page is served. Listen is ignored when the service manager
@@ -324,7 +380,7 @@ func Default() Config {
 		Drill:  Drill{Limit: Duration(10 * time.Minute)},
 		Detect: Detect{Learn: Duration(7 * 24 * time.Hour)},
 		Eve:    Eve{Trust: "medium"},
-		Panel:  Panel{Kind: "virtual"},
+		Panel:  Panel{Kind: "virtual", ScreenBus: 1, ScreenAddress: 0x3C, ScreenHeight: 64},
 		Web:    Web{Listen: "127.0.0.1:8080"},
 	}
 }
@@ -374,6 +430,7 @@ func Parse(data []byte) (Config, error) {
 	if !meta.IsDefined("network", "quarantine") {
 		c.Network.Quarantine = freeQuarantine(c.Network.LAN)
 	}
+	c.Panel.wire(func(key string) bool { return meta.IsDefined("panel", key) })
 	var problems []error
 	for _, key := range meta.Undecoded() {
 		problems = append(problems, fmt.Errorf("%s: unknown key", key))

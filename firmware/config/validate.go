@@ -52,21 +52,6 @@ func (p *problems) oneOf(key, got string, allowed ...string) {
 	p.add(key, "%q is not one of %s", got, strings.Join(allowed, ", "))
 }
 
-func (c Config) validatePanel(p *problems) {
-	p.oneOf("panel.kind", c.Panel.Kind, "virtual", "headless", "gpio")
-	if c.Panel.Kind != "gpio" {
-		return
-	}
-	p.check(c.Panel.Button != "", "panel.button", "is empty; name the button's line, for example \"GPIO17\"")
-	seen := map[string]string{"": ""}
-	for _, line := range []struct{ key, name string }{
-		{"panel.button", c.Panel.Button}, {"panel.red", c.Panel.Red}, {"panel.green", c.Panel.Green}, {"panel.blue", c.Panel.Blue},
-	} {
-		p.check(line.name == "" || seen[line.name] == "", line.key, "%q is already %s", line.name, seen[line.name])
-		seen[line.name] = line.key
-	}
-}
-
 func (c Config) validateOffice(p *problems) {
 	p.check(c.Office.Name != "", "office.name", "is empty; write the name that reports carry")
 	p.oneOf("office.lang", c.Office.Lang, "ja", "en")

@@ -13,6 +13,7 @@ import (
 	"sekisho/firmware/ledger"
 	"sekisho/hal"
 	"sekisho/netcontain"
+	"sekisho/ui"
 )
 
 // beat is how often deadlines are looked at and the panel is drawn anew.
@@ -167,7 +168,11 @@ func (g *Gateway) observe(ctx context.Context, s sighting) {
 func (g *Gateway) press(ctx context.Context, p hal.Press) {
 	switch p.Gesture {
 	case hal.Short:
-		if p.Target != "" && !g.pressedVendor(p.Target) {
+		switch {
+		case p.Target == "" || g.pressedVendor(p.Target):
+		case g.unseen(p):
+			g.log.Info("a press before its question was seen", "incident", p.Target)
+		default:
 			if p.Target == g.drill.now.Incident {
 				g.drill.edge = p.At
 			}
@@ -178,6 +183,13 @@ func (g *Gateway) press(ctx context.Context, p hal.Press) {
 	case hal.Hold8:
 		g.setLockdown(ctx, true, incident.ByButton)
 	}
+}
+
+// unseen says that a press would answer a question which was not on the screen
+// yet when the finger came down: the second one about a protected device.
+func (g *Gateway) unseen(p hal.Press) bool {
+	i, ok := g.desk.Get(p.Target)
+	return ok && !p.Again && !ui.AskedUntil(i, g.now()).IsZero()
 }
 
 // apply steps one incident. An id that the desk does not know comes from a page

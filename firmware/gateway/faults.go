@@ -109,6 +109,7 @@ func (g *Gateway) checks() []health.Check {
 	if g.parts.Lists != nil {
 		checks = append(checks, g.listsCheck())
 	}
+	checks = append(checks, g.panelChecks()...)
 	parts := []string{"panel", "names"}
 	if g.cfg.Eve.File != "" {
 		parts = append(parts, "eve")
@@ -186,7 +187,7 @@ func (g *Gateway) Health() health.Report {
 func onPanel(r health.Report) (health.Result, bool) {
 	for _, w := range r.Warnings() {
 		switch w.Name {
-		case "clock", "history", "indicators", "names", "part:copies", "part:copy targets":
+		case "clock", "history", "indicators", "names", "part:copies", "part:copy targets", panelCheck + "buzzer":
 		default:
 			return w, true
 		}

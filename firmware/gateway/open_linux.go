@@ -329,22 +329,17 @@ type broken struct{ err error }
 
 func (b broken) Run(context.Context) error { return b.err }
 
-// panel opens the front panel. One that cannot be had is a fault to show on the
-// page; isolation does not wait for a lamp.
+// panel opens the front panel. What is missing of one on hardware is a warning, and
+// is tried again; isolation does not wait for a lamp.
 func (o *opening) panel(p *Parts) error {
-	if c := o.config.Panel; c.Kind == "gpio" {
-		lines, err := rpi.Open(rpi.Config{
-			Chip: c.Chip, Button: c.Button, ActiveLow: c.ActiveLow, Red: c.Red, Green: c.Green, Blue: c.Blue,
-			Logger: o.log.With("component", "panel"), Now: time.Now,
-		})
-		if err == nil {
-			p.Panel = lines
-			return nil
-		}
-		o.log.Error("no front panel", "err", err)
-		o.faults.set("panel", err)
+	log := o.log.With("component", "panel")
+	if o.config.Panel.Kind == "gpio" {
+		front := panelConfig(o.config.Panel)
+		front.Logger, front.Now = log, time.Now
+		p.Panel = rpi.Open(front)
+		return nil
 	}
-	c := virtual.Config{Logger: o.log.With("component", "panel"), Now: time.Now}
+	c := virtual.Config{Logger: log, Now: time.Now}
 	if o.config.Panel.Kind == "virtual" {
 		c.In, c.Out, c.Quit = o.around.In, o.around.Out, o.around.Quit
 		if o.around.Listener != nil { // what was printed before is gone from the terminal
@@ -353,6 +348,18 @@ func (o *opening) panel(p *Parts) error {
 	}
 	p.Panel = virtual.New(c)
 	return nil
+}
+
+// panelConfig is the settings in hal/rpi's words.
+func panelConfig(c config.Panel) rpi.Config {
+	return rpi.Config{
+		Chip: c.Chip, Button: c.Button, ActiveLow: c.ActiveLow,
+		Red: c.Red, Green: c.Green, Blue: c.Blue, LampActiveLow: c.LampActiveLow,
+		Buzzer: c.Buzzer, Mute: c.Mute, Night: rpi.Night(c.Night),
+		Screen: rpi.ScreenConfig{
+			Kind: c.Screen, Bus: c.ScreenBus, Addr: uint16(c.ScreenAddress), Height: c.ScreenHeight, UpsideDown: c.ScreenUpsideDown,
+		},
+	}
 }
 
 func (o *opening) gatewayConfig() Config {

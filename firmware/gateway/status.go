@@ -231,6 +231,9 @@ func transitionText(t incident.Transition) detect.Text { return ui.Told(t) }
 
 // faultText is short enough for the small screen.
 func (g *Gateway) faultText(check string) detect.Text {
+	if t, ok := panelFault(check); ok {
+		return t
+	}
 	switch check {
 	case "capture":
 		return detect.Text{EN: "Too much traffic", JA: "通信量が多すぎます"}

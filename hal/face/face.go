@@ -19,6 +19,9 @@ import (
 type Config struct {
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now
+	// Lag is how long after Show a picture may take until it stands on the
+	// screen. A press counts for what stood there, not for what was on its way.
+	Lag time.Duration
 }
 
 // Face implements hal.Panel but for Run. All its methods may be called from
@@ -26,17 +29,20 @@ type Config struct {
 type Face struct {
 	log     *slog.Logger
 	now     func() time.Time
+	lag     time.Duration
 	presses chan hal.Press
 
 	mu      sync.Mutex
 	closed  bool // presses is closed
 	status  hal.Status
 	shownAt time.Time // when status was given
-	since   time.Time // the lamp's rhythm began
+	light   panel.Light
 	page    int
 	seq     uint64
 	button  panel.Button
+	taken   uint64
 	hold    panel.Hold
+	frozen  *panel.Shown // what the screen goes on to name; nil: it follows
 	subs    map[chan struct{}]struct{}
 }
 
@@ -49,8 +55,8 @@ func New(cfg Config) *Face {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Face{
-		log: cfg.Logger, now: cfg.Now, presses: make(chan hal.Press, 16),
-		subs: map[chan struct{}]struct{}{}, since: cfg.Now(),
+		log: cfg.Logger, now: cfg.Now, lag: cfg.Lag, presses: make(chan hal.Press, 16),
+		subs: map[chan struct{}]struct{}{},
 	}
 }
 
@@ -59,15 +65,44 @@ func (f *Face) Show(s hal.Status) {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s.State != f.status.State || s.Target != f.status.Target || s.ApprovalID != f.status.ApprovalID || s.Lockdown != f.status.Lockdown {
+	if !panel.Continues(f.status, s) {
 		f.page = 0
 	}
-	if s.State != f.status.State || s.Drill != f.status.Drill || s.Lockdown != f.status.Lockdown {
-		f.since = now
-	}
+	f.light.Play(now, panel.Lamp(s))
 	f.status, f.shownAt = s, now
-	f.button.Show(now, panel.Shows(s))
+	f.shows(now.Add(f.lag))
 	f.changed()
+}
+
+// shows tells the button what the screen names from a time on. The lock is held.
+func (f *Face) shows(at time.Time) {
+	shown := panel.Shows(f.status)
+	if f.frozen != nil {
+		shown = *f.frozen
+	}
+	f.button.Show(at, shown)
+}
+
+// Frozen says that the screen takes no more pictures, and what it last showed: one
+// whose wire came off may stay lit for days. While it may name somebody, a press means
+// that one and nobody else. It ends with Thawed.
+func (f *Face) Frozen(last panel.Shown) {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if last.Target != "" || last.Approve != "" {
+		f.frozen = &last
+		f.shows(now)
+	}
+}
+
+// Thawed says that the screen shows what it is given.
+func (f *Face) Thawed() {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.frozen = nil
+	f.shows(now)
 }
 
 // changed wakes the subscribers. The lock is held.
@@ -89,25 +124,16 @@ func (f *Face) Frame() panel.Frame {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rhythm := panel.Lamp(f.status)
+	lamp, _ := f.light.At(now)
 	s := f.status
 	if !s.Now.IsZero() { // the clock goes on between two calls of Show
 		s.Now = s.Now.Add(now.Sub(f.shownAt))
 	}
 	return panel.Frame{
 		Seq: f.seq, Image: *panel.RenderHold(s, f.page, f.hold),
-		Lamp: panel.LampAt(rhythm, now.Sub(f.since)), Rhythm: rhythm,
+		Lamp: lamp, Rhythm: panel.Lamp(s), LampWords: panel.LampWords(s, s.Lang),
 		Lines: panel.Lines(s, f.page, f.hold), Status: s, Hold: f.hold, Page: f.page,
 	}
-}
-
-// Lamp returns the light at this moment, and how long it stays so.
-func (f *Face) Lamp() (panel.Color, time.Duration) {
-	now := f.now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	rhythm, t := panel.Lamp(f.status), now.Sub(f.since)
-	return panel.LampAt(rhythm, t), rhythm.Left(t)
 }
 
 // Subscribe returns a channel that holds a token after every change of what
@@ -140,7 +166,7 @@ func (f *Face) Press(g hal.Gesture, target string) error {
 	case g == hal.Hold3 && shown.Approve != target, g == hal.Short && shown.Target != target:
 		return panel.ErrTargetChanged
 	}
-	return f.emit(hal.Press{Gesture: g, Target: target, At: now})
+	return f.emit(hal.Press{Gesture: g, Target: target, At: now, Again: g == hal.Short && shown.Again})
 }
 
 // emit hands a press on, or turns the page. The lock is held.
@@ -173,25 +199,62 @@ func (f *Face) Close() {
 
 // Edge takes a raw level of the button, true when pressed. The first one only
 // says how it stands.
-func (f *Face) Edge(down bool) {
-	now := f.now()
+func (f *Face) Edge(down bool) { f.EdgeAt(f.now(), down) }
+
+// EdgeAt is Edge for a line whose edges carry their own time. They come in their
+// order; then TickAt says up to when all of them have come.
+func (f *Face) EdgeAt(at time.Time, down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.take(f.button.Edge(now, down))
+	f.take(f.button.Edge(at, down))
 }
 
 // Tick lets the button's time pass. It is to be called at least every 50 ms
 // while the button is down, for the countdown and the debounce.
-func (f *Face) Tick() {
-	now := f.now()
+func (f *Face) Tick() { f.TickAt(f.now()) }
+
+// TickAt lets the button's time pass up to a moment. No edge from before it comes
+// later, or a finger that moves too fast is seen wrong.
+func (f *Face) TickAt(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.take(f.button.Advance(now))
-	h := f.button.Hold(now)
-	if h.Phase != f.hold.Phase || h.Left/time.Second != f.hold.Left/time.Second {
+	if h := f.button.Hold(now); h != f.hold {
+		f.hold = h
 		f.changed()
 	}
-	f.hold = h
+}
+
+// Lost says that the button's line no longer tells its level. A press in progress
+// ends as none: what the line says next is how it stands, not a finger let go.
+func (f *Face) Lost() {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.button = panel.Button{}
+	f.shows(now.Add(f.lag))
+	if f.hold != (panel.Hold{}) {
+		f.hold = panel.Hold{}
+		f.changed()
+	}
+}
+
+// Look is what a lamp and a buzzer go by, without the picture.
+type Look struct {
+	Status hal.Status
+	Hold   panel.Hold
+	Taken  uint64 // gestures of the button, so far
+	Lamp   panel.Color
+	Left   time.Duration // how long the lamp stays so
+}
+
+// Look returns what is shown at this moment.
+func (f *Face) Look() Look {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	lamp, left := f.light.At(now)
+	return Look{f.status, f.hold, f.taken, lamp, left}
 }
 
 func (f *Face) take(pr hal.Press, ok bool) {
@@ -200,5 +263,7 @@ func (f *Face) take(pr hal.Press, ok bool) {
 	}
 	if err := f.emit(pr); err != nil {
 		f.log.Error("press lost", "err", err)
+		return
 	}
+	f.taken++
 }

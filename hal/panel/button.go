@@ -6,23 +6,40 @@ import (
 	"sekisho/hal"
 )
 
-// Times of the button, all measured from the edge that began the press.
+// Times of the button. How long it is held counts from when the contact stands
+// still to when it first opens again: never longer than the finger was there.
 const (
 	Debounce  = 20 * time.Millisecond // a level counts once it stood this long
 	Reaction  = 300 * time.Millisecond
+	HoldShow  = 700 * time.Millisecond  // from here the screen shows where holding on leads
 	HoldShort = 3 * time.Second         // from here a release approves, if an approval is shown
 	HoldCount = 4500 * time.Millisecond // from here the countdown runs; a release cancels
 	HoldLong  = 8 * time.Second         // from here a release means lockdown
 	StuckAt   = 20 * time.Second        // from here it is a fault and nothing else
+	Storm     = 3 * time.Second         // a line that does not stand still for so long is a fault
 )
 
 // shownMax bounds the memory of what the screen named.
 const shownMax = 32
 
-// Shown is what a press would act on at one moment.
+// Deed is what a short press does.
+type Deed uint8
+
+// Deeds of a short press.
+const (
+	DeedNone Deed = iota
+	DeedPage
+	DeedIsolate
+	DeedEndVendor
+)
+
+// Shown is what a press would act on at one moment, and the words for it.
 type Shown struct {
 	Target  string // hal.Status.Target, empty when a press turns the page
 	Approve string // the request that the page asks to approve by a hold of 3 s; empty: none
+	Deed    Deed
+	Again   bool   // it asks a second time
+	Name    string // of the device or the vendor whom the press concerns
 }
 
 // HoldPhase says how far a press in progress has come.
@@ -31,6 +48,8 @@ type HoldPhase uint8
 // Phases of a press in progress.
 const (
 	HoldNone      HoldPhase = iota // not pressed, or not long enough to matter
+	HoldLeads                      // nothing to approve: a release is a short press, holding on leads to the lockdown
+	HoldAsking                     // on the way to approval
 	HoldApprove                    // a release approves
 	HoldCountdown                  // a release cancels
 	HoldArmed                      // a release locks the office down
@@ -40,30 +59,40 @@ const (
 // Hold is what the screen shows over the page while the button is down.
 type Hold struct {
 	Phase HoldPhase
-	Left  time.Duration // countdown: until armed
+	Held  time.Duration // in steps of HoldStep
+	Left  time.Duration // countdown: until a release means lockdown
+	On    Shown         // what the press acts on, whatever the status says by now
 }
 
+// HoldStep is how finely a hold is told: what draws it need not follow faster.
+const HoldStep = 100 * time.Millisecond
+
 // Button turns raw edges into gestures. It is a pure state machine: time comes
-// in with every call and must not run backwards. It is not safe for concurrent
-// use.
+// in with every call. Edges are told in their order; an edge that seems to be
+// earlier than the one before counts as simultaneous. It is not safe for
+// concurrent use.
 //
 // A gesture completes on release, so that one press can only ever be one
 // gesture. A line that never comes back is a fault, and can neither isolate
 // nor lock down. What a press acts on is what was on the screen Reaction
-// before the press edge: nobody can have meant what appeared later.
+// before the first contact: nobody can have meant what appeared later, however
+// long the contact bounced. How often Advance is called changes when a gesture
+// is told, never which.
 type Button struct {
-	raw     bool      // last raw level
-	rawAt   time.Time // since when
-	rawSet  bool
-	down    bool      // debounced level
-	downAt  time.Time // press edge of the press in progress
-	live    bool      // the press in progress may still become a gesture
-	chatter time.Time // since when the raw line has not stood still
-	noisy   bool
-	stuck   bool
-	on      Shown // what the press in progress acts on
-	shown   [shownMax]shownAt
-	shownN  int // how many of shown are used, oldest first
+	known  bool
+	raw    bool      // last level of the line
+	rawAt  time.Time // its last edge
+	burst  time.Time // first edge since the line last stood still
+	coming Shown     // what the screen named Reaction before the burst
+
+	down   bool      // level that stood still
+	downAt time.Time // first contact of the press in progress
+	heldAt time.Time // since when its contact stands still
+	live   bool      // it may still become a gesture
+	on     Shown     // what it acts on
+
+	shown  [shownMax]shownAt
+	shownN int // how many of shown are used, oldest first
 }
 
 type shownAt struct {
@@ -71,10 +100,16 @@ type shownAt struct {
 	s  Shown
 }
 
-// Show records that the screen now names s.
+// Show records that the screen names s from a time on, which may lie ahead.
 func (b *Button) Show(at time.Time, s Shown) {
-	if b.shownN > 0 && b.shown[b.shownN-1].s == s {
-		return
+	if b.shownN > 0 {
+		last := b.shown[b.shownN-1]
+		if last.s == s {
+			return
+		}
+		if at.Before(last.at) {
+			at = last.at
+		}
 	}
 	if b.shownN == shownMax {
 		copy(b.shown[:], b.shown[1:])
@@ -95,95 +130,106 @@ func (b *Button) before(at time.Time) Shown {
 }
 
 // Edge takes a raw level of the line, true when pressed. It may complete an
-// earlier gesture, as Advance does.
+// earlier gesture, as Advance does. The first level only says how the line
+// stands: down is a finger that was there before, or a fault, never a press.
 func (b *Button) Edge(at time.Time, down bool) (hal.Press, bool) {
-	p, ok := b.Advance(at)
-	if !b.rawSet {
-		// Down at the first look: a stuck or held line, never a press.
-		b.rawSet, b.raw, b.rawAt = true, down, at
-		if down {
-			b.down, b.downAt, b.live = true, at, false
-		}
-		return p, ok
+	if !b.known {
+		b.known, b.raw, b.down = true, down, down
+		b.rawAt, b.burst, b.heldAt = at.Add(-Debounce), at.Add(-Debounce), at
+		return hal.Press{}, false
 	}
+	if at.Before(b.rawAt) {
+		at = b.rawAt
+	}
+	p, ok := b.Advance(at)
 	if down == b.raw {
 		return p, ok
 	}
-	if at.Sub(b.rawAt) >= Debounce {
-		b.chatter = at
+	if b.still(at) {
+		b.burst, b.coming = at, b.before(at.Add(-Reaction))
 	}
 	b.raw, b.rawAt = down, at
+	if b.rawAt.Sub(b.burst) >= Storm {
+		b.live = false // whatever this line says is not a person
+	}
 	return p, ok
 }
+
+// still says whether the line has stood long enough to be believed.
+func (b *Button) still(at time.Time) bool { return at.Sub(b.rawAt) >= Debounce }
 
 // Advance lets time pass. It returns a gesture when one is complete.
 func (b *Button) Advance(at time.Time) (hal.Press, bool) {
-	if !b.rawSet {
+	if !b.known || !b.still(at) || b.raw == b.down {
 		return hal.Press{}, false
 	}
-	steady := at.Sub(b.rawAt) >= Debounce
-	b.noisy = !steady && at.Sub(b.chatter) >= HoldShort
-	if b.noisy {
-		b.live = false // whatever this line says is not a person
+	b.down = b.raw
+	if b.down {
+		b.downAt, b.heldAt, b.on = b.burst, b.rawAt, b.coming
+		b.live = b.rawAt.Sub(b.burst) < Storm
+		return hal.Press{}, false
 	}
-	var p hal.Press
-	var ok bool
-	if steady && b.raw != b.down {
-		if b.raw {
-			b.down, b.downAt, b.live = true, b.rawAt, true
-			b.on = b.before(b.rawAt.Add(-Reaction))
-		} else {
-			p, ok = b.release()
-		}
-	}
-	if b.down && at.Sub(b.downAt) >= StuckAt {
-		b.live, b.stuck = false, true
-	}
-	return p, ok
+	return b.release()
 }
 
-// release ends the press in progress at the last raw edge.
+// release ends the press in progress at the first edge that opened it.
 func (b *Button) release() (hal.Press, bool) {
-	held := b.rawAt.Sub(b.downAt)
-	live := b.live && held < StuckAt
-	b.down, b.live, b.stuck = false, false, false
-	if !live {
+	held := b.burst.Sub(b.heldAt)
+	if !b.live || held >= StuckAt {
 		return hal.Press{}, false
 	}
-	p := hal.Press{Target: b.on.Target, At: b.downAt}
+	p := hal.Press{Target: b.on.Target, At: b.downAt, Again: b.on.Again}
 	switch {
 	case held >= HoldLong:
-		p.Gesture = hal.Hold8
+		p.Gesture, p.Again = hal.Hold8, false
 	case held >= HoldCount:
 		return hal.Press{}, false // cancelled
 	case held >= HoldShort && b.on.Approve != "":
-		p.Gesture, p.Target = hal.Hold3, b.on.Approve
+		p.Gesture, p.Target, p.Again = hal.Hold3, b.on.Approve, false
 	default:
 		p.Gesture = hal.Short
 	}
 	return p, true
 }
 
-// Stuck says that the line has been down, or has not stood still, for longer
-// than a person would keep it so. It ends when the line is steadily up.
-func (b *Button) Stuck() bool { return b.stuck || b.noisy }
+// Stuck says that at a time the line has been down, or has not stood still,
+// for longer than a person would keep it so. It ends when the line is steadily
+// up.
+func (b *Button) Stuck(at time.Time) bool {
+	return b.known && (b.down && b.held(at) >= StuckAt || !b.still(at) && at.Sub(b.burst) >= Storm)
+}
+
+// held is how long the contact of the press in progress has stood.
+func (b *Button) held(at time.Time) time.Duration {
+	if !b.still(at) { // it may be opening
+		at = b.burst
+	}
+	return at.Sub(b.heldAt)
+}
 
 // Hold says what to show over the page at a time.
 func (b *Button) Hold(at time.Time) Hold {
-	if b.Stuck() {
+	if b.Stuck(at) {
 		return Hold{Phase: HoldStuck}
 	}
 	if !b.down || !b.live {
 		return Hold{}
 	}
-	held := at.Sub(b.downAt)
+	held, asked := b.held(at), b.on.Approve != ""
+	h := Hold{Held: held.Truncate(HoldStep), On: b.on}
 	switch {
+	case held < HoldShow:
+		return Hold{}
 	case held >= HoldLong:
-		return Hold{Phase: HoldArmed}
+		h.Phase = HoldArmed
 	case held >= HoldCount:
-		return Hold{Phase: HoldCountdown, Left: HoldLong - held}
-	case held >= HoldShort && b.on.Approve != "":
-		return Hold{Phase: HoldApprove}
+		h.Phase, h.Left = HoldCountdown, HoldLong-h.Held
+	case !asked:
+		h.Phase = HoldLeads
+	case held >= HoldShort:
+		h.Phase = HoldApprove
+	default:
+		h.Phase = HoldAsking
 	}
-	return Hold{}
+	return h
 }

@@ -8,15 +8,20 @@ import (
 
 // Frame is what a panel shows at one moment.
 type Frame struct {
-	Seq    uint64 // rises with every Show, page turn and hold phase
+	Seq    uint64 // rises with every Show, page turn and step of a hold
 	Image  Image
-	Lamp   Color    // light at this moment
-	Rhythm Pattern  // from which Lamp was taken
-	Lines  []string // the picture in words
-	Status hal.Status
-	Hold   Hold
-	Page   int
+	Lamp   Color   // light at this moment
+	Rhythm Pattern // from which Lamp was taken
+	// LampWords says the rhythm, in the language of Status.
+	LampWords string
+	Lines     []string // the picture in words
+	Status    hal.Status
+	Hold      Hold
+	Page      int
 }
+
+// On is the picture for a screen of another size.
+func (f *Frame) On(z Size) *Image { return RenderOn(z, f.Status, f.Page, f.Hold) }
 
 // Why a press that came with a target of its own was refused.
 var (

@@ -7,19 +7,41 @@ import (
 	"io"
 )
 
-// Size of the screen in pixels.
+// The largest screen, in pixels.
 const (
 	Width  = 128
 	Height = 64
 )
 
+// Size is which of the two kinds of screen there is. Both are Width wide.
+type Size uint8
+
+// Sizes of screens.
+const (
+	Tall Size = iota // 64 rows
+	Low              // 32 rows
+)
+
+// Rows is how many rows of pixels the screen has.
+func (z Size) Rows() int {
+	if z == Low {
+		return Height / 2
+	}
+	return Height
+}
+
 // Image is one picture of the screen, one bit a pixel. Pix is laid out as the
 // SSD1306 keeps its memory (datasheet section 8.7): byte page*128+x holds the
-// eight pixels (x, page*8) to (x, page*8+7), least significant bit on top. The
-// driver sends it as it is. Images are comparable with ==.
+// eight pixels (x, page*8) to (x, page*8+7), least significant bit on top. A
+// driver sends Data as it is. Images are comparable with ==; the zero Image is
+// a dark screen of 64 rows.
 type Image struct {
-	Pix [Width * Height / 8]byte
+	Pix  [Width * Height / 8]byte
+	Size Size
 }
+
+// Data is the part of Pix that the screen has.
+func (m *Image) Data() []byte { return m.Pix[:Width*m.Size.Rows()/8] }
 
 var _ image.Image = (*Image)(nil)
 
@@ -29,7 +51,7 @@ var palette = color.Palette{color.Gray{Y: 0}, color.Gray{Y: 255}}
 func (m *Image) ColorModel() color.Model { return palette }
 
 // Bounds implements image.Image.
-func (m *Image) Bounds() image.Rectangle { return image.Rect(0, 0, Width, Height) }
+func (m *Image) Bounds() image.Rectangle { return image.Rect(0, 0, Width, m.Size.Rows()) }
 
 // At implements image.Image; outside the screen it is dark.
 func (m *Image) At(x, y int) color.Color {
@@ -41,7 +63,7 @@ func (m *Image) At(x, y int) color.Color {
 
 // Lit says whether a pixel is on. Outside the screen none is.
 func (m *Image) Lit(x, y int) bool {
-	if x < 0 || y < 0 || x >= Width || y >= Height {
+	if x < 0 || y < 0 || x >= Width || y >= m.Size.Rows() {
 		return false
 	}
 	return m.Pix[y/8*Width+x]>>(y%8)&1 == 1
@@ -49,7 +71,7 @@ func (m *Image) Lit(x, y int) bool {
 
 // Set turns a pixel on or off. Outside the screen it does nothing.
 func (m *Image) Set(x, y int, on bool) {
-	if x < 0 || y < 0 || x >= Width || y >= Height {
+	if x < 0 || y < 0 || x >= Width || y >= m.Size.Rows() {
 		return
 	}
 	bit := byte(1) << (y % 8)
@@ -81,8 +103,8 @@ func (m *Image) invert(r image.Rectangle) {
 // WritePNG writes the picture as a 1-bit PNG, each pixel scale pixels wide.
 func (m *Image) WritePNG(w io.Writer, scale int) error {
 	scale = max(scale, 1)
-	out := image.NewPaletted(image.Rect(0, 0, Width*scale, Height*scale), palette)
-	for y := range Height * scale {
+	out := image.NewPaletted(image.Rect(0, 0, Width*scale, m.Size.Rows()*scale), palette)
+	for y := range m.Size.Rows() * scale {
 		for x := range Width * scale {
 			if m.Lit(x/scale, y/scale) {
 				out.Pix[y*out.Stride+x] = 1

@@ -36,15 +36,15 @@ var (
 // colour cannot be seen, and none flashes more than three times in a second
 // (WCAG 2.2, criterion 2.3.1).
 func Lamp(s hal.Status) Pattern {
-	p := rhythm(s.State)
+	p := lookOf(s.State).lamp
 	if s.Lockdown && !urgent(s.State) {
-		p = Pattern{{red, 900}, {off, 200}, {red, 200}, {off, 700}} // long, short
+		p = lockdownLamp
 	}
 	if s.VendorOnline && s.State != hal.VendorConnected {
-		p = after(p, Pattern{{blue, 150}, {off, 150}, {blue, 150}, {off, 150}, {blue, 150}, {off, 500}})
+		p = after(p, vendorMark)
 	}
 	if s.Drill {
-		p = after(p, Pattern{{blue, 900}, {off, 400}}) // one long blue blink
+		p = after(p, drillMark)
 	}
 	return p
 }
@@ -65,29 +65,6 @@ func after(p, mark Pattern) Pattern {
 	return append(out, Segment{off, 400})
 }
 
-// rhythm is the one table of DESIGN section 6. "Steady" red has a short dip
-// every three seconds, so that it cannot be taken for steady green.
-func rhythm(s hal.State) Pattern {
-	switch s {
-	case hal.Normal:
-		return Pattern{{green, 1000}}
-	case hal.Learning:
-		return Pattern{{green, 1500}, {off, 1500}}
-	case hal.Attention:
-		return Pattern{{amber, 150}, {off, 150}, {amber, 150}, {off, 850}}
-	case hal.Isolating:
-		return Pattern{{red, 170}, {off, 170}}
-	case hal.Isolated:
-		return Pattern{{red, 2700}, {off, 300}}
-	case hal.NotIsolated:
-		return Pattern{{red, 600}, {off, 120}, {amber, 240}, {off, 120}}
-	case hal.VendorConnected:
-		return Pattern{{blue, 150}, {off, 150}, {blue, 150}, {off, 150}, {blue, 150}, {off, 1250}}
-	}
-	// Fault, and whatever this table does not know: that is a fault too.
-	return Pattern{{amber, 400}, {off, 2600}}
-}
-
 // Cycle is the time after which the pattern repeats.
 func (p Pattern) Cycle() time.Duration {
 	total := 0
@@ -97,12 +74,12 @@ func (p Pattern) Cycle() time.Duration {
 	return time.Duration(total) * time.Millisecond
 }
 
-// Left is how long the light stays as it is at a time since the pattern began;
-// positive.
-func (p Pattern) Left(t time.Duration) time.Duration {
+// at is the stretch at a time since the pattern began, and how much of it is
+// left, positive. A pattern without length is dark.
+func (p Pattern) at(t time.Duration) (Color, time.Duration) {
 	cycle := p.Cycle()
 	if cycle <= 0 {
-		return time.Second // dark for ever
+		return off, time.Second
 	}
 	t %= cycle
 	if t < 0 {
@@ -111,29 +88,77 @@ func (p Pattern) Left(t time.Duration) time.Duration {
 	for _, s := range p {
 		d := time.Duration(s.Ms) * time.Millisecond
 		if t < d {
-			return d - t
+			return s.Color, d - t
 		}
 		t -= d
 	}
-	return time.Second
+	return off, time.Second
+}
+
+// Left is how long the light stays as it is at a time since the pattern began;
+// positive.
+func (p Pattern) Left(t time.Duration) time.Duration {
+	_, left := p.at(t)
+	return left
 }
 
 // LampAt is the light at a time since the pattern began.
 func LampAt(p Pattern, t time.Duration) Color {
-	cycle := p.Cycle()
-	if cycle <= 0 {
-		return off
+	c, _ := p.at(t)
+	return c
+}
+
+// Rest is how long the lamp keeps the first light of a rhythm before it begins
+// to blink, and so the least that any light stays after a change of rhythm: two
+// rhythms, each slow enough, would together flash too often where they meet,
+// and states that change to and fro would be a rhythm of their own.
+const Rest = 500 * time.Millisecond
+
+// Light plays rhythms one after another. It is a pure state machine: what it
+// shows depends on when it was asked to play, not on how often it was looked
+// at. The zero Light is dark. It is not safe for concurrent use.
+type Light struct {
+	now, next     Pattern
+	since, nextAt time.Time // next is nil when nothing waits
+}
+
+// Play asks for a rhythm. It begins at once, or when the one before has stood
+// for Rest; of several that wait the last one counts.
+func (l *Light) Play(at time.Time, p Pattern) {
+	l.turn(at)
+	if slices.Equal(p, l.now) {
+		l.next = nil
+		return
 	}
-	t %= cycle
-	if t < 0 {
-		t += cycle
+	l.next, l.nextAt = p, at
+	if free := l.since.Add(Rest); len(l.now) > 0 && at.Before(free) {
+		l.nextAt = free
 	}
-	for _, s := range p {
-		d := time.Duration(s.Ms) * time.Millisecond
-		if t < d {
-			return s.Color
-		}
-		t -= d
+	l.turn(at)
+}
+
+// turn begins what waits when its time has come.
+func (l *Light) turn(at time.Time) {
+	if l.next != nil && !at.Before(l.nextAt) {
+		l.now, l.since, l.next = l.next, l.nextAt, nil
 	}
-	return off
+}
+
+// At is the light at a time, and how long it stays so; positive.
+func (l *Light) At(at time.Time) (Color, time.Duration) {
+	l.turn(at)
+	t := at.Sub(l.since)
+	if len(l.now) == 0 {
+		return off, time.Second
+	}
+	first := time.Duration(l.now[0].Ms) * time.Millisecond
+	lead := max(Rest, first)
+	c, left := l.now[0].Color, lead-t
+	if t >= lead {
+		c, left = l.now.at(t - lead + first)
+	}
+	if l.next != nil {
+		left = min(left, l.nextAt.Sub(at))
+	}
+	return c, left
 }

@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func TestLockdownHasItsOwnLampUnlessADeviceNeedsSomebody(t *testing.T) {
 		s := hal.Status{State: st}
 		before := Lamp(s)
 		s.Lockdown = true
-		same := alike(before, Lamp(s)) > 0.95
+		same := slices.Equal(before, Lamp(s))
 		if same != urgent(st) {
 			t.Errorf("%s: the lamp is the same: %v", stateNames[st], same)
 		}

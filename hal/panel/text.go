@@ -4,85 +4,128 @@ import (
 	"image"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/hajimehoshi/bitmapfont/v3"
 	"golang.org/x/image/math/fixed"
+	"golang.org/x/text/unicode/norm"
 )
 
 // The font's cell is 16 high; its ink stands in rows 1 to 13 (TestFontInk), so
 // that a line of 13 holds every glyph with nothing cut.
 const (
+	cellH    = 16 // and at most as wide
 	inkTop   = 1
 	lineH    = 13
 	margin   = 2 // free columns at both sides, where there is room for them
 	ellipsis = '…'
+	box      = '□' // for what cannot be drawn: a name must not hide behind it
 )
-
-// top is the first row of ink that a line keeps. Few characters use row 1;
-// without them a line needs 12 rows only, descenders included.
-func top(text string) int {
-	for _, r := range text {
-		g := look(r)
-		for x := range g.adv {
-			if g.at(x, inkTop) {
-				return inkTop
-			}
-		}
-	}
-	return inkTop + 1
-}
 
 // glyph is one character's ink within the font's cell.
 type glyph struct {
-	adv      int // cell width
-	from, to int // columns with ink, to exclusive
-	at       func(x, y int) bool
+	r        rune
+	adv      int           // cell width
+	from, to int           // columns with ink, to exclusive
+	rows     [cellH]uint16 // bit x of row y
+	boxed    bool          // drawn as a box, because the font does not know it
 }
 
-// look finds a character in the font. What the font cannot draw, and what has
-// no picture, becomes a visible box: a name must not hide behind it.
-func look(r rune) glyph {
-	if r == '\t' || r == '\u00a0' {
+// glyphOf finds a character in the font. What the font does not know, or has
+// no ink for, becomes a box.
+func glyphOf(r rune) glyph {
+	if unicode.IsSpace(r) {
 		r = ' '
 	}
-	if !unicode.IsGraphic(r) {
-		r = '□'
-	}
-	dr, mask, mp, adv, ok := bitmapfont.Face.Glyph(fixed.P(0, 12), r)
-	if !ok || adv.Ceil() == 0 {
-		dr, mask, mp, adv, _ = bitmapfont.Face.Glyph(fixed.P(0, 12), '□')
-	}
-	g := glyph{adv: adv.Ceil(), from: -1}
-	g.at = func(x, y int) bool {
-		p := image.Pt(x, y)
-		if !p.In(dr) {
-			return false
-		}
-		_, _, _, a := mask.At(mp.X+x-dr.Min.X, mp.Y+y-dr.Min.Y).RGBA()
-		return a > 0x7fff
-	}
-	for x := range g.adv {
-		for y := range 16 {
-			if g.at(x, y) {
-				if g.from < 0 {
-					g.from = x
-				}
-				g.to = x + 1
-				break
-			}
-		}
-	}
-	if g.from < 0 { // a space
+	g := ink(r)
+	if r == ' ' {
 		g.from, g.to = 0, g.adv/2
+	} else if !unicode.IsGraphic(r) || g.to == 0 {
+		g = ink(box)
+		g.r, g.boxed = r, true
 	}
 	return g
 }
 
-// width is the text's width at scale 1, set normally or tightly.
-func width(text string, tight bool) int {
-	w := 0
+// ink is a character as the font has it; to is 0 when it has no ink.
+func ink(r rune) glyph {
+	g := glyph{r: r, from: cellH}
+	dr, mask, mp, adv, ok := bitmapfont.Face.Glyph(fixed.P(0, 12), r)
+	if !ok {
+		return g
+	}
+	g.adv = min(adv.Ceil(), cellH)
+	for x := range g.adv {
+		for y := range cellH {
+			if p := image.Pt(x, y); !p.In(dr) {
+				continue
+			}
+			if _, _, _, a := mask.At(mp.X+x-dr.Min.X, mp.Y+y-dr.Min.Y).RGBA(); a > 0x7fff {
+				g.rows[y] |= 1 << x
+				g.from, g.to = min(g.from, x), x+1
+			}
+		}
+	}
+	return g
+}
+
+// line is text as it is drawn.
+type line []glyph
+
+// The text's beginning and end that are drawn, in characters: together more
+// than any name in use (a DNS name has at most 253).
+const headMax, tailMax = 200, 100
+
+// set makes a text ready to be drawn. Letters and their marks are put together
+// (Unicode NFC: some systems send names taken apart), invalid UTF-8 becomes
+// visible. Of a longer text than anybody reads the middle is left out; no more
+// of it than that is looked at.
+func set(text string) line {
+	text = norm.NFC.String(clip(text))
+	text = strings.TrimFunc(text, unicode.IsSpace)
+	l := make(line, 0, len(text))
 	for _, r := range text {
-		g := look(r)
+		l = append(l, glyphOf(r))
+	}
+	return l
+}
+
+// clip leaves out the middle of a text that is too long.
+func clip(text string) string {
+	head := 0
+	for range headMax + tailMax + 1 {
+		_, n := utf8.DecodeRuneInString(text[head:])
+		head += n
+		if n == 0 {
+			return text
+		}
+	}
+	head = 0
+	for range headMax {
+		_, n := utf8.DecodeRuneInString(text[head:])
+		head += n
+	}
+	tail := len(text)
+	for range tailMax {
+		_, n := utf8.DecodeLastRuneInString(text[:tail])
+		tail -= n
+	}
+	return text[:head] + string(ellipsis) + text[tail:]
+}
+
+// String is the text of the line.
+func (l line) String() string {
+	var b strings.Builder
+	for _, g := range l {
+		b.WriteRune(g.r)
+	}
+	return b.String()
+}
+
+// width is the line's width, set normally or tightly.
+func (l line) width(tight bool) int {
+	w := 0
+	for _, g := range l {
 		if tight {
 			w += g.to - g.from + 1
 		} else {
@@ -92,152 +135,145 @@ func width(text string, tight bool) int {
 	return w
 }
 
-// put draws text with its ink inside lineH*scale rows from y.
-func (m *Image) put(x, y int, text string, scale int, tight bool) {
-	first := top(text)
-	for _, r := range text {
-		g := look(r)
-		left, w := 0, g.adv
-		if tight {
-			left, w = g.from, g.to-g.from+1
-		}
-		for gy := range 16 {
-			for gx := g.from; gx < g.to; gx++ {
-				if !g.at(gx, gy) {
-					continue
-				}
-				px, py := x+(gx-left)*scale, y+(gy-first)*scale
-				m.fill(image.Rect(px, py, px+scale, py+scale), true)
-			}
-		}
-		x += w * scale
-	}
-}
-
-// fit cuts text with an ellipsis so that it is at most w wide, set tightly. It
-// reads no more of a long text than fits.
-func fit(text string, w int) string {
-	dots := width(string(ellipsis), true)
-	used, keep := 0, 0
-	for i, r := range text {
-		g := look(r)
-		used += g.to - g.from + 1
-		if used > w {
-			return strings.TrimRight(text[:keep], " ") + string(ellipsis)
-		}
-		if used+dots <= w {
-			keep = i + len(string(r))
-			keep = min(keep, len(text))
+// boxed says whether a part of the line is drawn as boxes only.
+func (l line) boxed() bool {
+	for _, g := range l {
+		if g.boxed {
+			return true
 		}
 	}
-	return text
+	return false
 }
 
-// align places a line within the screen's width.
-type align uint8
-
-const (
-	leftAlign align = iota
-	centre
-	rightAlign
-)
-
-// line draws one line between x0 and x1: normally set when it fits, else
-// tightly, else cut. It returns the width used.
-func (m *Image) line(x0, x1, y int, text string, a align) int {
-	text = string(bounded(text))
-	tight := width(text, false) > x1-x0
-	if tight {
-		text = fit(text, x1-x0)
+// trim leaves out spaces at both ends.
+func (l line) trim() line {
+	for len(l) > 0 && l[0].r == ' ' {
+		l = l[1:]
 	}
-	w := width(text, tight)
-	x := x0
-	switch a {
-	case centre:
-		x += (x1 - x0 - w) / 2
-	case rightAlign:
-		x = x1 - w
+	for len(l) > 0 && l[len(l)-1].r == ' ' {
+		l = l[:len(l)-1]
 	}
-	m.put(x, y, text, 1, tight)
-	return w
+	return l
 }
 
-// text draws one left-aligned line, using the margins only when it must.
-func (m *Image) text(y int, text string) {
-	text = string(bounded(text))
-	if width(text, true) <= Width-2*margin {
-		m.line(margin, Width-margin, y, text, leftAlign)
-		return
-	}
-	m.line(0, Width, y, text, leftAlign)
-}
-
-// big draws a name in the two lines from y: twice the size when it fits, else
-// in one line, or two, the second one cut.
-func (m *Image) big(y int, text string, a align) {
-	text = string(bounded(text))
-	for _, tight := range []bool{false, true} {
-		if w := 2 * width(text, tight); w <= Width-margin {
-			x := margin
-			if a == centre {
-				x = (Width - w) / 2
-			}
-			m.put(x, y, text, 2, tight)
-			return
+// fits is how many characters of the line's beginning are at most w wide, set
+// tightly.
+func (l line) fits(w int) int {
+	for i, g := range l {
+		if w -= g.to - g.from + 1; w < 0 {
+			return i
 		}
 	}
-	if width(text, true) <= Width-2*margin {
-		m.line(margin, Width-margin, y+lineH/2, text, a)
-		return
-	}
-	for i, l := range wrap(text, Width, 2) {
-		m.text(y+i*lineH, l)
-	}
+	return len(l)
 }
 
-// wrap breaks text into at most n lines of width w: at spaces where there are
-// any, never before Japanese punctuation, and cuts the last line.
-func wrap(text string, w, n int) []string {
-	var lines []string
-	rest := bounded(text)
-	for len(rest) > 0 && len(lines) < n {
-		if len(lines) == n-1 || width(string(rest), true) <= w {
-			lines = append(lines, fit(string(rest), w))
+// cut leaves out the line's end, with an ellipsis, so that it is at most w wide.
+func (l line) cut(w int) line {
+	if l.fits(w) == len(l) {
+		return l
+	}
+	dots := set(string(ellipsis))
+	head := l[:l.fits(max(0, w-dots.width(true)))].trim()
+	return append(head[:len(head):len(head)], dots...)
+}
+
+// end is the longest end of the line that is at most w wide, with an ellipsis
+// before it.
+func (l line) end(w int) line {
+	if l.fits(w) == len(l) {
+		return l
+	}
+	dots := set(string(ellipsis))
+	w -= dots.width(true)
+	i := len(l)
+	for i > 0 {
+		g := l[i-1]
+		if w -= g.to - g.from + 1; w < 0 {
 			break
 		}
-		end := 1
-		for end < len(rest) && width(string(rest[:end+1]), true) <= w {
-			end++
+		i--
+	}
+	return append(dots, l[i:]...)
+}
+
+// wrap breaks a line into lines of at most width w, set tightly: at spaces
+// where there are any, never before Japanese punctuation.
+func (l line) wrap(w int) []line {
+	var lines []line
+	for l = l.trim(); len(l) > 0; l = l.trim() {
+		n := max(1, l.fits(w))
+		if n < len(l) {
+			n = l.breakAt(n)
 		}
-		end = breakAt(rest, end)
-		lines = append(lines, strings.TrimSpace(string(rest[:end])))
-		rest = []rune(strings.TrimLeft(string(rest[end:]), " "))
+		lines = append(lines, l[:n].trim())
+		l = l[n:]
 	}
 	return lines
 }
 
-// bounded is the text's beginning, more than any page can hold. Invalid UTF-8
-// becomes a visible replacement character on the way.
-func bounded(text string) []rune {
-	var rs []rune
-	for _, r := range strings.TrimSpace(text) {
-		if len(rs) == 160 {
+// even wraps a line into as many lines as it needs, none much shorter than the
+// others: one that holds a single word would be there for as long as the rest.
+func (l line) even(w int) []line {
+	lines := l.wrap(w)
+	for n := len(lines); n > 1 && w > cellH; {
+		w -= lineH / 2
+		narrow := l.wrap(w)
+		if len(narrow) > n {
 			break
 		}
-		rs = append(rs, r)
+		lines = narrow
 	}
-	return rs
+	return lines
 }
 
+// Where a line may be broken gladly, and what must not begin one.
+const (
+	breakAfter = " -.、。"
+	notFirst   = "、。，．・ー」）)!?！？ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
+)
+
 // breakAt moves a break back to a better place, if one is near.
-func breakAt(rest []rune, end int) int {
-	for i := end; i > end/2; i-- {
-		if rest[i] == ' ' || rest[i-1] == ' ' || rest[i-1] == '-' || rest[i-1] == '、' || rest[i-1] == '。' {
+func (l line) breakAt(n int) int {
+	for i := n; i > n/2; i-- {
+		if l[i].r == ' ' || strings.ContainsRune(breakAfter, l[i-1].r) {
 			return i
 		}
 	}
-	for end > 1 && strings.ContainsRune("、。，．・ー」）)!?！？ぁぃぅぇぉっゃゅょァィゥェォッャュョ", rest[end]) {
-		end--
+	for i := n; i > max(1, n-3); i-- {
+		if !strings.ContainsRune(notFirst, l[i].r) {
+			return i
+		}
 	}
-	return end
+	return n
+}
+
+// size is how large a name is drawn.
+type size uint8
+
+const (
+	plain size = iota // in one line, or two
+	tall              // twice as high, no wider
+	twice             // twice as high and as wide
+)
+
+// name is a name in two lines of w columns, as large as it fits. One that needs
+// more takes turns, with its end always in sight: that is where names with the
+// same beginning differ.
+func name(text string, w int) []plate {
+	l := set(text)
+	switch {
+	case 2*l.width(true) <= w-margin:
+		return []plate{{[]line{l}, twice}}
+	case l.width(true) <= w:
+		return []plate{{[]line{l}, tall}}
+	}
+	if lines := l.wrap(w); len(lines) <= 2 {
+		return []plate{{lines, plain}}
+	}
+	var out []plate
+	tail := l.end(w)
+	for _, head := range l[:len(l)-len(tail)+1].wrap(w) { // one of tail is the ellipsis
+		out = append(out, plate{[]line{head, tail}, plain})
+	}
+	return out
 }

@@ -1,248 +1,260 @@
-// Package rpi is the front panel on GPIO lines: a button, and a lamp of three
-// colours. What it shows on a screen is package ssd1306's.
+// Package rpi is the front panel on the header of a Raspberry Pi, or of a board
+// like it: a button and a lamp on GPIO lines, a small screen on I2C, and a buzzer
+// if there is one.
 //
-// The gateway opens it where the settings name lines. It alone uses periph.io's
-// registry of devices. It never decides anything, and a line that fails never
-// holds up whoever shows a status.
+// The gateway opens it where the settings say so, hal/cmd/halsmoke tries its parts
+// one by one. It alone uses periph.io's host drivers. It never decides anything,
+// and a part that is missing, breaks or hangs never holds up another part, nor
+// whoever shows a status: it is tried again, and Parts says how it does.
 package rpi
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"strconv"
-	"sync/atomic"
+	"sync"
 	"time"
-
-	"periph.io/x/conn/v3/driver/driverreg"
-	"periph.io/x/conn/v3/gpio"
-	"periph.io/x/host/v3/gpioioctl"
 
 	"sekisho/hal"
 	"sekisho/hal/face"
 	"sekisho/hal/panel"
 )
 
-// Config names the lines, each by the name that the kernel gives it
-// ("GPIO17", see gpioinfo(1)) or by its number on the chip.
+// Config names the parts; one without a name is not there. Wiring has the names
+// that README.md draws.
+//
+// A line is named as the kernel does ("GPIO17", see gpioinfo(1)) or by its number
+// on the chip. A light may also be "pwm:CHIP.CHANNEL" of /sys/class/pwm: then it
+// has shades, and dims at night.
 type Config struct {
-	Chip             string // name or label, "" for the first
-	Button           string // required
-	Red, Green, Blue string // of the lamp; "" for a light that is not there
-	ActiveLow        bool   // the button pulls its line down, as a switch to ground does
+	Chip             string // of the lines, by name or label; "" for the first that has the line
+	Button           string
+	ActiveLow        bool // the button pulls its line down, as a switch to ground does
+	Red, Green, Blue string
+	LampActiveLow    bool   // a light is on while its line is low, as with a common anode
+	Buzzer           string // one that sounds by itself while its line is high
+	Mute             bool   // the buzzer stays silent
+	Screen           ScreenConfig
+	Night            Night // lamp and screen dim, the buzzer does not call
 
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now
 }
 
+// Wiring is the panel of README.md: what is meant when nothing is named.
+func Wiring() Config {
+	return Config{
+		Button: "GPIO17", ActiveLow: true, Red: "GPIO23", Green: "GPIO24", Blue: "GPIO25",
+		Screen: ScreenConfig{Kind: "ssd1306", Bus: 1, Addr: 0x3C, Height: 64},
+	}
+}
+
+// Board opens the parts. It is asked again while one is missing, from several
+// goroutines.
+type Board interface {
+	OpenButton(line string, activeLow bool) (Button, error)
+	OpenLight(line string, activeLow bool) (Light, error) // of the lamp, or the buzzer
+	OpenBus(number int) (Bus, error)
+}
+
+// Button is a line that tells of its edges. Wait and Edges are called from two
+// goroutines.
+type Button interface {
+	// Down is the level now.
+	Down() (bool, error)
+	// Wait returns when there are edges to take; with an error when the line is
+	// gone, or was closed meanwhile.
+	Wait() error
+	// Edges are those since the last call, oldest first. It never waits.
+	Edges() ([]Edge, error)
+	Close() error
+}
+
+// Edge is a change of the button's level.
+type Edge struct {
+	Ago  time.Duration // how long before it was asked for
+	Down bool
+}
+
+// Light is one colour of the lamp, or the buzzer.
+type Light interface {
+	Set(Shade) error
+	Close() error
+}
+
+// Shade is how bright a light is.
+type Shade struct {
+	Level uint8 // as in panel.Color: 0 is off
+	Dim   bool  // at night, where it can
+}
+
+// ErrHeld is how a button does whose line has been down, or has not stood still,
+// for longer than a person keeps it so.
+var ErrHeld = errors.New("the button does not come back: it is jammed, something leans on it, or its wire touches another")
+
 // Panel implements hal.Panel. Run it only once.
 type Panel struct {
 	*face.Face
-	lines  Lines
-	log    *slog.Logger
-	broken atomic.Bool // the button's line; its level then says nothing
+	cfg    Config
+	board  Board
+	button part
+	lamp   [3]output // red, green, blue
+	buzzer output
+	bell   bell
+	screen part
+
+	mu   sync.Mutex
+	line Button // nil while the button is missing
+	why  error  // what made pass give it up
+	held bool
 }
 
 var _ hal.Panel = (*Panel)(nil)
 
-// Lines are what a Panel drives. A nil light is one that is not there.
-type Lines struct {
-	Button           gpio.PinIn // set up for both edges
-	ActiveLow        bool
-	Red, Green, Blue gpio.PinOut
-}
-
-// Open finds and claims the lines. Its errors name the setting to mend.
-func Open(cfg Config) (*Panel, error) {
-	if _, err := driverreg.Init(); err != nil {
-		return nil, fmt.Errorf("panel: look for GPIO chips: %w", err)
-	}
-	chip, err := chipOf(cfg.Chip, gpioioctl.Chips)
-	if err != nil {
-		return nil, err
-	}
-	l := Lines{ActiveLow: cfg.ActiveLow}
-	button, err := lineOf(chip, "button", cfg.Button)
-	if err != nil {
-		return nil, err
-	}
-	pull := gpio.PullDown
-	if cfg.ActiveLow {
-		pull = gpio.PullUp
-	}
-	// Not every controller has pull resistors: then the board has them.
-	if err := button.In(pull, gpio.BothEdges); err != nil {
-		if err := button.In(gpio.PullNoChange, gpio.BothEdges); err != nil {
-			return nil, fmt.Errorf("panel.button: line %q does not tell of edges: %w", cfg.Button, err)
-		}
-	}
-	l.Button = button
-	for _, light := range []struct {
-		key, name string
-		to        *gpio.PinOut
-	}{{"red", cfg.Red, &l.Red}, {"green", cfg.Green, &l.Green}, {"blue", cfg.Blue, &l.Blue}} {
-		if light.name == "" {
-			continue
-		}
-		pin, err := lineOf(chip, light.key, light.name)
-		if err != nil {
-			return nil, err
-		}
-		if err := pin.Out(gpio.Low); err != nil {
-			return nil, fmt.Errorf("panel.%s: line %q cannot be driven: %w", light.key, light.name, err)
-		}
-		*light.to = pin
-	}
-	return New(cfg, l), nil
-}
-
-func chipOf(name string, chips []*gpioioctl.GPIOChip) (*gpioioctl.GPIOChip, error) {
-	var have []string
-	for _, c := range chips {
-		if name == "" || c.Name() == name || c.Label() == name {
-			return c, nil
-		}
-		have = append(have, c.Name()+" ("+c.Label()+")")
-	}
-	if len(have) == 0 {
-		return nil, errors.New("panel.chip: this machine has no GPIO chip; set panel.kind = \"headless\" to do without a panel")
-	}
-	return nil, fmt.Errorf("panel.chip: there is no %q; this machine has %v", name, have)
-}
-
-func lineOf(chip *gpioioctl.GPIOChip, key, name string) (*gpioioctl.GPIOLine, error) {
-	for _, l := range chip.Lines() {
-		if l.Name() == name && name != "" || strconv.Itoa(l.Number()) == name {
-			return l, nil
-		}
-	}
-	return nil, fmt.Errorf("panel.%s: chip %s has no line %q", key, chip.Name(), name)
-}
-
-// New makes a panel of lines that are set up already. Of cfg only Logger and
-// Now are read.
-func New(cfg Config, l Lines) *Panel {
+// New returns a panel of the parts that board opens. Nothing is opened before Run.
+func New(cfg Config, board Board) *Panel {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Panel{Face: face.New(face.Config{Logger: cfg.Logger, Now: cfg.Now}), lines: l, log: cfg.Logger}
-}
-
-// Run implements hal.Panel: it reads the button and drives the lamp until ctx
-// ends, and leaves the lamp dark.
-func (p *Panel) Run(ctx context.Context) error {
-	defer p.Close()
-	edges := make(chan struct{}, 1)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.listen(ctx, edges)
-	}()
-	p.attend(ctx, edges)
-	<-done
-	return p.light(panel.Color{}, nil)
-}
-
-// patience is how long one wait for an edge may take, and so how long Run may
-// need to end: a wait cannot be interrupted without a race (gpioioctl v3.8.5).
-const patience = 500 * time.Millisecond
-
-// listen puts a token into edges for every edge, and now and then without one.
-func (p *Panel) listen(ctx context.Context, edges chan<- struct{}) {
-	for ctx.Err() == nil {
-		began := time.Now()
-		broken := !p.lines.Button.WaitForEdge(patience) && time.Since(began) < patience/2
-		if p.broken.Swap(broken) != broken {
-			p.log.Error("the button's line", "broken", broken)
-		}
-		if broken { // not a wait that ran out: it would spin
-			select {
-			case <-ctx.Done():
-			case <-time.After(patience):
-			}
-		}
-		select {
-		case edges <- struct{}{}:
-		default: // whoever reads looks at the level, not at the edge
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	f := face.Config{Logger: cfg.Logger, Now: cfg.Now}
+	if cfg.Screen.there() {
+		f.Lag = lag
+	}
+	p := &Panel{Face: face.New(f), cfg: cfg, board: board}
+	p.button = part{name: "button", log: cfg.Logger}
+	p.screen = part{name: "screen", log: cfg.Logger}
+	light := func(name, line string, activeLow bool) output {
+		return output{
+			part: part{name: name, log: cfg.Logger}, there: line != "",
+			open: func() (Light, error) { return board.OpenLight(line, activeLow) },
 		}
 	}
+	p.lamp = [3]output{
+		light("red", cfg.Red, cfg.LampActiveLow), light("green", cfg.Green, cfg.LampActiveLow), light("blue", cfg.Blue, cfg.LampActiveLow),
+	}
+	p.buzzer = light("buzzer", cfg.Buzzer, false)
+	p.bell = bell{mute: cfg.Mute}
+	return p
 }
 
-// beat is how often the button's time passes while nothing changes: the
-// countdown of a long press shows whole seconds.
+// Parts says how every part does that the settings name. It may be called from
+// any goroutine. A light and a buzzer cannot be felt: they are well when their
+// line takes a level.
+func (p *Panel) Parts() []hal.Part {
+	var parts []hal.Part
+	if p.cfg.Button != "" {
+		err := p.button.state()
+		p.mu.Lock()
+		if err == nil && p.held {
+			err = ErrHeld
+		}
+		p.mu.Unlock()
+		parts = append(parts, hal.Part{Name: p.button.name, Err: err})
+	}
+	for _, o := range p.outputs() {
+		if o.there {
+			parts = append(parts, hal.Part{Name: o.name, Err: o.state()})
+		}
+	}
+	if p.cfg.Screen.there() {
+		parts = append(parts, hal.Part{Name: p.screen.name, Err: p.screen.state()})
+	}
+	return parts
+}
+
+func (p *Panel) outputs() []*output {
+	return []*output{&p.lamp[0], &p.lamp[1], &p.lamp[2], &p.buzzer}
+}
+
+// farewell is how long Run waits for the screen at its end. A hung bus holds its
+// caller inside the kernel, where nothing reaches it; then it is left there.
+const farewell = 2 * time.Second
+
+// Run implements hal.Panel: it brings the parts to life until ctx ends, and
+// leaves lamp, buzzer and screen off.
+func (p *Panel) Run(ctx context.Context) error {
+	defer p.Close()
+	wake := make(chan struct{})
+	var listening sync.WaitGroup
+	if p.cfg.Button != "" {
+		listening.Go(func() { p.listen(ctx, wake) })
+	}
+	drawn := make(chan struct{})
+	go func() {
+		defer close(drawn)
+		if p.cfg.Screen.there() {
+			p.draw(ctx)
+		}
+	}()
+	p.attend(ctx, wake)
+	listening.Wait()
+	select {
+	case <-drawn:
+	case <-time.After(farewell):
+		p.cfg.Logger.Error("the screen's bus hangs; it is left alone")
+	}
+	return nil
+}
+
+// beat is how often time passes while nothing changes: a hold shows how far it has
+// come, and what is missing is tried again.
 const beat = 50 * time.Millisecond
 
-// attend hands levels to the face, and lets its time pass at the moment at
-// which a level has stood long enough to count.
-func (p *Panel) attend(ctx context.Context, edges <-chan struct{}) {
+// attend hands edges to the face, and drives lamp and buzzer.
+func (p *Panel) attend(ctx context.Context, wake <-chan struct{}) {
 	changed, stop := p.Subscribe()
 	defer stop()
-	var shown *panel.Color
+	defer func() {
+		for _, o := range p.outputs() {
+			o.close()
+		}
+	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	p.look()
+	var edge time.Time // the last one
 	for {
-		color, left := p.Lamp()
-		if shown == nil || *shown != color {
-			if err := p.light(color, shown); err != nil {
-				p.log.Error("drive lamp", "err", err)
-			}
-			shown = &color
+		if p.pass() {
+			edge = time.Now()
 		}
-		timer.Reset(min(left, beat))
+		next := min(p.drive(), beat)
+		if rest := panel.Debounce - time.Since(edge); rest > 0 {
+			next = min(next, rest) // a level counts as soon as it has stood so long
+		}
+		timer.Reset(next)
 		select {
 		case <-ctx.Done():
 			return
-		case <-edges:
-			p.look()
-			timer.Reset(panel.Debounce)
-			p.settle(ctx, edges, timer)
+		case <-wake:
 		case <-changed:
 		case <-timer.C:
 		}
-		p.Tick()
 	}
 }
 
-// settle waits until the line has stood still for the debounce time. It is
-// bounded: a line that chatters must not darken the lamp.
-func (p *Panel) settle(ctx context.Context, edges <-chan struct{}, timer *time.Timer) {
-	for range 8 {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-			return
-		case <-edges:
-			p.look()
-			timer.Reset(panel.Debounce)
-		}
+// drive brings lamp and buzzer to what they are now, and says how long that holds.
+func (p *Panel) drive() time.Duration {
+	now, look := p.cfg.Now(), p.Look()
+	p.mu.Lock()
+	p.held = look.Hold.Phase == panel.HoldStuck
+	p.mu.Unlock()
+	night := p.cfg.Night.Has(now)
+	dim := night && calm(look.Status)
+	for i, level := range []uint8{look.Lamp.R, look.Lamp.G, look.Lamp.B} {
+		p.lamp[i].set(now, Shade{level, dim})
 	}
+	sounds, left := p.bell.at(now, look, night)
+	var level uint8
+	if sounds {
+		level = 255
+	}
+	p.buzzer.set(now, Shade{Level: level})
+	return min(look.Left, left)
 }
 
-// look hands the level to the face. A line that cannot be read seems low, which
-// of an active-low button would be a finger that stays.
-func (p *Panel) look() {
-	if !p.broken.Load() {
-		p.Edge(bool(p.lines.Button.Read()) != p.lines.ActiveLow)
-	}
+// calm says that nobody has to come: only then the panel is dim at night.
+func calm(s hal.Status) bool {
+	return !s.Lockdown && (s.State == hal.Normal || s.State == hal.Learning)
 }
-
-// light drives the lines that differ from what they showed last; nil: all.
-func (p *Panel) light(to panel.Color, from *panel.Color) error {
-	var errs []error
-	set := func(pin gpio.PinOut, now uint8, before func(panel.Color) uint8) {
-		if pin != nil && (from == nil || lit(before(*from)) != lit(now)) {
-			errs = append(errs, pin.Out(gpio.Level(lit(now))))
-		}
-	}
-	set(p.lines.Red, to.R, func(c panel.Color) uint8 { return c.R })
-	set(p.lines.Green, to.G, func(c panel.Color) uint8 { return c.G })
-	set(p.lines.Blue, to.B, func(c panel.Color) uint8 { return c.B })
-	return errors.Join(errs...)
-}
-
-// lit turns a shade into on or off: a line knows no other. Amber is red with
-// green, and the green in the panel's blue too little to be seen.
-func lit(shade uint8) bool { return shade >= 128 }

@@ -87,10 +87,11 @@ func (c Config) args() []string {
 	if c.MemoryMiB == 0 {
 		c.MemoryMiB = 512
 	}
+	// hung_task: a guest that stands still says on the console where, sooner than a test gives up.
 	args := []string{"-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", strconv.Itoa(c.MemoryMiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
 		"-kernel", c.Kernel.Image, "-initrd", c.Initramfs,
-		"-append", "console=ttyAMA0 quiet panic=-1 " + c.CommandLine}
+		"-append", "console=ttyAMA0 quiet panic=-1 sysctl.kernel.hung_task_timeout_secs=20 " + c.CommandLine}
 	if c.Disk != "" { // what the guest flushes need not be on this machine's own disk: only QEMU dies here
 		args = append(args, "-blockdev", "driver=qcow2,node-name=disk,cache.no-flush=on,file.driver=file,file.cache.no-flush=on,file.filename="+c.Disk, "-device", "virtio-blk-device,drive=disk")
 	}

@@ -18,8 +18,12 @@ type plugs struct {
 func (c Config) plug() (*plugs, error) {
 	p := &plugs{conns: map[string]net.Conn{}}
 	for i, n := range c.NICs {
+		// guest_announce: after loadvm QEMU would ask the guest for two seconds to tell
+		// its neighbours where it is now. Linux 6.12 answers from a work item that takes
+		// RTNL, for which virtnet_close, holding RTNL, waits: whoever took the link down
+		// then would stop the guest's network for good. No NIC of the appliance asks this.
 		p.add(fmt.Sprintf("tap,id=nic%d", i), n.Tap, "-netdev")
-		p.args = append(p.args, "-device", fmt.Sprintf("virtio-net-device,netdev=nic%d,mac=%s", i, n.MAC))
+		p.args = append(p.args, "-device", fmt.Sprintf("virtio-net-device,netdev=nic%d,mac=%s,guest_announce=off", i, n.MAC))
 	}
 	if err := p.connect("qmp", "-mon", "chardev=qmp,mode=control"); err != nil {
 		return p, err

@@ -100,6 +100,9 @@ func (s *siege) talk(t *testing.T, network, to string) net.Conn {
 	return c
 }
 
+// resolverTimeout is that of resolv.conf(5).
+const resolverTimeout = 5 * time.Second
+
 // resolve asks the name server for an IPv4 address.
 func (s *siege) resolve(t *testing.T, server netip.Addr, name string) netip.Addr {
 	t.Helper()
@@ -110,14 +113,15 @@ func (s *siege) resolve(t *testing.T, server netip.Addr, name string) netip.Addr
 		t.Fatal(err)
 	}
 	c := s.talk(t, "udp", netip.AddrPortFrom(server, 53).String())
-	if _, err := c.Write(text); err != nil {
-		t.Fatal(err)
-	}
 	b := make([]byte, 1500)
-	n, err := c.Read(b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := 0
+	await(t, "an answer for "+name, func() bool { // asked again as by every resolver: a datagram may get lost
+		_ = c.SetDeadline(time.Now().Add(resolverTimeout))
+		if _, err = c.Write(text); err == nil {
+			n, err = c.Read(b)
+		}
+		return err == nil
+	})
 	var m dnsmessage.Message
 	if err := m.Unpack(b[:n]); err != nil {
 		t.Fatal(err)
