@@ -3,7 +3,6 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -50,14 +49,13 @@ type exercise struct {
 // echo is a device that is gone, of which detectors may still speak: a call that
 // nobody answers is judged when its time is over.
 type echo struct {
-	mac       flow.MAC
-	port      string
-	ended     time.Time
-	forgotten bool // by the inventory
+	mac   flow.MAC
+	port  string
+	ended time.Time
 }
 
 const (
-	// echoFor is longer than anything that a detector waits for.
+	// echoFor is longer than anything that the tracker or a detector waits for.
 	echoFor = 10 * time.Minute
 	// forgetAfter is longer than a frame stays in the capture ring.
 	forgetAfter = 3 * time.Second
@@ -175,6 +173,9 @@ func (g *Gateway) stepDrill(ctx context.Context, in drill.Input) {
 	}
 	moved := next.State != g.drill.now.State
 	g.drill.now, g.drill.list = next, nil
+	if next.Running() { // its port may be known by now
+		g.hideDummies()
+	}
 	if err := g.parts.Store.SaveDrill(context.WithoutCancel(ctx), next); err != nil {
 		g.settle("store", err)
 	}
@@ -219,8 +220,9 @@ func (g *Gateway) cleanUp(ctx context.Context) {
 	g.desk.Rehearse("")
 	g.drill.past = append(g.drill.past, d)
 	g.drill.past = g.drill.past[max(0, len(g.drill.past)-maxPast):]
-	// Somebody else is behind an address that was copied: nothing of that is an echo.
-	g.drill.gone = append(g.drill.gone, echo{g.drill.mac, d.Device.Port, g.now(), d.Outcome == drill.Copied})
+	if d.Outcome != drill.Copied { // else somebody is behind the address
+		g.drill.gone = append(g.drill.gone, echo{g.drill.mac, d.Device.Port, g.now()})
+	}
 	g.drill.now, g.drill.device, g.drill.list = drill.Drill{}, nil, nil
 	g.hideDummies()
 	g.work.Go(func() {
@@ -379,22 +381,25 @@ func (g *Gateway) ofDrill(ctx context.Context, s sighting) (over bool) {
 		g.stepDrill(ctx, drill.Input{Kind: drill.InCopied, At: g.now(), Note: "seen on port " + s.host.Port})
 	}
 	return slices.ContainsFunc(g.drill.gone, func(e echo) bool {
-		own := s.host.MovedFrom == "" && (s.host.Port == "" || s.host.Port == e.port)
-		return own && s.finding.Host.MAC == e.mac && s.finding.First.Before(e.ended.Add(forgetAfter))
+		return s.finding.Host.MAC == e.mac && at(s.host, e.port) && s.finding.First.Before(e.ended.Add(forgetAfter))
 	})
+}
+
+// at says that a device was never seen on another port than the one that was made
+// for a drill; "" is one that is not known yet.
+func at(a asset.Asset, port string) bool {
+	return a.MovedFrom == "" && (port == "" || a.Port == "" || a.Port == port)
 }
 
 // hideDummies tells those who look at the inventory which devices are not the
 // office's, and the detectors from whom there is nothing to learn.
 func (g *Gateway) hideDummies() {
-	hidden := map[flow.MAC]bool{}
-	if g.drill.now.Running() {
-		hidden[g.drill.mac] = true
-	}
+	hidden := map[flow.MAC]string{} // its port
 	for _, e := range g.drill.gone {
-		if !e.forgotten {
-			hidden[e.mac] = true
-		}
+		hidden[e.mac] = e.port
+	}
+	if g.drill.now.Running() {
+		hidden[g.drill.mac] = g.drill.now.Device.Port
 	}
 	g.dummies.Store(&hidden)
 	if g.parts.Suspects != nil {
@@ -402,17 +407,20 @@ func (g *Gateway) hideDummies() {
 	}
 }
 
-// forgetDummies lets the inventory forget devices that are gone.
+// forgetDummies lets the inventory forget devices that are gone: again and again,
+// because the tracker speaks of their calls once more when it gives them up.
 func (g *Gateway) forgetDummies() {
-	now, changed := g.now(), false
-	for n := range g.drill.gone {
-		if e := &g.drill.gone[n]; !e.forgotten && now.Sub(e.ended) >= forgetAfter {
-			g.parts.Pipeline.inventory.Forget(macID(e.mac))
-			e.forgotten, changed = true, true
+	if len(g.drill.gone) == 0 {
+		return
+	}
+	now, inventory, before := g.now(), g.parts.Pipeline.inventory, len(g.drill.gone)
+	for _, e := range g.drill.gone {
+		if a, known := inventory.ByMAC(e.mac); known && at(a, e.port) && now.Sub(e.ended) >= forgetAfter {
+			inventory.Forget(a.ID)
 		}
 	}
 	g.drill.gone = slices.DeleteFunc(g.drill.gone, func(e echo) bool { return now.Sub(e.ended) > echoFor })
-	if changed {
+	if len(g.drill.gone) != before {
 		g.hideDummies()
 	}
 }
@@ -423,15 +431,18 @@ func (g *Gateway) office(all []asset.Asset) []asset.Asset {
 	if hidden == nil || len(*hidden) == 0 {
 		return all
 	}
-	return slices.DeleteFunc(all, func(a asset.Asset) bool { return (*hidden)[a.MAC] && a.MovedFrom == "" })
+	return slices.DeleteFunc(all, func(a asset.Asset) bool {
+		port, ok := (*hidden)[a.MAC]
+		return ok && at(a, port)
+	})
 }
 
 // active counts the office's devices that were seen lately.
 func (g *Gateway) active(now time.Time) int {
 	n := g.parts.Pipeline.active(now)
 	if hidden := g.dummies.Load(); hidden != nil {
-		for mac := range maps.Keys(*hidden) {
-			if a, ok := g.parts.Pipeline.inventory.ByMAC(mac); ok && now.Sub(a.LastSeen) <= activeWithin {
+		for mac, port := range *hidden {
+			if a, ok := g.parts.Pipeline.inventory.ByMAC(mac); ok && at(a, port) && now.Sub(a.LastSeen) <= activeWithin {
 				n--
 			}
 		}

@@ -47,7 +47,7 @@ func TestThePanelNamesTheLastDrillThatWasCarriedThrough(t *testing.T) {
 func TestAnEchoOfADrillIsToldFromSomebodyReal(t *testing.T) {
 	ended := time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC)
 	mac := flow.MAC{2, 0x53, 0x4b, 1, 2, 4}
-	g := &Gateway{drill: exercise{gone: []echo{{mac: mac, port: "drill0", ended: ended}}}}
+	g := &Gateway{drill: exercise{gone: []echo{{mac, "drill0", ended}}}}
 	for name, c := range map[string]struct {
 		first time.Time
 		host  asset.Asset
@@ -65,5 +65,43 @@ func TestAnEchoOfADrillIsToldFromSomebodyReal(t *testing.T) {
 		if over := g.ofDrill(t.Context(), sighting{f, c.host}); over != c.over {
 			t.Errorf("%s: over %v", name, over)
 		}
+	}
+}
+
+// The tracker speaks once more of calls that nobody answered, a minute after the
+// device is gone: it must not become one of the office's.
+func TestADeviceOfADrillIsForgottenAsOftenAsSomethingSpeaksOfIt(t *testing.T) {
+	at := time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC)
+	now := at.Add(time.Second)
+	mac, stranger := flow.MAC{2, 0x53, 0x4b, 1, 2, 4}, flow.MAC{2, 0x53, 0x4b, 1, 2, 6}
+	g := &Gateway{parts: Parts{Pipeline: NewPipeline(PipelineConfig{})}, now: func() time.Time { return now }}
+	g.drill.gone = []echo{{mac, "drill0", at}, {stranger, "drill0", at}}
+	g.hideDummies()
+	seen := func() {
+		g.parts.Pipeline.inventory.Restore([]asset.Asset{
+			{ID: macID(mac), MAC: mac, Port: "drill0", FirstSeen: now, LastSeen: now},
+			{ID: macID(stranger), MAC: stranger, Port: "lan2", FirstSeen: now, LastSeen: now},
+		})
+	}
+	known := func(id asset.ID) bool { _, ok := g.parts.Pipeline.inventory.Get(id); return ok }
+	seen()
+	g.forgetDummies() // its last frames may be on their way
+	if !known(macID(mac)) {
+		t.Error("forgotten before its last frame was read")
+	}
+	if all := g.Devices(); len(all) != 1 || all[0].MAC != stranger || g.active(now) != 1 {
+		t.Errorf("listed %v, %d active", all, g.active(now))
+	}
+	for _, later := range []time.Duration{4 * time.Second, 80 * time.Second, 5 * time.Minute} {
+		now = at.Add(later)
+		seen()
+		if g.forgetDummies(); known(macID(mac)) || !known(macID(stranger)) {
+			t.Errorf("after %v: the drill's device known %v, a stranger with a drill's address %v", later, known(macID(mac)), known(macID(stranger)))
+		}
+	}
+	now = at.Add(echoFor + time.Second)
+	g.forgetDummies()
+	if seen(); len(g.Devices()) != 2 || len(g.drill.gone) != 0 {
+		t.Errorf("an address is hidden for ever: %v", g.Devices())
 	}
 }

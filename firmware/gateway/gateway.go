@@ -183,7 +183,7 @@ type Gateway struct {
 	work      sync.WaitGroup
 
 	view     atomic.Pointer[View]
-	dummies  atomic.Pointer[map[flow.MAC]bool] // devices of drills: they are not the office's
+	dummies  atomic.Pointer[map[flow.MAC]string] // devices of drills: they are not the office's
 	health   atomic.Pointer[health.Report]
 	watchers subscribers
 }

@@ -150,7 +150,7 @@ type suspects struct {
 	set  atomic.Pointer[map[flow.MAC]bool]
 	held atomic.Pointer[map[netip.Addr]time.Time]
 	// drilled are the devices of drills, which are none of the office's.
-	drilled atomic.Pointer[map[flow.MAC]bool]
+	drilled atomic.Pointer[map[flow.MAC]string]
 }
 
 // since is when the device of an address was isolated, for the help page; zero
@@ -163,8 +163,10 @@ func (s *suspects) since(a netip.Addr) time.Time {
 }
 
 func (s *suspects) has(m flow.MAC) bool {
-	if drilled := s.drilled.Load(); drilled != nil && (*drilled)[m] {
-		return true
+	if drilled := s.drilled.Load(); drilled != nil {
+		if _, is := (*drilled)[m]; is {
+			return true
+		}
 	}
 	set := s.set.Load()
 	return set != nil && (*set)[m]
