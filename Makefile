@@ -22,7 +22,7 @@ TEST_PKGS  := conntrack:/usr/sbin/conntrack procps:/usr/sbin/sysctl strace:/usr/
 BENCH_PKGS := tcpdump:/usr/bin/tcpdump wireshark-common:/usr/bin/dumpcap
 TWIN_PKGS  := qemu-system-arm:/usr/bin/qemu-system-aarch64 gcc-aarch64-linux-gnu:/usr/bin/aarch64-linux-gnu-gcc \
               libc6-dev-arm64-cross:/usr/aarch64-linux-gnu/include/stdio.h e2fsprogs:/usr/sbin/mkfs.ext4 kmod:/usr/sbin/depmod \
-              qemu-utils:/usr/bin/qemu-img iproute2:/usr/sbin/ip procps:/usr/sbin/sysctl iputils-ping:/usr/bin/ping
+              qemu-utils:/usr/bin/qemu-img device-tree-compiler:/usr/bin/fdtput iproute2:/usr/sbin/ip procps:/usr/sbin/sysctl iputils-ping:/usr/bin/ping
 
 define need
 @missing=; for p in $(1); do [ -e "$${p#*:}" ] || missing="$$missing $${p%%:*}"; done; \
@@ -80,14 +80,14 @@ test-power: ## power cuts under evidence, ledger and database
 	$(TWIN) -timeout 30m -run 'InTheTwin$$' ./image/twin/powercut
 
 .PHONY: test-twin
-test-twin: ## the gateway in the twin, briefly: boot, a press on the button, isolation, release
+test-twin: ## the gateway in the twin, briefly: boot, a press on the button, isolation, release; and the screen
 	$(call need,$(BUILD_PKGS) $(TWIN_PKGS))
-	$(TWIN) -timeout 15m -run TheGatewayInTheTwin/short ./image/twin/office
+	$(TWIN) -timeout 15m -run 'TheGatewayInTheTwin/short|TheScreenInTheTwin' ./image/twin/office
 
 # Benchmarks of one package, one line each: name, then every figure with its unit.
 define bench
 @echo; echo "== $(1)"
-@set -o pipefail; go test -run '^$$' -bench '$(3)' -benchtime $(4) -benchmem -timeout 10m $(2) | awk '\
+@set -o pipefail; go test -run '^$$' -bench '$(3)' -benchtime $(4) -benchmem -timeout 20m $(2) | awk '\
 	/^Benchmark/ { sub(/^Benchmark/, "", $$1); sub(/-[0-9]+$$/, "", $$1); printf "%-24s", $$1; \
 		for (i = 3; i < NF; i += 2) printf "  %s %s", $$i, $$(i+1); print ""; next } \
 	/^(---|FAIL|panic|#)|_test.go:/'
@@ -114,7 +114,7 @@ bench: build ## measure: ratios in one run, see firmware/README.md
 	$(call bench,the spool alone,./firmware/evidence,^BenchmarkSpoolWrite$$,1000000x)
 	$(call bench,extraction of one host,./firmware/evidence,^BenchmarkExtract$$,5x)
 	$(call bench,verification of a bundle,./firmware/evidence,^BenchmarkVerify$$,20x)
-	$(call bench,button edge to the last frame on a wire and release to the first: the gateway emulated in the twin,-tags twin ./image/twin/office,^BenchmarkPress$$,20x)
+	$(call bench,button edge to lamp and screen and the last frame on a wire; release to the first: the gateway emulated in the twin,-tags twin ./image/twin/office,^BenchmarkPress$$,100x)
 	@echo; echo "== button to isolation on the virtual office"
 	@bin/sekisho bench
 

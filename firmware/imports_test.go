@@ -37,7 +37,8 @@ var allowed = map[string][]string{
 	"firmware/remote/wire":     {},
 	"firmware/remote/client":   {"firmware/evidence", "firmware/ledger", "firmware/durable", "firmware/remote/wire"},
 	"firmware/offsite":         {"firmware/evidence", "firmware/durable"},
-	"image/twin":               {},
+	"image/twin":               {"image/twin/i2cwave"},
+	"image/twin/i2cwave":       {},
 	"image/twin/blklog":        {},
 	"image/twin/guest":         {"image/twin"},
 	"image/twin/twintest/init": {"image/twin/guest"},
@@ -71,6 +72,7 @@ var allowed = map[string][]string{
 	"netcontain/refuge":        {"netcontain"},
 	"netcontain/probe":         {"netcontain", "firmware/capture"},
 	"ui":                       {"firmware/incident", "firmware/drill", "firmware/impact", "firmware/asset", "firmware/detect", "firmware/response", "firmware/evidence", "firmware/health", "hal", "hal/panel"},
+	"ui/mirror":                {"hal", "hal/face", "hal/panel"},
 }
 
 // onlyIn names the single home of a dependency.

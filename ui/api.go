@@ -26,10 +26,13 @@ type panelJSON struct {
 	Lockdown bool   `json:"lockdown"`
 	Approval string `json:"approval,omitempty"` // the vendor whose access waits for hold3
 	// ApprovalID is what hold3 has to name as its target.
-	ApprovalID string `json:"approval_id,omitempty"`
+	ApprovalID  string `json:"approval_id,omitempty"`
+	ApprovalFor string `json:"approval_for,omitempty"` // what it asks to see
 	// AskedUntil: one press was taken; a second one before then isolates.
 	AskedUntil *time.Time `json:"asked_until,omitempty"`
-	Lamp       []lampJSON `json:"lamp"` // repeats for ever
+	Lamp       []lampJSON `json:"lamp"`       // repeats for ever
+	LampWords  string     `json:"lamp_words"` // in the language of who asks
+	Lang       string     `json:"lang"`       // of lines and picture
 	Lines      []string   `json:"lines"`
 	Image      string     `json:"image"` // PNG, base64, 128x64
 }
@@ -51,14 +54,16 @@ func stateName(s hal.State) string {
 	return "fault"
 }
 
-func panelOf(f panel.Frame) panelJSON {
+// panelOf is a frame for somebody who reads lang.
+func panelOf(f panel.Frame, lang string) panelJSON {
 	var b bytes.Buffer
 	if err := f.Image.WritePNG(&b, 1); err != nil {
 		b.Reset() // memory cannot fail; the words below still tell
 	}
 	out := panelJSON{
 		Seq: f.Seq, State: stateName(f.Status.State), Target: f.Status.Target, Drill: f.Status.Drill,
-		Lockdown: f.Status.Lockdown, Approval: f.Status.Approval, ApprovalID: f.Status.ApprovalID, Lines: f.Lines, Image: base64.StdEncoding.EncodeToString(b.Bytes()),
+		Lockdown: f.Status.Lockdown, Approval: f.Status.Approval, ApprovalID: f.Status.ApprovalID, ApprovalFor: f.Status.ApprovalFor,
+		LampWords: panel.LampWords(f.Status, lang), Lang: f.Status.Lang, Lines: f.Lines, Image: base64.StdEncoding.EncodeToString(b.Bytes()),
 	}
 	if until := f.Status.AskedUntil; !until.IsZero() {
 		out.AskedUntil = &until
@@ -70,7 +75,7 @@ func panelOf(f panel.Frame) panelJSON {
 }
 
 func (s *site) apiPanel(w http.ResponseWriter, r *http.Request) {
-	s.json(w, http.StatusOK, panelOf(s.cfg.Panel.Frame()))
+	s.json(w, http.StatusOK, panelOf(s.cfg.Panel.Frame(), s.lang(r)))
 }
 
 func (s *site) panelPNG(w http.ResponseWriter, r *http.Request) {
@@ -344,6 +349,10 @@ func (s *site) json(w http.ResponseWriter, code int, v any) {
 // longer is let go.
 const writeWithin = 10 * time.Second
 
+// alive is how often the picture is looked at while nothing has changed: texts in
+// turn, the clock and the bar follow time alone.
+const alive = 250 * time.Millisecond
+
 // events streams the panel as it changes, and a token for everything else.
 func (s *site) events(w http.ResponseWriter, r *http.Request) {
 	if s.streams.Add(1) > maxStreams {
@@ -374,13 +383,23 @@ func (s *site) events(w http.ResponseWriter, r *http.Request) {
 		}
 		return rc.Flush()
 	}
-	err := send("panel", panelOf(s.cfg.Panel.Frame()))
+	lang := s.lang(r)
+	shown := s.cfg.Panel.Frame()
+	err := send("panel", panelOf(shown, lang))
+	clock := time.NewTicker(alive)
+	defer clock.Stop()
 	for err == nil {
 		select {
 		case <-r.Context().Done():
 			return
 		case <-frames:
-			err = send("panel", panelOf(s.cfg.Panel.Frame()))
+			shown = s.cfg.Panel.Frame()
+			err = send("panel", panelOf(shown, lang))
+		case <-clock.C:
+			if f := s.cfg.Panel.Frame(); f.Image != shown.Image {
+				shown = f
+				err = send("panel", panelOf(shown, lang))
+			}
 		case <-changes:
 			err = send("change", map[string]any{})
 		case <-beat.C:

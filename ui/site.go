@@ -63,6 +63,7 @@ func (s *site) routes() http.Handler {
 	mux.HandleFunc("GET /openapi.json", s.asset("openapi.json", "application/json"))
 	mux.HandleFunc("GET /app.css", s.asset("app.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /app.js", s.asset("app.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /panel.js", s.asset("panel.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /return.js", s.asset("return.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /icon.svg", s.asset("icon.svg", "image/svg+xml"))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, http.StatusNotFound, "no_page") })

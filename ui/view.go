@@ -23,6 +23,7 @@ type view struct {
 	Lang      string
 	W         map[string]string
 	Panel     panelJSON
+	Knob      knobView
 	Headline  string
 	Focus     *incidentView // what the page is about now, nil when all is well
 	Stages    []stage
@@ -89,7 +90,7 @@ func (s *site) data(r *http.Request) view {
 	w := wordsIn(l)
 	f := s.cfg.Panel.Frame()
 	all := s.cfg.Gateway.Incidents()
-	v := view{Lang: l, W: w, Panel: panelOf(f), Lockdown: s.cfg.Gateway.Lockdown(), Key: s.cfg.Fingerprint, Vendor: f.Status.Vendor, Phone: f.Status.VendorPhone}
+	v := view{Lang: l, W: w, Panel: panelOf(f, l), Knob: knob(l), Lockdown: s.cfg.Gateway.Lockdown(), Key: s.cfg.Fingerprint, Vendor: f.Status.Vendor, Phone: f.Status.VendorPhone}
 	held := heldTags(all, w)
 	for _, i := range newestFirst(all, maxIncidents) {
 		v.Incidents = append(v.Incidents, s.incident(i, l))

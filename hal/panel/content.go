@@ -65,7 +65,8 @@ func say(kind rowKind, texts ...string) row { return row{kind: kind, texts: text
 // four characters a second, and a line has about ten.
 const turn = 3 * time.Second
 
-// turnAt counts the turns. While the clock is not known everything stands.
+// turnAt counts the turns, from 0 and never below. While the clock is not known
+// everything stands.
 func turnAt(t time.Time) int {
 	if t.IsZero() {
 		return 0

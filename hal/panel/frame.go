@@ -20,9 +20,6 @@ type Frame struct {
 	Page      int
 }
 
-// On is the picture for a screen of another size.
-func (f *Frame) On(z Size) *Image { return RenderOn(z, f.Status, f.Page, f.Hold) }
-
 // Why a press that came with a target of its own was refused.
 var (
 	// ErrTargetChanged: the screen no longer names what the person pressed for.

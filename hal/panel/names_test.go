@@ -28,7 +28,7 @@ func TestNamesWithTheSameBeginningNeverLookAlike(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		same := letters.Draw(t, "same beginning")
 		ends := rapid.SliceOfNDistinct(rapid.StringMatching(`[0-9A-F]{1,5}`), 2, 2, rapid.ID).Draw(t, "ends")
-		for at := range 16 {
+		for at := range 10 {
 			a, b := asked(same+ends[0], "192.168.10.23", at), asked(same+ends[1], "192.168.10.24", at)
 			for _, z := range []Size{Tall, Low} {
 				if *RenderOn(z, a, 0, Hold{}) == *RenderOn(z, b, 0, Hold{}) {
@@ -42,7 +42,7 @@ func TestNamesWithTheSameBeginningNeverLookAlike(t *testing.T) {
 // Whatever two devices are called, in the end the screen tells them apart.
 func TestAnyTwoDevicesAreToldApart(t *testing.T) {
 	told := func(name, addr string, z Size) (all []Image) {
-		for at := range 120 {
+		for at := range 50 {
 			all = append(all, *RenderOn(z, asked(name, addr, at), 0, Hold{}))
 		}
 		return all
@@ -93,6 +93,12 @@ func TestAllOfANameIsShown(t *testing.T) {
 			t.Fatalf("%q shows %q", want, bare(all+tail))
 		}
 	})
+}
+
+func TestALetterAndItsMarkAreDrawnAsOne(t *testing.T) {
+	if *Render(asked("か\u3099Å", "", 0), 0) != *Render(asked("がA\u030a", "", 0), 0) {
+		t.Error("one name in two spellings of Unicode is two pictures")
+	}
 }
 
 func TestATextWithoutEndTakesNoMoreRoomThanItsPicture(t *testing.T) {

@@ -13,6 +13,7 @@ type scene struct {
 	page  string // address of the web page; may be empty
 	note  string // what became of the last press; may be empty
 	watch bool   // of a panel elsewhere, which q does not end
+	lang  string // of our own texts
 }
 
 // The screen's own colours, as an OLED has them.
@@ -51,7 +52,9 @@ func (sc scene) paint(s *sheet, l look) {
 		}
 		sc.lamp(s, y, l)
 		y++
-		put(pen{}, strings.Join(lines, " | "))
+		for _, text := range joined(lines, s.cols-left, 1+s.rows-height-around) {
+			put(pen{}, text)
+		}
 		y++
 		for row := range height {
 			draw(s, y+row, row, &sc.frame.Image)
@@ -62,6 +65,22 @@ func (sc scene) paint(s *sheet, l look) {
 		put(pen{}, readable(sc.note, l))
 	}
 	s.put(left, y, pen{}, keysFor(sc, l, s.cols-left))
+}
+
+// joined puts lines side by side in no more rows than there are, each at most so
+// many cells long.
+func joined(lines []string, cells, rows int) []string {
+	const between = " | "
+	var out []string
+	for _, text := range lines {
+		last := len(out) - 1
+		if last >= 0 && (len(out) == rows || cellsOf(out[last]+between+text) <= cells) {
+			out[last] += between + text
+		} else {
+			out = append(out, text)
+		}
+	}
+	return out
 }
 
 // lamp draws the lamp at this moment, and says which one it is.
@@ -77,11 +96,12 @@ func (sc scene) lamp(s *sheet, y int, l look) {
 	x := s.put(left, y, pen{}, "(")
 	x = s.put(x, y, light, body)
 	x = s.put(x, y, pen{}, ")  ")
-	s.put(x, y, pen{}, lampLine(sc.frame, l))
+	s.put(x, y, pen{}, lampLine(sc, l))
 }
 
-func lampLine(f panel.Frame, l look) string {
-	if japanese(f.Status, l) {
+func lampLine(sc scene, l look) string {
+	f := sc.frame
+	if japanese(sc.lang, l) {
 		return "ランプ: " + f.LampWords
 	}
 	if text := f.LampWords; readable(text, l) == text {
@@ -91,7 +111,7 @@ func lampLine(f panel.Frame, l look) string {
 }
 
 // japanese says whether the terminal's own texts are Japanese.
-func japanese(s hal.Status, l look) bool { return s.Lang == "ja" && l.utf8 }
+func japanese(lang string, l look) bool { return lang == "ja" && l.utf8 }
 
 // words are the lines of the page. A terminal without Japanese gets the title in
 // English, and those lines that it can show.
@@ -182,7 +202,7 @@ func keysFor(sc scene, l look, cells int) string {
 		"Enter press  3/8 hold  q " + quit[0],
 		"Enter 3 8 q",
 	}
-	if japanese(sc.frame.Status, l) {
+	if japanese(sc.lang, l) {
 		all = []string{
 			"Enter: ボタンを押す   3: 3秒押す   8: 8秒押す   Esc: 離す   q: " + quit[1],
 			"Enter 押す  3/8 長押し  q " + quit[1],

@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asPanel) != "" {
 		panelProgram()
 	}
+	if socket := os.Getenv(asProxy); socket != "" {
+		proxyProgram(socket)
+	}
 	os.Exit(m.Run())
 }
 
@@ -213,7 +216,7 @@ func TestATerminalShowsPressesResizesAndIsRestored(t *testing.T) {
 		l := look{trueColor, true, true, false}
 		s.until("as drawn anew", func(v *vt) bool {
 			for _, f.Lamp = range []panel.Color{{}, {R: 255, G: 150}} {
-				if v.differs(painted(t, scene{frame: f}, l, size[0], size[1])) == "" {
+				if v.differs(painted(t, scene{frame: f, lang: "ja"}, l, size[0], size[1])) == "" {
 					return true
 				}
 			}

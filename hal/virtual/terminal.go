@@ -1,6 +1,7 @@
 package virtual
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -243,7 +244,7 @@ func (t *terminal) draw() error {
 		return err // half a sequence may stand there: it has to end first
 	}
 	t.look()
-	sc := scene{frame: t.frame, page: t.cfg.Page, watch: t.cfg.Watch}
+	sc := scene{frame: t.frame, page: t.cfg.Page, watch: t.cfg.Watch, lang: cmp.Or(t.cfg.Lang, t.frame.Status.Lang)}
 	if t.cfg.Note != nil {
 		sc.note = t.cfg.Note()
 	}
@@ -280,7 +281,7 @@ var clocks = regexp.MustCompile(`\d\d:\d\d`)
 
 // say adds a line when there is something new.
 func (t *terminal) say(sc scene) error {
-	text := strings.Join(append([]string{lampLine(sc.frame, t.term)}, words(sc.frame, t.term)...), " | ")
+	text := strings.Join(append([]string{lampLine(sc, t.term)}, words(sc.frame, t.term)...), " | ")
 	if sc.note != "" {
 		text += " | " + readable(sc.note, t.term)
 	}
@@ -292,12 +293,12 @@ func (t *terminal) say(sc scene) error {
 		t.pending = append(t.pending, keysFor(sc, t.term, maxCols)+"\r\n"...)
 	}
 	t.said = news
-	t.pending = append(t.pending, harmless(text)+"\r\n"...)
+	t.pending = append(t.pending, Harmless(text)+"\r\n"...)
 	return t.flush()
 }
 
-// harmless is what a sheet would show of a text.
-func harmless(text string) string {
+// Harmless is what a terminal can be given of a text that a stranger wrote.
+func Harmless(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r, cells := drawn(r); cells > 0 {
 			return r

@@ -120,7 +120,7 @@ func TestNothingIsLeftOfWhatWasShownBefore(t *testing.T) {
 			}
 			p := New(Config{})
 			p.Show(s)
-			sc := scene{frame: p.Frame(), page: "http://127.0.0.1:8080/", note: rapid.SampledFrom([]string{"", "送りました。"}).Draw(rt, "note")}
+			sc := scene{frame: p.Frame(), lang: "ja", page: "http://127.0.0.1:8080/", note: rapid.SampledFrom([]string{"", "送りました。"}).Draw(rt, "note")}
 			next.clear(cols, rows)
 			sc.paint(next, l)
 			v.Write(next.update(shown, l.depth)) //nolint:errcheck // never fails
@@ -249,7 +249,7 @@ func TestTheWordsOfATerminalWithoutJapaneseCanBeRead(t *testing.T) {
 	s.Suspect.Name = "PC-7"
 	p.Show(s)
 	for _, size := range [][2]int{{140, 45}, {80, 24}, {30, 6}, {5, 2}, {1, 1}} {
-		v := painted(t, scene{frame: p.Frame()}, look{}, size[0], size[1])
+		v := painted(t, scene{frame: p.Frame(), lang: "ja"}, look{}, size[0], size[1])
 		for _, r := range v.text() {
 			if r > '~' {
 				t.Fatalf("%v: %q", size, v.text())
@@ -278,12 +278,25 @@ func TestThePictureIsAsLargeAsItFits(t *testing.T) {
 		{30, 8, utf8, "PC"}, {20, 8, utf8, "PC"},
 	} {
 		name := fmt.Sprintf("%dx%d", c.cols, c.rows)
-		text := painted(t, scene{frame: p.Frame(), page: page}, c.look, c.cols, c.rows).text()
+		text := painted(t, scene{frame: p.Frame(), lang: "ja", page: page}, c.look, c.cols, c.rows).text()
 		if _, drawn := pictureFor(&sheet{cols: c.cols, rows: c.rows}, c.look); strings.Contains(text, page) != (drawn > 0) {
 			t.Errorf("%s: the page's address is left out, or stands in the way", name)
 		}
 		if !strings.Contains(text, c.has) || !strings.Contains(text, "q") || !strings.Contains(text, panel.Lines(s, 0, panel.Hold{})[0]) && c.look.utf8 {
 			t.Errorf("%s lacks something:\n%s", name, text)
+		}
+	}
+}
+
+func TestTheWordsTakeARowMoreWhereThereIsOne(t *testing.T) {
+	lines := []string{"注意 ポート3", "経理PC-2", "23台を調べています", "ボタンで隔離します"}
+	for rows, want := range map[int]string{
+		1: "注意 ポート3 | 経理PC-2 | 23台を調べています | ボタンで隔離します",
+		2: "注意 ポート3 | 経理PC-2\n23台を調べています | ボタンで隔離します",
+		4: "注意 ポート3 | 経理PC-2\n23台を調べています\nボタンで隔離します",
+	} {
+		if got := strings.Join(joined(lines, 30, rows), "\n"); got != want {
+			t.Errorf("%d rows: %q", rows, got)
 		}
 	}
 }

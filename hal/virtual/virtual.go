@@ -33,6 +33,7 @@ type Config struct {
 	Now     func() time.Time    // nil: time.Now
 	Env     func(string) string // tells of the terminal: TERM, COLORTERM, NO_COLOR, the locale; nil: os.Getenv
 	Page    string              // address of the web page, shown above the lamp; may be empty
+	Lang    string              // of what stands around the picture; empty: that of the status
 	Note    func() string       // one line more, such as what became of a press; may be nil
 	Watch   bool                // q only closes the terminal's panel, and the keys say so
 	Quit    func()              // called when the person types q; may be nil

@@ -32,6 +32,9 @@ type Config struct {
 	Disk    string // file of MakeDisk, /dev/vda of the guest; Save keeps the machine there
 	GPIO    bool   // Machine.GPIO will be called
 	Control bool   // Machine.Call will be called
+
+	I2C        *I2C   // Machine.Bus will be called; it needs GPIO too
+	DeviceTree string // file of MakeDeviceTree, where that bus is
 }
 
 // NIC is a network interface of the guest, wired to a tap device of a host's
@@ -49,6 +52,8 @@ type Machine struct {
 	qmp     *qmp
 	qtest   net.Conn // nil without GPIO
 	control *control // nil without Control
+	i2c     *I2C
+	trace   *os.File // nil without I2C
 
 	mu    sync.Mutex
 	lines []string
@@ -62,7 +67,7 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start machine: %w", err)
 	}
-	m := &Machine{cmd: exec.CommandContext(ctx, "qemu-system-aarch64", append(c.args(), p.args...)...), read: make(chan struct{}), more: make(chan struct{})}
+	m := &Machine{cmd: exec.CommandContext(ctx, "qemu-system-aarch64", append(c.args(), p.args...)...), read: make(chan struct{}), more: make(chan struct{}), i2c: c.I2C, trace: p.trace}
 	m.cmd.ExtraFiles = p.files
 	console, write := io.Pipe()
 	m.cmd.Stdout, m.cmd.Stderr = write, write
@@ -83,15 +88,21 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	return m, nil
 }
 
-func (c Config) args() []string {
+// board is what the machine is without what is plugged in.
+func (c Config) board() []string {
 	if c.MemoryMiB == 0 {
 		c.MemoryMiB = 512
 	}
+	return []string{"-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", strconv.Itoa(c.MemoryMiB), "-nodefaults", "-no-user-config", "-display", "none"}
+}
+
+func (c Config) args() []string {
 	// hung_task: a guest that stands still says on the console where, sooner than a test gives up.
-	args := []string{"-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", strconv.Itoa(c.MemoryMiB),
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
-		"-kernel", c.Kernel.Image, "-initrd", c.Initramfs,
-		"-append", "console=ttyAMA0 quiet panic=-1 sysctl.kernel.hung_task_timeout_secs=20 " + c.CommandLine}
+	args := append(c.board(), "-no-reboot", "-serial", "stdio", "-kernel", c.Kernel.Image, "-initrd", c.Initramfs,
+		"-append", "console=ttyAMA0 quiet panic=-1 sysctl.kernel.hung_task_timeout_secs=20 "+c.CommandLine)
+	if c.DeviceTree != "" {
+		args = append(args, "-dtb", c.DeviceTree)
+	}
 	if c.Disk != "" { // what the guest flushes need not be on this machine's own disk: only QEMU dies here
 		args = append(args, "-blockdev", "driver=qcow2,node-name=disk,cache.no-flush=on,file.driver=file,file.cache.no-flush=on,file.filename="+c.Disk, "-device", "virtio-blk-device,drive=disk")
 	}

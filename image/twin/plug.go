@@ -12,6 +12,7 @@ type plugs struct {
 	args  []string
 	files []*os.File
 	conns map[string]net.Conn
+	trace *os.File // our end of QEMU's own log; nil without I2C
 }
 
 // plug makes them. What it returns has to be closed also when it failed.
@@ -30,6 +31,11 @@ func (c Config) plug() (*plugs, error) {
 	}
 	if c.GPIO {
 		if err := p.connect("qtest", "-qtest", "chardev:qtest", "-qtest-log", "none"); err != nil {
+			return p, err
+		}
+	}
+	if c.I2C != nil {
+		if err := p.log(); err != nil {
 			return p, err
 		}
 	}
@@ -57,6 +63,19 @@ func (p *plugs) connect(name string, args ...string) error {
 	return nil
 }
 
+// log gives QEMU a pipe for its log, each line with its time. A full pipe holds
+// QEMU up: nothing that it saw is lost.
+func (p *plugs) log() error {
+	ours, theirs, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("connect QEMU's log: %w", err)
+	}
+	p.trace = ours
+	p.args = append(p.args, "-D", fmt.Sprintf("/dev/fd/%d", 3+len(p.files)), "-msg", "timestamp=on")
+	p.files = append(p.files, theirs)
+	return nil
+}
+
 // close lets go of the files; QEMU has its own by then.
 func (p *plugs) close() {
 	for _, f := range p.files {
@@ -68,5 +87,8 @@ func (p *plugs) close() {
 func (p *plugs) hangUp() {
 	for _, c := range p.conns {
 		c.Close()
+	}
+	if p.trace != nil {
+		p.trace.Close()
 	}
 }

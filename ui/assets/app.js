@@ -2,54 +2,22 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const words = document.body.dataset;
-  const still = matchMedia('(prefers-reduced-motion: reduce)');
-  let target = $('press').dataset.target;
+  let target = $('press').dataset.target; // that the big button names
   let approval = $('approve').dataset.id;
-  let rhythm = [], timer = 0;
-
-  // The lamp: the same rhythm as on the box. Without motion: its first colour.
-  function play(pattern) {
-    if (JSON.stringify(pattern) === JSON.stringify(rhythm)) return;
-    rhythm = pattern;
-    clearTimeout(timer);
-    const lamp = $('lamp');
-    const paint = (color) => {
-      const lit = color !== '#000000';
-      lamp.style.background = lit ? color : '';
-      lamp.style.boxShadow = lit ? `0 0 18px 5px ${color}` : '';
-    };
-    if (still.matches || pattern.length < 2) {
-      paint(pattern[0].color);
-      return;
-    }
-    let i = 0;
-    const step = () => {
-      const s = rhythm[i++ % rhythm.length];
-      paint(s.color);
-      timer = setTimeout(step, s.ms);
-    };
-    step();
-  }
 
   let state = '', asked = 0, begun = '';
   function show(p) {
-    target = p.target;
     $('press').dataset.target = p.target;
     if (p.target) $('press').disabled = false; // at once: never wait for the words
-    $('screen').src = 'data:image/png;base64,' + p.image;
-    const text = p.lines.join(' ');
     const key = [p.state, p.target, p.lockdown, p.asked_until || ''].join();
     if (key !== state) {
-      $('lines').textContent = text; // spoken only when the state changes
       document.body.dataset.state = p.state;
       state = key;
       refresh();
     }
-    $('screen').alt = text;
     $('approve').hidden = !p.approval;
     approval = p.approval_id || '';
     $('rare').hidden = p.lockdown;
-    play(p.lamp);
   }
 
   // Replace what has changed, and leave alone what the person is using.
@@ -61,7 +29,8 @@
       const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
       const deed = fresh.getElementById('deed');
       $('press').textContent = deed.textContent;
-      $('press').disabled = !!deed.dataset.idle && !target;
+      target = deed.dataset.target;
+      $('press').disabled = !!deed.dataset.idle && !$('press').dataset.target;
       for (const part of fresh.querySelectorAll('[id^=part-]')) {
         const old = $(part.id);
         if (!old || old.innerHTML === part.innerHTML || busy(old)) continue;
@@ -75,7 +44,7 @@
           old.scrollIntoView();
         }
       }
-    } catch { /* the event stream says that we are offline */ }
+    } catch { /* the link says that we are offline */ }
   }
   function busy(part) {
     if (part.contains(document.activeElement) && document.activeElement.matches('input,textarea:not([readonly]),select')) return true;
@@ -114,33 +83,6 @@
   }
   presses('press', 'short', () => target);
   presses('approve', 'hold3', () => approval);
-
-  // Hold for 8 s: letting go before the end cancels, letting go after it acts.
-  const hold = $('hold8'), hint = $('hold8hint'), name = hold.textContent, about = hint.textContent;
-  let since = 0, tick = 0;
-  const begin = () => {
-    if (since) return;
-    since = performance.now();
-    tick = setInterval(() => {
-      const left = Math.ceil(8 - (performance.now() - since) / 1000);
-      hint.textContent = left > 0 ? words.left.replace('{n}', left) : words.go;
-    }, 200);
-  };
-  const end = (act) => {
-    if (!since) return;
-    const held = performance.now() - since;
-    since = 0;
-    clearInterval(tick);
-    hint.textContent = about;
-    hold.textContent = name;
-    if (act && held >= 8000 && held < 20000) press('hold8', target);
-  };
-  hold.addEventListener('pointerdown', begin);
-  hold.addEventListener('pointerup', () => end(true));
-  for (const e of ['pointerleave', 'pointercancel', 'blur']) hold.addEventListener(e, () => end(false));
-  hold.addEventListener('keydown', (e) => { if (e.key === ' ' || e.key === 'Enter') { e.preventDefault(); begin(); } });
-  hold.addEventListener('keyup', (e) => { if (e.key === ' ' || e.key === 'Enter') end(true); });
-  hold.addEventListener('contextmenu', (e) => e.preventDefault());
 
   async function unlock(form) {
     const button = form.querySelector('button');
@@ -213,9 +155,10 @@
     if (!ok) e.target.checked = !e.target.checked;
   });
 
-  const events = new EventSource('/api/events');
-  events.addEventListener('open', () => { $('offline').hidden = true; refresh(); });
-  events.addEventListener('error', () => { $('offline').hidden = false; });
-  events.addEventListener('panel', (e) => show(JSON.parse(e.data)));
-  events.addEventListener('change', refresh);
+  // What panel.js hears of the box, and what its button did.
+  const on = (event, f) => document.addEventListener('sekisho:' + event, (e) => f(e.detail));
+  on('panel', show);
+  on('change', refresh);
+  on('link', (up) => { $('offline').hidden = up; if (up) refresh(); });
+  on('press', (p) => press(p.gesture, p.target));
 })();

@@ -28,6 +28,7 @@ type cli struct {
 	Run      runCmd      `cmd:"" help:"Run the gateway on this machine."`
 	Demo     demoCmd     `cmd:"" help:"Play an infection through on a virtual office; no hardware needed."`
 	Drill    drillCmd    `cmd:"" help:"Practise on the running gateway: a device of its own plays an infected one."`
+	Panel    panelCmd    `cmd:"" help:"Show and press the panel of a running gateway in this terminal, over SSH too."`
 	Replay   replayCmd   `cmd:"" help:"Read capture files and print what would have been found."`
 	Bench    benchCmd    `cmd:"" help:"Measure this machine: packets a second, press to isolation."`
 	Selftest selftestCmd `cmd:"" help:"Check that this machine has what the gateway needs."`
@@ -59,7 +60,11 @@ func main() {
 	if done, code := labInit(); done {
 		os.Exit(code)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) means it
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	code := run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)

@@ -16,7 +16,8 @@ import (
 // Hosts are behind the ports lan1 to lan4, the internet behind wan0.
 const Hosts = 4
 
-// Names of the guest's interfaces, and lines of the button and the lamp.
+// Names of the guest's interfaces, and lines of the button, the lamp and the
+// screen's bus.
 const (
 	Bridge = "br0"
 	WAN    = "wan0"
@@ -25,7 +26,12 @@ const (
 	Red    = 0
 	Green  = 1
 	Blue   = 2
+	SDA    = 6
+	SCL    = 7
 )
+
+// ScreenBus is the number of the bus in the guest.
+const ScreenBus = 0
 
 // Addresses of the gateway.
 const (

@@ -22,22 +22,27 @@ const shortPress = 600 * time.Millisecond
 func (w *world) press(t testing.TB) time.Time {
 	t.Helper()
 	time.Sleep(2 * panel.Reaction) // nobody can have meant what appeared later
-	for _, down := range []bool{true, false} {
-		at, err := w.gpio.Set(t.Context(), Button, down)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !down {
-			return at
-		}
-		time.Sleep(shortPress)
+	w.push(t, true)
+	time.Sleep(shortPress)
+	return w.push(t, false)
+}
+
+// push puts the finger on the button, or lifts it, and returns when.
+func (w *world) push(t testing.TB, down bool) time.Time {
+	t.Helper()
+	at, err := w.gpio.Set(t.Context(), Button, down)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return time.Time{}
+	return at
 }
 
 type panelView struct {
-	State  string `json:"state"`
-	Target string `json:"target"`
+	State    string   `json:"state"`
+	Target   string   `json:"target"`
+	Lockdown bool     `json:"lockdown"`
+	Lines    []string `json:"lines"`
+	Image    []byte   `json:"image"` // PNG
 }
 
 // asks waits until the panel asks about host 1.
@@ -79,6 +84,59 @@ func (w *world) lamp(t testing.TB, during time.Duration) (share [twin.Lines]floa
 			add(end)
 			return share
 		}
+	}
+}
+
+// confirmations are the pictures that say that the host which the panel asks
+// about is being isolated.
+func (w *world) confirmations(t testing.TB) []picture {
+	t.Helper()
+	var p panelView
+	if err := w.get("/api/panel", &p); err != nil || len(p.Lines) < 2 {
+		t.Fatal(p.Lines, err)
+	}
+	return anywhere(isolating(p.Lines[1])...)
+}
+
+// answered waits until the lamp is red alone and the screen says why, and returns
+// since when each does.
+func (w *world) answered(t testing.TB, says []picture) (lamp, screen time.Time) {
+	t.Helper()
+	var colour redAlone
+	await(t, "a lamp and a screen that answer", func() bool {
+		for more := true; more; {
+			select {
+			case e := <-w.gpio.Edges():
+				colour.take(e)
+			default:
+				more = false
+			}
+		}
+		lamp, screen = colour.since, w.glass.when(says)
+		return !screen.IsZero() && !lamp.IsZero() && time.Since(lamp) > panel.Reaction
+	})
+	return lamp, screen
+}
+
+// redAlone knows since when the lamp is red and never amber. Amber is red with
+// green, one line after the other: that is red alone, too, for a moment.
+type redAlone struct {
+	red, green bool
+	since      time.Time
+}
+
+func (l *redAlone) take(e twin.Edge) {
+	switch e.Line {
+	case Red:
+		l.red = e.High
+	case Green:
+		l.green = e.High
+	}
+	switch {
+	case l.green:
+		l.since = time.Time{}
+	case l.red && l.since.IsZero():
+		l.since = e.At
 	}
 }
 

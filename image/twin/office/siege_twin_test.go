@@ -28,9 +28,9 @@ const (
 	held  moment = "held"  // the button was pressed, the isolation is proven
 )
 
-func newSiege(t testing.TB) *siege {
+func newSiege(t testing.TB, extras ...extra) *siege {
 	t.Helper()
-	s := &siege{world: newWorld(t), witnesses: map[string]*witness{}, saved: map[moment]bool{}}
+	s := &siege{world: newWorld(t, extras...), witnesses: map[string]*witness{}, saved: map[moment]bool{}}
 	for i := range s.hosts {
 		if i != 1 {
 			s.witnesses[PortName(i)] = s.witness(t, i)

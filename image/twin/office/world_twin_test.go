@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ const patience = 2 * time.Minute
 
 // modules are those of the appliance's drivers, bridge and rules, and what its
 // rules and the router's would load by themselves where there is modprobe.
-var modules = []string{"virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "gpio-pl061", "rtc-pl031", "crc32c_generic", "ext4", "af_packet", "ipv6",
+var modules = []string{"virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "gpio-pl061", "i2c-gpio", "i2c-dev", "rtc-pl031", "crc32c_generic", "ext4", "af_packet", "ipv6",
 	"bridge", "8021q", "nf_tables", "nf_conntrack", "nf_conntrack_bridge", "nf_conntrack_netlink", "nft_meta_bridge", "nft_reject_bridge", "nft_reject_inet",
 	"nft_ct", "nft_nat", "nft_masq", "nft_redir", "nft_chain_nat", "nft_limit", "nft_log"}
 
@@ -39,7 +40,14 @@ type world struct {
 	config twin.Config
 	hosts  [Hosts + 1]*nstest.NS // 0 is the internet
 	gpio   *twin.GPIO
+	glass  *glass // nil without a screen
 }
+
+// extra is what a world has that not all have.
+type extra string
+
+// withScreen adds a screen. Reading its bus holds the machine up a little.
+const withScreen extra = "screen"
 
 func hostMAC(i int) [6]byte   { return [6]byte{2, 0, 0, 0, 0, byte(i)} }
 func hostIP(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 168, 77, byte(10 + i)}) }
@@ -51,9 +59,12 @@ func hostIP6(i int) netip.Addr {
 var outside, outside6 = netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("2001:db8:2::9")
 
 // newWorld boots the gateway and waits until it says that it is ready.
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB, extras ...extra) *world {
 	t.Helper()
 	w := &world{}
+	if slices.Contains(extras, withScreen) {
+		w.glass = newGlass(t)
+	}
 	for i := range w.hosts {
 		w.hosts[i] = nstest.New(t)
 	}
@@ -81,7 +92,11 @@ func (w *world) build(t testing.TB) {
 	must(err)
 	must(twin.BuildGuest(ctx, "sekisho/image/twin/office/init", file("init")))
 	must(twin.BuildGuest(ctx, "sekisho/firmware/cmd/sekisho", file("sekisho")))
-	text, err := settings().Encode()
+	settings := settings()
+	if w.glass != nil {
+		settings.Panel.Screen, settings.Panel.ScreenBus = "ssd1306", ScreenBus
+	}
+	text, err := settings.Encode()
 	must(err)
 	must(os.WriteFile(file("settings"), text, 0o644))
 	must(twin.Initramfs{Init: file("init"), Modules: modules, Files: map[string]string{Program: file("sekisho"), Settings: file("settings")}}.Write(file("initramfs"), kernel))
@@ -93,6 +108,10 @@ func (w *world) build(t testing.TB) {
 	}
 	must(twin.MakeDisk(ctx, file("disk"), file("raw"), bytes))
 	w.config = twin.Config{Kernel: kernel, Initramfs: file("initramfs"), MemoryMiB: 768, Disk: file("disk"), GPIO: true, Control: true}
+	if w.glass != nil {
+		w.config.I2C, w.config.DeviceTree = &twin.I2C{SDA: SDA, SCL: SCL}, file("devicetree")
+		must(twin.MakeDeviceTree(ctx, file("devicetree"), w.config))
+	}
 }
 
 func settings() config.Config {
@@ -107,7 +126,8 @@ func settings() config.Config {
 	c.Evidence.After = 0
 	c.Policy.AutoIsolate = false
 	c.Decoy.Count = 0
-	c.Panel = config.Panel{Kind: "gpio", Button: fmt.Sprint(Button), Red: fmt.Sprint(Red), Green: fmt.Sprint(Green), Blue: fmt.Sprint(Blue)}
+	c.Panel.Kind, c.Panel.Button = "gpio", fmt.Sprint(Button)
+	c.Panel.Red, c.Panel.Green, c.Panel.Blue = fmt.Sprint(Red), fmt.Sprint(Green), fmt.Sprint(Blue)
 	c.Web.Listen = Page
 	return c
 }
@@ -139,6 +159,9 @@ func (w *world) boot(t testing.TB) {
 	})
 	if w.gpio, err = m.GPIO(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if w.glass != nil {
+		w.glass.connect(t, m, w.gpio)
 	}
 }
 
@@ -220,14 +243,22 @@ func (w *world) post(path string, body any) (a HTTPAnswer, err error) {
 // save keeps the machine; back puts it back to that, with the right time.
 func (w *world) save(t testing.TB, name string) {
 	t.Helper()
-	if err := w.Save(t.Context(), name); err != nil {
+	save := w.Save
+	if w.glass != nil {
+		save = w.glass.save
+	}
+	if err := save(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (w *world) back(t testing.TB, name string) {
 	t.Helper()
-	if err := errors.Join(w.Load(t.Context(), name), w.SetClock(t.Context())); err != nil {
+	load := w.Load
+	if w.glass != nil {
+		load = w.glass.load
+	}
+	if err := errors.Join(load(t.Context(), name), w.SetClock(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 }

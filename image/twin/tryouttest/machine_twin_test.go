@@ -8,13 +8,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"sekisho/image/twin"
+	"sekisho/image/twin/i2cwave"
 	"sekisho/netcontain/nstest"
 )
 
@@ -44,7 +47,7 @@ func newTryout(t *testing.T) *tryout {
 	kernel, err := twin.FetchKernel(ctx, cache)
 	must(err)
 	must(twin.BuildGuest(ctx, "sekisho/image/twin/tryouttest", file("init")))
-	must(twin.WriteInitramfs(file("initramfs"), kernel, file("init"), "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "gpio-pl061", "rtc-pl031", "crc32c_generic", "ext4"))
+	must(twin.WriteInitramfs(file("initramfs"), kernel, file("init"), "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "gpio-pl061", "i2c-gpio", "i2c-dev", "rtc-pl031", "crc32c_generic", "ext4"))
 	must(os.WriteFile(file("raw"), nil, 0o600))
 	must(os.Truncate(file("raw"), 32<<20))
 	out, err := exec.Command("/usr/sbin/mkfs.ext4", "-q", file("raw")).CombinedOutput()
@@ -52,7 +55,9 @@ func newTryout(t *testing.T) *tryout {
 		t.Fatal(err, string(out))
 	}
 	must(twin.MakeDisk(ctx, file("disk"), file("raw"), 32<<20))
-	o := &tryout{host: nstest.New(t), config: twin.Config{Kernel: kernel, Initramfs: file("initramfs"), Disk: file("disk"), GPIO: true, Control: true}}
+	o := &tryout{host: nstest.New(t), config: twin.Config{Kernel: kernel, Initramfs: file("initramfs"), Disk: file("disk"), GPIO: true, Control: true,
+		I2C: &twin.I2C{SDA: 0, SCL: 1}, DeviceTree: file("devicetree")}}
+	must(twin.MakeDeviceTree(ctx, file("devicetree"), o.config))
 	o.boot(t)
 	o.host.Run(t, "ip addr add 192.0.2.2/24 dev eth0")
 	o.host.Run(t, "ip link set eth0 up")
@@ -142,6 +147,91 @@ func TestTheMachineIsDrivenAndWatchedFromOutsideInTheTwin(t *testing.T) {
 		}
 	})
 	t.Run("wire", func(t *testing.T) { o.host.Run(t, "ping -q -c 1 -W 5 192.0.2.1") })
+}
+
+// heard collects what is said on the bus.
+type heard struct {
+	mu   sync.Mutex
+	all  []i2cwave.Message
+	last time.Time
+}
+
+func (h *heard) take(m i2cwave.Message, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all, h.last = append(h.all, m), at
+}
+
+// out returns what was said since the last time, and when the last of it ended.
+func (h *heard) out(t *testing.T, b *twin.Bus) (all []i2cwave.Message, last time.Time) {
+	t.Helper()
+	err := b.Still(t.Context(), func() error {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		all, last, h.all = h.all, h.last, nil
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all, last
+}
+
+func TestTheBusIsReadOffItsLinesInTheTwin(t *testing.T) {
+	o := newTryout(t)
+	var h heard
+	bus, err := o.Bus(t.Context(), o.gpio, h.take)
+	if err != nil {
+		t.Fatal(err)
+	}
+	every := make([]byte, 1025) // as long as a whole picture, and every byte there is
+	for i := range every {
+		every[i] = byte(i * 7)
+	}
+	for range 3 {
+		begun := time.Now().Truncate(time.Microsecond)
+		o.call(t, "i2c", message{0x3c, every}, nil)
+		ended := time.Now()
+		all, at := h.out(t, bus)
+		if d := cmp.Diff([]i2cwave.Message{{Addr: 0x3c, Data: every, Stopped: true}}, all); d != "" {
+			t.Fatal(d)
+		}
+		if at.Before(begun) || at.After(ended) {
+			t.Errorf("sent from %v to %v, and said to be at %v", begun, ended, at)
+		}
+		t.Log("sent in", at.Sub(begun))
+	}
+	t.Run("nobody there is an address without an answer", func(t *testing.T) {
+		if err := bus.Unplug(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := o.Call(t.Context(), "i2c", message{0x3c, []byte{1}}, nil); err == nil || !strings.Contains(err.Error(), unix.ENXIO.Error()) {
+			t.Errorf("sent to nobody: %v", err)
+		}
+		got, _ := h.out(t, bus)
+		for _, m := range got {
+			if !m.Refused || len(m.Data) > 0 {
+				t.Errorf("nobody took %+v", m)
+			}
+		}
+		if len(got) == 0 {
+			t.Error("nothing was sent")
+		}
+		if err := bus.Plug(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		o.call(t, "i2c", message{0x3d, []byte{2}}, nil)
+		got, _ = h.out(t, bus)
+		if d := cmp.Diff([]i2cwave.Message{{Addr: 0x3d, Data: []byte{2}, Stopped: true}}, got); d != "" {
+			t.Error(d)
+		}
+	})
+	t.Run("the other lines go on", func(t *testing.T) {
+		if _, err := o.gpio.Set(t.Context(), button, true); err != nil {
+			t.Fatal(err)
+		}
+		o.edge(t, true)
+	})
 }
 
 func TestASavedMachineComesBackWithDiskAndClockInTheTwin(t *testing.T) {

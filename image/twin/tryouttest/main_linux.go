@@ -1,6 +1,6 @@
 // Command tryouttest is the only program of the twin that package twin is tried
 // with: it answers on the control port, passes a GPIO line's level on to
-// another, and brings its links up.
+// another, writes to an I2C bus, and brings its links up.
 package main
 
 import (
@@ -45,6 +45,10 @@ func run() error {
 	if err := mirror(chip); err != nil {
 		return err
 	}
+	bus, err := os.OpenFile("/dev/i2c-0", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
 	fmt.Println("READY")
 	return guest.Serve(map[string]guest.Op{
 		"echo": func(b json.RawMessage) (any, error) { return b, nil },
@@ -52,6 +56,7 @@ func run() error {
 		"time": func(json.RawMessage) (any, error) { return time.Now(), nil },
 		"note": func(b json.RawMessage) (any, error) { return nil, note(b) },
 		"read": func(json.RawMessage) (any, error) { b, err := os.ReadFile("/disk/note"); return string(b), err },
+		"i2c":  func(b json.RawMessage) (any, error) { return nil, send(bus, b) },
 		"huge": func(json.RawMessage) (any, error) { return make([]byte, 1<<20), nil },
 	})
 }
@@ -64,6 +69,25 @@ func note(b json.RawMessage) error {
 	}
 	_, err = f.Write(b)
 	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// message is one for a target of the I2C bus.
+type message struct {
+	Addr byte
+	Data []byte
+}
+
+func send(bus *os.File, b json.RawMessage) error {
+	const target = 0x0703 // I2C_SLAVE of linux/i2c-dev.h
+	var m message
+	err := json.Unmarshal(b, &m)
+	if err == nil {
+		err = unix.IoctlSetInt(int(bus.Fd()), target, int(m.Addr))
+	}
+	if err == nil {
+		_, err = bus.Write(m.Data)
+	}
+	return err
 }
 
 // raise finds a link by its address and brings it up.
