@@ -72,7 +72,7 @@ TWIN := go test -tags twin -count=1 -v -p 1
 
 .PHONY: test-vm
 test-vm: test-power ## the digital twin: power cuts, and everything that runs on Debian's arm64 kernel in QEMU
-	$(TWIN) -timeout 30m -run InTheTwin $$(go list -tags twin ./image/twin/... ./netcontain/... ./hal/rpi/... | grep -v /powercut)
+	$(TWIN) -timeout 30m -run InTheTwin $$(go list -tags twin ./image/twin/... ./netcontain/... ./hal/rpi/... ./firmware/gateway | grep -v /powercut)
 
 .PHONY: test-power
 test-power: ## power cuts under evidence, ledger and database
@@ -127,9 +127,9 @@ lint: ## gofmt, go vet, staticcheck
 	$(call need,$(BUILD_PKGS))
 	@out=$$(gofmt -l firmware hal netcontain ui image); [ -z "$$out" ] || { echo "run gofmt -w on: $$out" >&2; exit 1; }
 	go vet ./...
-	go vet -tags twin,sample,guest ./image/... ./netcontain/... ./hal/...
+	go vet -tags twin,sample,guest ./image/... ./netcontain/... ./hal/... ./firmware/gateway
 	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
-	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags twin,sample,guest ./image/... ./netcontain/... ./hal/...
+	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags twin,sample,guest ./image/... ./netcontain/... ./hal/... ./firmware/gateway
 
 .PHONY: clean
 clean: ## remove what build made

@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"firmware/durable":         {},
 	"firmware/smart":           {},
 	"firmware/eval":            {"firmware/detect", "firmware/incident", "firmware/flow"},
-	"firmware/store":           {"firmware/incident", "firmware/asset"},
+	"firmware/store":           {"firmware/incident", "firmware/asset", "firmware/drill"},
 	"firmware/remote":          {"firmware/evidence", "firmware/ledger", "firmware/durable", "firmware/remote/wire"},
 	"firmware/remote/wire":     {},
 	"firmware/remote/client":   {"firmware/evidence", "firmware/ledger", "firmware/durable", "firmware/remote/wire"},
@@ -49,6 +49,8 @@ var allowed = map[string][]string{
 	"firmware/health":          {},
 	"firmware/config":          {},
 	"firmware/decoy":           {},
+	"firmware/drill":           {},
+	"firmware/drill/dummy":     {"firmware/decoy"},
 	"firmware/ioc":             {"firmware/durable"},
 	"firmware/eve":             {"firmware/detect", "firmware/flow"},
 	"firmware/lab":             {"firmware/capture"},
@@ -69,8 +71,8 @@ var allowed = map[string][]string{
 	"netcontain/neigh":         {"netcontain"},
 	"netcontain/refuge":        {"netcontain"},
 	"netcontain/probe":         {"netcontain", "firmware/capture"},
+	"ui":                       {"firmware/incident", "firmware/drill", "firmware/impact", "firmware/asset", "firmware/detect", "firmware/response", "firmware/evidence", "firmware/health", "hal", "hal/panel"},
 	"ui/mirror":                {"hal", "hal/face", "hal/panel"},
-	"ui":                       {"firmware/incident", "firmware/impact", "firmware/asset", "firmware/detect", "firmware/response", "firmware/evidence", "firmware/health", "hal", "hal/panel"},
 }
 
 // onlyIn names the single home of a dependency.

@@ -71,6 +71,7 @@ type Bundle struct {
 	Size      int64     `json:"size"` // as one file, bytes
 	Packets   uint64    `json:"packets"`
 	Held      bool      `json:"held"`
+	Drill     bool      `json:"drill"` // of an exercise
 	Encrypted bool      `json:"encrypted"`
 	Unstamped bool      `json:"unstamped"` // the time-stamp server did not answer
 	Copies    []string  `json:"copies"`    // names of targets that have it
@@ -224,7 +225,7 @@ type keptView struct {
 type bundleView struct {
 	ID, Sealed, Size, Packets, Copies string
 	Held, Encrypted, Unstamped        bool
-	Undated                           bool
+	Undated, Drill                    bool
 }
 
 type targetView struct {
@@ -252,7 +253,7 @@ func (s *site) kept(l string) *keptView {
 	for _, b := range k.Bundles[:min(len(k.Bundles), maxIncidents)] {
 		v.Bundles = append(v.Bundles, bundleView{
 			ID: b.ID, Sealed: s.when(b.Sealed, l), Size: size(b.Size), Packets: fmt.Sprint(b.Packets),
-			Copies: strings.Join(b.Copies, w["and"]), Held: b.Held, Encrypted: b.Encrypted, Unstamped: b.Unstamped, Undated: b.Undated,
+			Copies: strings.Join(b.Copies, w["and"]), Held: b.Held, Encrypted: b.Encrypted, Unstamped: b.Unstamped, Undated: b.Undated, Drill: b.Drill,
 		})
 	}
 	v.Older = len(k.Bundles) - len(v.Bundles)

@@ -59,6 +59,7 @@ func (s *site) routes() http.Handler {
 	s.evidenceRoutes(mux)
 	s.impactRoutes(mux)
 	s.containmentRoutes(mux)
+	s.drillRoutes(mux)
 	mux.HandleFunc("GET /openapi.json", s.asset("openapi.json", "application/json"))
 	mux.HandleFunc("GET /app.css", s.asset("app.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /app.js", s.asset("app.js", "text/javascript; charset=utf-8"))
@@ -135,18 +136,23 @@ func (s *site) render(w http.ResponseWriter, r *http.Request, name string) {
 // fail answers with what happened and what to do, as JSON under /api, else as
 // a page.
 func (s *site) fail(w http.ResponseWriter, r *http.Request, code int, key string) {
-	l := s.lang(r)
 	text, ok := failures[key]
 	if !ok {
 		text = failures["internal"]
 	}
+	s.failWith(w, r, code, key, text.In(s.lang(r)))
+}
+
+// failWith is fail where the words come from elsewhere.
+func (s *site) failWith(w http.ResponseWriter, r *http.Request, code int, key, text string) {
 	if strings.HasPrefix(r.URL.Path, "/api/") {
-		s.json(w, code, map[string]any{"error": map[string]string{"code": key, "message": text.In(l)}})
+		s.json(w, code, map[string]any{"error": map[string]string{"code": key, "message": text}})
 		return
 	}
+	l := s.lang(r)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(code)
-	if err := s.page.ExecuteTemplate(w, "error.html", map[string]any{"Lang": l, "W": wordsIn(l), "Code": code, "Text": text.In(l)}); err != nil {
+	if err := s.page.ExecuteTemplate(w, "error.html", map[string]any{"Lang": l, "W": wordsIn(l), "Code": code, "Text": text}); err != nil {
 		s.cfg.Logger.Error("error page not built", "err", err)
 	}
 }

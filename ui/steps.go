@@ -89,7 +89,7 @@ const maxReturns = 8
 func (s *site) returns(all []incident.Incident, focus, l string) (out []returnView) {
 	auto := s.cfg.Gateway.Limits().AutoIsolate
 	for _, i := range newestFirst(all, len(all)) {
-		if !i.State.Held() && i.State != incident.Probation || len(out) == maxReturns && i.ID != focus {
+		if i.Drill || !i.State.Held() && i.State != incident.Probation || len(out) == maxReturns && i.ID != focus {
 			continue
 		}
 		v := s.back(i, auto, l)

@@ -112,6 +112,7 @@ type Config struct {
 	Evidence     Evidence         // nil: not shown
 	Containments Containments     // nil: how a device is held is not shown
 	Impacts      Impacts          // nil: not shown
+	Drills       Drills           // nil: no drills
 	Hosts        []string         // names under which the page may be asked for, besides localhost and addresses
 	Guard        Guard            // nil: Loopback
 	Now          func() time.Time // nil: time.Now

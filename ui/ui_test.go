@@ -538,7 +538,12 @@ func TestEventsTellOfAPressAndEndWithTheReader(t *testing.T) {
 // The document names exactly the routes that there are, with the answers'
 // required fields.
 func TestOpenAPIIsTrue(t *testing.T) {
-	h := handler(t, newOffice("ja"), func(c *Config) { withCabinet(newCabinet())(c); withImpacts(c); withContainments(inID)(c) })
+	h := handler(t, newOffice("ja"), func(c *Config) {
+		withCabinet(newCabinet())(c)
+		withImpacts(c)
+		withContainments(inID)(c)
+		with(&exercises{})(c)
+	})
 	var doc struct {
 		Paths      map[string]map[string]struct{ Responses map[string]any }
 		Components struct {
@@ -551,7 +556,7 @@ func TestOpenAPIIsTrue(t *testing.T) {
 	if err := json.Unmarshal(do(h, request("GET", "/openapi.json", "")).Body.Bytes(), &doc); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/unteach", "/api/incidents/{id}/isolate", "/api/incidents/{id}/limit", "/api/incidents/{id}/lower", "/api/incidents/{id}/undo", "/api/incidents/{id}/tick", "/api/incidents/{id}/untick", "/api/limits", "/api/lockdown", "/api/devices", "/api/devices/{id}", "/api/devices/{id}/isolate", "/api/devices/{id}/limit", "/api/health", "/api/events", "/openapi.json",
+	want := []string{"/panel.png", "/api/panel", "/api/press", "/api/incidents", "/api/incidents/{id}", "/api/incidents/{id}/release", "/api/incidents/{id}/dismiss", "/api/incidents/{id}/unteach", "/api/incidents/{id}/isolate", "/api/incidents/{id}/limit", "/api/incidents/{id}/lower", "/api/incidents/{id}/undo", "/api/incidents/{id}/tick", "/api/incidents/{id}/untick", "/api/limits", "/api/lockdown", "/api/drill", "/api/drill/stop", "/api/drills", "/api/drills/{id}", "/api/devices", "/api/devices/{id}", "/api/devices/{id}/isolate", "/api/devices/{id}/limit", "/api/health", "/api/events", "/openapi.json",
 		"/api/vendor", "/api/vendor/invitations", "/api/vendor/grants/{id}/approve", "/api/vendor/grants/{id}/deny", "/api/vendor/grants/{id}/end",
 		"/api/vendor/vendors/{id}/revoke", "/api/evidence", "/api/evidence/{id}/hold", "/api/evidence/{id}/delete", "/api/evidence/{id}/package", "/api/devices/{id}/purge", "/api/devices/{id}/impact", "/api/incidents/{id}/containment", "/api/evidence/clock", "/api/copies/{id}/retry"}
 	for _, p := range want {

@@ -35,6 +35,8 @@ type view struct {
 	Older     int
 	Returns   []returnView
 	Limits    limitsView
+	Drilling  *drillingView // the drill that runs; nil: none
+	Drills    *drillsView   // nil: there are none
 	Lessons   []lessonView
 	Quiet     string // what Lessons are, for people
 	Devices   []deviceView
@@ -102,7 +104,7 @@ func (s *site) data(r *http.Request) view {
 	if i, ok := focus(all, f.Status); ok {
 		iv := s.incident(i, l)
 		v.Focus, now = focused(iv, i, w), phase(i, s.cfg.Now())
-		v.Steps = steps(w, now, i, s.cfg.Now())
+		v.Steps = steps(w, drillPhase(now, i), i, s.cfg.Now())
 	} else {
 		now = quiet(f.Status.State, v.Lockdown)
 		v.Steps = splitSteps(w["steps_"+now])
@@ -116,6 +118,7 @@ func (s *site) data(r *http.Request) view {
 	v.Stages = stages(w, now)
 	v.Deed, v.Idle = deed(w, f.Status)
 	v.Access, v.Kept = s.access(l), s.kept(l)
+	v.Drilling, v.Drills = s.drills(l)
 	for _, a := range s.cfg.Gateway.Devices() {
 		v.Devices = append(v.Devices, s.device(a, l, held[a.ID]))
 	}
@@ -331,10 +334,13 @@ func (s *site) incident(i incident.Incident, l string) incidentView {
 	v := incidentView{
 		ID: i.ID, Name: deviceName(i.Asset, w), Place: place(i.Asset, w), State: w["state_"+string(i.State)], Tone: tone(i.State),
 		Since: s.when(i.Since, l), Bundle: i.Bundle, Why: i.Why.In(l), Proof: i.Proof.Text.In(l), Addrs: addrs(i.Asset),
-		Drill: i.Drill, Held: i.State.Held(), CanDismiss: i.State.Live() && !(i.State == incident.Probation && calledHarmless(i)), Unasked: len(i.Unasked()) > 0,
+		Drill: i.Drill, Held: i.State.Held(), CanDismiss: i.State.Live() && !i.Drill && !(i.State == incident.Probation && calledHarmless(i)), Unasked: len(i.Unasked()) > 0,
 		CanIsolate: i.State == incident.Open || i.State == incident.Probation || i.State == incident.ContainFailed || (i.State.Held() && i.Level == incident.Limit),
 		CanLimit:   i.State == incident.Open || i.State == incident.Probation,
 		Twice:      i.Guard == incident.GuardTwice && !i.State.Held(),
+	}
+	if i.Drill { // there is no port to go and look at
+		v.Place = ""
 	}
 	v.Kin = kin(i, l)
 	if i.State.Held() {

@@ -31,6 +31,7 @@ type Config struct {
 	Evidence Evidence `toml:"evidence"`
 	Policy   Policy   `toml:"policy"`
 	Decoy    Decoy    `toml:"decoy"`
+	Drill    Drill    `toml:"drill"`
 	Detect   Detect   `toml:"detect"`
 	// Indicators are lists of known bad names, addresses and fingerprints.
 	Indicators []IndicatorList `toml:"indicators"`
@@ -199,6 +200,12 @@ type Policy struct {
 // Decoy is the number of unused addresses that the gateway watches over.
 type Decoy struct {
 	Count int `toml:"count"`
+}
+
+// Drill is how exercises run.
+type Drill struct {
+	// Limit is how long a person has to press.
+	Limit Duration `toml:"limit"`
 }
 
 // Detect is how detection learns.
@@ -370,6 +377,7 @@ func Default() Config {
 		Copy:   Copy{Rate: 2e6, S3: S3{Region: "us-east-1", Lock: Duration(400 * 24 * time.Hour), LockMode: "compliance"}},
 		Policy: Policy{AutoIsolate: true, MaxHosts: 2, MaxPercent: 20, Window: Duration(10 * time.Minute), Probation: Duration(72 * time.Hour)},
 		Decoy:  Decoy{Count: 3},
+		Drill:  Drill{Limit: Duration(10 * time.Minute)},
 		Detect: Detect{Learn: Duration(7 * 24 * time.Hour)},
 		Eve:    Eve{Trust: "medium"},
 		Panel:  Panel{Kind: "virtual", ScreenBus: 1, ScreenAddress: 0x3C, ScreenHeight: 64},

@@ -19,6 +19,7 @@ func (c Config) Validate() []error {
 	c.validateStorage(&p)
 	c.validateEvidence(&p)
 	c.validatePolicy(&p)
+	p.check(c.Drill.Limit >= Duration(30*time.Second) && c.Drill.Limit <= Duration(time.Hour), "drill.limit", "%v is not between 30s and 1h", time.Duration(c.Drill.Limit))
 	p.check(c.Decoy.Count >= 0 && c.Decoy.Count <= 16, "decoy.count", "%d is not between 0 and 16", c.Decoy.Count)
 	c.validateDetection(&p)
 	c.validateRemote(&p)

@@ -212,7 +212,7 @@ func (k *Keeper) probe(ctx context.Context, candidates []netip.Addr) []netip.Add
 	if len(candidates) == 0 {
 		return nil
 	}
-	owned, err := probe(ctx, k.kern, candidates, k.cfg.ProbeInterval, k.cfg.ProbeWait)
+	owned, err := Probe(ctx, k.kern.link.Attrs().Index, k.kern.mac, candidates, k.cfg.ProbeInterval, k.cfg.ProbeWait)
 	if err != nil {
 		if ctx.Err() == nil {
 			k.cfg.Log.Error("probe decoy addresses", "link", k.cfg.Link, "error", err)

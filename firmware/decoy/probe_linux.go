@@ -17,11 +17,13 @@ const (
 	readTimeout = 20 * time.Millisecond // how soon the end of ctx is noticed
 )
 
-// probe sends ARP probes for the addresses, all at once, and returns those
-// that somebody owns or is about to take (RFC 5227, section 2.1.1). The random
-// delays of the RFC are left out: they keep a room of hosts from probing in
-// step after a power cut, and there is one gateway.
-func probe(ctx context.Context, k *kernel, addrs []netip.Addr, interval, wait time.Duration) (map[netip.Addr]bool, error) {
+// Probe sends ARP probes for the addresses, all at once, from an interface in the
+// name of mac, and returns those that somebody owns or is about to take (RFC
+// 5227, section 2.1.1). interval is the time between two probes, and wait how
+// long it listens after the last. The random delays of the RFC are left out: they
+// keep a room of hosts from probing in step after a power cut, and there is one
+// gateway. The interface is one of the calling thread's network namespace.
+func Probe(ctx context.Context, ifindex int, mac [6]byte, addrs []netip.Addr, interval, wait time.Duration) (map[netip.Addr]bool, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket: %w", err)
@@ -31,7 +33,7 @@ func probe(ctx context.Context, k *kernel, addrs []netip.Addr, interval, wait ti
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
 		return nil, fmt.Errorf("set receive timeout: %w", err)
 	}
-	to := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: k.link.Attrs().Index}
+	to := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: ifindex}
 	if err := unix.Bind(fd, to); err != nil {
 		return nil, fmt.Errorf("bind packet socket: %w", err)
 	}
@@ -41,7 +43,7 @@ func probe(ctx context.Context, k *kernel, addrs []netip.Addr, interval, wait ti
 	}
 	for n := range probes {
 		for _, a := range addrs {
-			if err := unix.Sendto(fd, probeFrame(k.mac, a), 0, to); err != nil {
+			if err := unix.Sendto(fd, probeFrame(mac, a), 0, to); err != nil {
 				return nil, fmt.Errorf("send ARP probe for %s: %w", a, err)
 			}
 		}
@@ -49,7 +51,7 @@ func probe(ctx context.Context, k *kernel, addrs []netip.Addr, interval, wait ti
 		if n == probes-1 {
 			pause = wait
 		}
-		if err := listen(ctx, fd, k.mac, wanted, pause); err != nil {
+		if err := listen(ctx, fd, mac, wanted, pause); err != nil {
 			return nil, err
 		}
 	}

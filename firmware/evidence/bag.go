@@ -137,7 +137,10 @@ func (b *bag) lines(take func(string) bool) []byte {
 	return out
 }
 
-func (b *bag) info(m seal, software string) []byte {
+// drillInfo is the last line of bag-info.txt of an exercise.
+const drillInfo = "Sekisho-Drill: yes\n"
+
+func (b *bag) info(m seal, software string, drill bool) []byte {
 	var total int64
 	var files int
 	for name, n := range b.sizes {
@@ -147,8 +150,12 @@ func (b *bag) info(m seal, software string) []byte {
 		}
 	}
 	clean := strings.NewReplacer("\n", " ", "\r", " ")
-	return fmt.Appendf(nil, "Bag-Software-Agent: %s\nBagging-Date: %s\nExternal-Identifier: %s\nPayload-Oxum: %d.%d\nSekisho-Incident: %s\n",
+	info := fmt.Appendf(nil, "Bag-Software-Agent: %s\nBagging-Date: %s\nExternal-Identifier: %s\nPayload-Oxum: %d.%d\nSekisho-Incident: %s\n",
 		clean.Replace(software), m.Sealed.Format(time.DateOnly), m.ID, total, files, clean.Replace(m.Incident))
+	if drill {
+		info = append(info, drillInfo...)
+	}
+	return info
 }
 
 // freeze makes the folders read-only and durable, from the inside out.

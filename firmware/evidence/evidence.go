@@ -160,6 +160,7 @@ func (t Text) In(lang string) string {
 type BundleInput struct {
 	ID       string // letters, digits, "._-", at most 64; the folder's name
 	Incident string // the incident's id
+	Drill    bool   // of an exercise: bag-info.txt and report.html say so
 
 	// Packets writes host.pcapng, as Spool.Extract does.
 	Packets func(ctx context.Context, w io.Writer) (Extraction, error)

@@ -13,6 +13,7 @@ var reportPage string
 type reportData struct {
 	ID, Incident string
 	Sealed       time.Time
+	Drill        bool
 	Facts        ReportFacts
 	Completeness Completeness
 }
@@ -33,5 +34,5 @@ func writeReport(w io.Writer, in BundleInput, sealed time.Time) error {
 	if err != nil {
 		return err
 	}
-	return page.Execute(w, reportData{ID: in.ID, Incident: in.Incident, Sealed: sealed, Facts: in.Report, Completeness: in.Completeness})
+	return page.Execute(w, reportData{ID: in.ID, Incident: in.Incident, Drill: in.Drill, Sealed: sealed, Facts: in.Report, Completeness: in.Completeness})
 }

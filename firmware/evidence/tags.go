@@ -10,7 +10,7 @@ import (
 // tags writes everything beside data/. The ledger entry holds the hash of the
 // payload manifest, the signature holds the hash of the tag manifest, which
 // covers the ledger extract: each link is fixed before the next is made.
-func (v *Vault) tags(bag *bag, meta *seal, from int64) error {
+func (v *Vault) tags(bag *bag, meta *seal, in BundleInput) error {
 	manifest := bag.manifest("data/")
 	if err := bag.addBytes("manifest-sha256.txt", manifest); err != nil {
 		return err
@@ -18,11 +18,14 @@ func (v *Vault) tags(bag *bag, meta *seal, from int64) error {
 	if err := bag.addBytes("bagit.txt", []byte(bagitText)); err != nil {
 		return err
 	}
-	if err := bag.addBytes("bag-info.txt", bag.info(*meta, v.c.Software)); err != nil {
+	if err := bag.addBytes("bag-info.txt", bag.info(*meta, v.c.Software, in.Drill)); err != nil {
 		return err
 	}
-	index, err := v.c.Ledger.Append(ledger.Entry{Time: meta.Sealed, Actor: "gateway", Action: "bundle.seal", Subject: meta.ID,
-		Detail: map[string]any{"incident": meta.Incident, "manifest_sha256": hexSum(manifest), "packets": meta.Packets}})
+	detail := map[string]any{"incident": meta.Incident, "manifest_sha256": hexSum(manifest), "packets": meta.Packets}
+	if in.Drill {
+		detail["drill"] = true
+	}
+	index, err := v.c.Ledger.Append(ledger.Entry{Time: meta.Sealed, Actor: "gateway", Action: "bundle.seal", Subject: meta.ID, Detail: detail})
 	if err != nil {
 		return err
 	}
@@ -30,7 +33,7 @@ func (v *Vault) tags(bag *bag, meta *seal, from int64) error {
 	if err := v.step("ledger"); err != nil {
 		return err
 	}
-	extract, checkpoint, err := ledgerExtract(v.c.Ledger, from, index)
+	extract, checkpoint, err := ledgerExtract(v.c.Ledger, in.LedgerFrom, index)
 	if err != nil {
 		return err
 	}

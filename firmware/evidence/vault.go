@@ -205,7 +205,7 @@ func (v *Vault) build(ctx context.Context, in BundleInput, work string) (Bundle,
 	}
 	meta := seal{ID: in.ID, Incident: in.Incident, Key: v.c.Ledger.Key().Public(), Packets: facts.Packets,
 		Bytes: facts.Bytes, First: facts.First, Last: facts.Last, Sealed: sealed}
-	if err := v.tags(bag, &meta, in.LedgerFrom); err != nil {
+	if err := v.tags(bag, &meta, in); err != nil {
 		return Bundle{}, err
 	}
 	if err := v.sign(ctx, bag, &meta); err != nil {

@@ -35,6 +35,7 @@ type Report struct {
 	Path        string         `json:"path"`
 	ID          string         `json:"id"`
 	Incident    string         `json:"incident"`
+	Drill       bool           `json:"drill,omitempty"` // of an exercise: nothing of it was real but the handling
 	Signer      string         `json:"signer"`
 	Key         string         `json:"key"`
 	Fingerprint string         `json:"fingerprint"`
@@ -280,6 +281,7 @@ func (v *verifier) oxum() error {
 			return broken("bag-info.txt", "it does not say %q", strings.TrimSpace(want))
 		}
 	}
+	v.report.Drill = strings.HasSuffix(string(data), "\n"+drillInfo)
 	return nil
 }
 

@@ -59,6 +59,7 @@ func (g *Gateway) core(ctx context.Context) error {
 			g.saveAssets(ctx)
 			continue
 		}
+		g.followDrill(ctx)
 		g.show()
 	}
 }
@@ -79,8 +80,11 @@ func (g *Gateway) takeUp(ctx context.Context) error {
 	}
 	changes := append(g.desk.Restore(g.now(), kept), g.adopt()...)
 	for _, c := range changes {
-		g.carry(ctx, c)
+		if !c.Incident.Drill { // of a drill that is over
+			g.carry(ctx, c)
+		}
 	}
+	g.restoreDrills(ctx)
 	g.record(ledger.Entry{Actor: "gateway", Action: "start", Subject: g.cfg.Office, Detail: map[string]any{"incidents": len(kept)}})
 	g.show()
 	return nil
@@ -146,8 +150,12 @@ func (g *Gateway) observeWaiting(ctx context.Context) {
 
 func (g *Gateway) observe(ctx context.Context, s sighting) {
 	now := g.now()
+	if g.ofDrill(ctx, s) {
+		g.log.Info("finding about a drill that is over", "detector", s.finding.Detector, "host", s.host.ID)
+		return
+	}
 	g.log.Info("finding", "detector", s.finding.Detector, "host", s.host.ID, "confidence", s.finding.Confidence)
-	for _, c := range g.desk.Observe(now, s.finding, s.host, g.parts.Pipeline.active(now)) {
+	for _, c := range g.desk.Observe(now, s.finding, s.host, g.active(now)) {
 		g.carry(ctx, c) // first: isolation never waits for evidence
 		if c.Incident.State == incident.Dismissed {
 			continue // another device's, which made room
@@ -165,6 +173,9 @@ func (g *Gateway) press(ctx context.Context, p hal.Press) {
 		case g.unseen(p):
 			g.log.Info("a press before its question was seen", "incident", p.Target)
 		default:
+			if p.Target == g.drill.now.Incident {
+				g.drill.edge = p.At
+			}
 			g.apply(ctx, p.Target, incident.Input{Kind: incident.InPress, At: g.now(), By: incident.ByButton})
 		}
 	case hal.Hold3:
@@ -234,7 +245,7 @@ func (g *Gateway) execute(ctx context.Context, i incident.Incident, cmd incident
 			}
 		})
 	case incident.SealBundle:
-		assets := g.Devices()
+		assets := g.parts.Pipeline.inventory.All() // with that of a drill
 		g.background(ctx, i.ID, func(ctx context.Context) incident.Input {
 			bundle, err := g.custody.seal(ctx, i, assets)
 			if ctx.Err() == nil {
@@ -272,11 +283,15 @@ func (g *Gateway) recordChange(i incident.Incident) {
 	total := len(i.History) + i.HistoryDropped
 	fresh := min(total-g.recorded[i.ID], len(i.History))
 	for _, t := range i.History[len(i.History)-max(fresh, 0):] {
+		detail := map[string]any{
+			"from": string(t.From), "to": string(t.To), "note": t.Note, "host": string(i.Asset.ID), "refused": t.Refused,
+		}
+		if i.Drill {
+			detail["drill"] = true
+		}
 		g.record(ledger.Entry{
 			Time: t.At, Actor: t.By, Action: "incident." + string(t.Input), Subject: i.ID,
-			Detail: map[string]any{
-				"from": string(t.From), "to": string(t.To), "note": t.Note, "host": string(i.Asset.ID), "refused": t.Refused,
-			},
+			Detail: detail,
 		})
 	}
 	g.recorded[i.ID] = total

@@ -101,7 +101,7 @@ func (c *custody) seal(ctx context.Context, i incident.Incident, assets []asset.
 		return evidence.Bundle{}, fmt.Errorf("seal the evidence of %s: %w", i.ID, err)
 	}
 	b, err := c.parts.Vault.Seal(ctx, evidence.BundleInput{
-		ID: i.ID, Incident: i.ID, LedgerFrom: ledgerFrom,
+		ID: i.ID, Incident: i.ID, Drill: i.Drill, LedgerFrom: ledgerFrom,
 		Packets:      packets,
 		Findings:     func(w io.Writer) error { return c.copyFindings(w, i.ID) },
 		Flows:        func(w io.Writer, packets io.Reader) error { return writeFlows(ctx, w, packets) },
@@ -243,6 +243,12 @@ func (c *custody) report(i incident.Incident) evidence.ReportFacts {
 			{EN: "Tell the IT manager, management and the IT vendor.", JA: "情報システム担当者、経営者、外部のIT事業者へ報告してください。"},
 			{EN: "Hand this folder to the IT vendor as it is.", JA: "このフォルダを、変更せずにそのままIT事業者へ渡してください。"},
 		},
+	}
+	if i.Drill {
+		r.Next = []evidence.Text{
+			{EN: "Nothing has to be done: this was a drill.", JA: "訓練ですので、必要な対応はありません。"},
+			{EN: "Talk about what went well and what did not, while everybody remembers it.", JA: "記憶が新しいうちに、うまくいったこと・迷ったことを話し合ってください。"},
+		}
 	}
 	for _, f := range i.Findings {
 		r.Findings = append(r.Findings, evidence.ReportFinding{

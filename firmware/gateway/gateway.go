@@ -25,7 +25,9 @@ import (
 	"sekisho/firmware/asset"
 	"sekisho/firmware/capture"
 	"sekisho/firmware/config"
+	"sekisho/firmware/drill"
 	"sekisho/firmware/evidence"
+	"sekisho/firmware/flow"
 	"sekisho/firmware/health"
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ioc"
@@ -81,11 +83,12 @@ type Config struct {
 	Evidence    string     // folder of spool and vault
 	Ring        int64      // size of the packet ring, bytes
 	Retention   evidence.RetentionPolicy
-	SFTPKey     string // our public key, for the page; empty: no such target
+	SFTPKey     string        // our public key, for the page; empty: no such target
+	DrillLimit  time.Duration // how long a person has in a drill; 0: the default
 }
 
 // Parts are what a Gateway is made of. All are required but Services, Lists,
-// Heal, Remote and Copies.
+// Heal, Remote, Copies and Dummies.
 type Parts struct {
 	Source   capture.Source
 	Pipeline *Pipeline
@@ -102,8 +105,9 @@ type Parts struct {
 	Lists interface{ Status() []ioc.Status }
 	// Remote says where the vendor may connect; nil: nowhere. The gateway fills
 	// in what the vendor may ask for.
-	Remote *remote.Config
-	Copies *offsite.Mover // nil: bundles are copied nowhere
+	Remote  *remote.Config
+	Copies  *offsite.Mover // nil: bundles are copied nowhere
+	Dummies Dummies        // nil: no drills
 	// Heal corrects neighbour tables after isolated MACs; nil: nothing to heal.
 	Heal func([]netcontain.MAC) error
 	Log  *slog.Logger
@@ -174,10 +178,12 @@ type Gateway struct {
 	refreshAt time.Time
 	kept      Holding // what the policy file says of where hosts are
 	brief     brief   // owned by the core goroutine
-	chase     chase   // of what the inventory learns of held devices
+	drill     exercise
+	chase     chase // of what the inventory learns of held devices
 	work      sync.WaitGroup
 
 	view     atomic.Pointer[View]
+	dummies  atomic.Pointer[map[flow.MAC]string] // devices of drills: they are not the office's
 	health   atomic.Pointer[health.Report]
 	watchers subscribers
 }
@@ -188,6 +194,7 @@ type View struct {
 	Suspect   string              // id of the incident that a press means, or empty
 	Lockdown  bool
 	Limits    incident.Limits // how far it may go by itself
+	Drills    []drill.Drill   // newest first
 	Status    hal.Status
 }
 
@@ -268,6 +275,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	})
 	err = group.Wait()
 	g.work.Wait()
+	g.unplug()
 	g.lastMemory()
 	for _, w := range g.watches {
 		w.Close()
@@ -305,8 +313,8 @@ func (g *Gateway) attend(ctx context.Context, group *errgroup.Group, name string
 	})
 }
 
-// Devices returns every device that is known.
-func (g *Gateway) Devices() []asset.Asset { return g.parts.Pipeline.inventory.All() }
+// Devices returns every device of the office that is known.
+func (g *Gateway) Devices() []asset.Asset { return g.office(g.parts.Pipeline.inventory.All()) }
 
 // View returns the present snapshot.
 func (g *Gateway) View() View { return *g.view.Load() }

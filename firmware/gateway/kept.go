@@ -57,6 +57,7 @@ func (w web) bundle(b bundleState, places []offsite.Status) ui.Bundle {
 	out := ui.Bundle{
 		ID: b.ID, Sealed: b.Sealed, Size: b.pack.Size, Packets: b.Packets, Held: b.held, Encrypted: b.pack.Encrypted,
 		Unstamped: b.Timestamp == evidence.TimestampFailed, Copies: []string{},
+		Drill: w.ofADrill(b.ID),
 	}
 	if len(places) == 0 {
 		return out

@@ -149,6 +149,8 @@ func (g *Gateway) saveMemory(data learnt) {
 type suspects struct {
 	set  atomic.Pointer[map[flow.MAC]bool]
 	held atomic.Pointer[map[netip.Addr]time.Time]
+	// drilled are the devices of drills, which are none of the office's.
+	drilled atomic.Pointer[map[flow.MAC]string]
 }
 
 // since is when the device of an address was isolated, for the help page; zero
@@ -161,6 +163,11 @@ func (s *suspects) since(a netip.Addr) time.Time {
 }
 
 func (s *suspects) has(m flow.MAC) bool {
+	if drilled := s.drilled.Load(); drilled != nil {
+		if _, is := (*drilled)[m]; is {
+			return true
+		}
+	}
 	set := s.set.Load()
 	return set != nil && (*set)[m]
 }

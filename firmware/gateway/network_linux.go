@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sekisho/firmware/config"
+	"sekisho/firmware/drill/dummy"
 	"sekisho/firmware/flow"
 )
 
@@ -29,6 +30,7 @@ type Network struct {
 	Addrs       []netip.Addr   // on the bridge
 	Prefixes    []netip.Prefix // of the bridge's addresses
 
+	drill   []string         // ports that exist while a drill runs
 	missing map[string]error // those of Ports, and WAN, that were not there, or not raised, at the start; with what to mend
 
 	turns atomic.Uint64 // how often an interface came, went, or was made anew
@@ -80,12 +82,21 @@ func (n *Network) Voice(now time.Time) voice {
 	return n.voice
 }
 
-// present are the LAN ports that are there now, and the uplink if it is.
-func (n *Network) present() []string {
-	return slices.DeleteFunc(append(slices.Clone(n.Ports), n.WAN), func(name string) bool {
-		_, err := netlink.LinkByName(name)
-		return errors.As(err, new(netlink.LinkNotFoundError))
-	})
+// watched are the LAN ports, those of a drill among them.
+func (n *Network) watched() []string { return append(slices.Clone(n.Ports), n.drill...) }
+
+// present are those of watched that are there now, and the uplink if it is.
+func (n *Network) present() []string { return slices.DeleteFunc(append(n.watched(), n.WAN), absent) }
+
+// tapped are the ports to capture on: those of a drill only while they are there,
+// because a tap without an interface is counted.
+func (n *Network) tapped() []string {
+	return append(slices.Clone(n.Ports), slices.DeleteFunc(slices.Clone(n.drill), absent)...)
+}
+
+func absent(name string) bool {
+	_, err := netlink.LinkByName(name)
+	return errors.As(err, new(netlink.LinkNotFoundError))
 }
 
 func macOf(a *netlink.LinkAttrs) (mac flow.MAC) {
@@ -119,7 +130,7 @@ func addressesOf(bridge netlink.Link) (addrs []netip.Addr, prefixes []netip.Pref
 // must not keep the whole office off the network. They are watched for; see ports
 // and uplink.
 func Inspect(c config.Network) (*Network, error) {
-	n := &Network{Bridge: c.Bridge, WAN: c.WAN, Ports: c.Ports, WiFi: c.WiFi, missing: map[string]error{}}
+	n := &Network{Bridge: c.Bridge, WAN: c.WAN, Ports: c.Ports, WiFi: c.WiFi, drill: dummy.Ports(), missing: map[string]error{}}
 	bridge, err := n.find("network.bridge", c.Bridge)
 	problems := []error{err}
 	if bridge != nil && bridge.Type() != "bridge" {

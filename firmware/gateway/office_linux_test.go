@@ -507,6 +507,8 @@ type witness struct {
 	mu    sync.Mutex
 	from  [hosts + 1]int
 	fence uint32
+
+	drilled [][]byte // frames from addresses that drills use, at most 1000
 }
 
 // fenceType is an EtherType for local experiments (IEEE 802, 0x88b5).
@@ -549,6 +551,9 @@ func (w *witness) take(b []byte) {
 	if binary.BigEndian.Uint16(b[12:]) == fenceType {
 		w.fence = max(w.fence, binary.BigEndian.Uint32(b[14:]))
 		return
+	}
+	if bytes.HasPrefix(b[6:], []byte{0x02, 0x53, 0x4b}) && len(w.drilled) < 1000 {
+		w.drilled = append(w.drilled, bytes.Clone(b))
 	}
 	for i := 1; i <= hosts; i++ {
 		if mac := hostMAC(i); w.at > 0 && bytes.Equal(b[6:12], mac[:]) {

@@ -70,7 +70,7 @@ func (o *opening) decoys(p *Parts) error {
 		if err != nil {
 			return fmt.Errorf("decoy: %w", err)
 		}
-		pc.Decoys, pc.Seen = keeper.Addresses, keeper.Seen
+		pc.Decoys, pc.Seen, o.held = keeper.Addresses, keeper.Seen, keeper.Addresses
 		p.Services["decoy"] = keeper
 	}
 	p.Pipeline = NewPipeline(pc)

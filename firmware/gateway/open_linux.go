@@ -17,6 +17,7 @@ import (
 	"sekisho/firmware/asset"
 	"sekisho/firmware/capture"
 	"sekisho/firmware/config"
+	"sekisho/firmware/drill/dummy"
 	"sekisho/firmware/evidence"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
@@ -60,7 +61,7 @@ func Open(ctx context.Context, c config.Config, s Surroundings) (*Gateway, func(
 	if err != nil {
 		return nil, nil, err
 	}
-	o := &opening{config: c, around: s, network: network, log: s.Log, faults: newFaults()}
+	o := &opening{config: c, around: s, network: network, log: s.Log, faults: newFaults(), held: func() []netip.Addr { return nil }}
 	g, err := o.open(ctx)
 	if err != nil {
 		return nil, nil, errors.Join(err, o.close())
@@ -78,6 +79,7 @@ type opening struct {
 	log     *slog.Logger
 	faults  *faults
 	known   *ioc.Keeper
+	held    func() []netip.Addr // addresses of decoys
 	sftpKey string
 	nowhere flow.MAC          // where the segment leads those that miss a held host
 	beside  []companion       // run beside containment
@@ -103,6 +105,9 @@ func (o *opening) open(ctx context.Context) (*Gateway, error) {
 	if err := o.lock(); err != nil {
 		return nil, err // another instance holds policy and ports
 	}
+	if err := dummy.Sweep(); err != nil { // of a drill that did not end
+		o.log.Error("ports of a drill", "err", err)
+	}
 	contain, policy, err := o.defend(ctx)
 	if err != nil {
 		return nil, err
@@ -112,7 +117,7 @@ func (o *opening) open(ctx context.Context) (*Gateway, error) {
 		Heal:  func(macs []netcontain.MAC) error { return neigh.Heal(o.network.Bridge, macs) },
 		Holds: o.wire, Services: map[string]Service{"containment": companions{o.beside, o.companionFailed}}, Log: o.log, Now: time.Now, faults: o.faults, Suspects: &suspects{},
 	}
-	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.lists, o.decoys, o.addressed, o.refuge, o.panel, o.vendor, o.copies} {
+	for _, step := range []func(*Parts) error{o.records, o.spool, o.watch, o.lists, o.decoys, o.drills, o.addressed, o.refuge, o.panel, o.vendor, o.copies} {
 		if err := step(&parts); err != nil {
 			return nil, err
 		}
@@ -262,7 +267,7 @@ func (o *opening) watch(p *Parts) error {
 	own := func(mac flow.MAC) { p.Pipeline.inventory.Own(mac) }
 	p.Services["ports"] = &ports{
 		net: o.network, hold: o.config.Network.HoldPorts, log: o.log.With("component", "ports"),
-		retap: func() error { return live.Retap(tapsOf(o.network.Ports)) }, own: own,
+		retap: func() error { return live.Retap(tapsOf(o.network.tapped())) }, own: own,
 		force:  func(ctx context.Context) error { return inForce(ctx, p.Contain) },
 		report: func(err error) { o.faults.tell("ports", err) },
 	}
@@ -383,8 +388,8 @@ func (o *opening) gatewayConfig() Config {
 			Probation: time.Duration(c.Policy.Probation), ReleaseAfter: time.Duration(c.Policy.ReleaseAfter),
 			Protected: ids(protected(c.Policy.Protected)),
 		},
-		Allow:  c.Network.Allow,
-		LAN:    c.Network.Inside(),
+		Allow: c.Network.Allow,
+		LAN:   c.Network.Inside(), DrillLimit: time.Duration(c.Drill.Limit),
 		Eve:    c.Eve,
 		Learn:  time.Duration(c.Detect.Learn),
 		Before: time.Duration(c.Evidence.Before), After: time.Duration(c.Evidence.After), StateDir: c.Storage.State,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -196,13 +197,15 @@ func absence(missing []string) error {
 // capture taps the interfaces that are there now.
 func (p *ports) capture(now map[string]*netlink.LinkAttrs) error {
 	var taps strings.Builder
-	for _, name := range append([]string{p.net.Bridge}, p.net.Ports...) {
+	for _, name := range append([]string{p.net.Bridge}, p.net.watched()...) {
 		a := now[name]
 		if a == nil {
 			continue
 		}
 		fmt.Fprintln(&taps, name, a.Index)
-		p.own(macOf(a)) // before a frame of it is read
+		if !slices.Contains(p.net.drill, name) { // nothing is ever sent in a drill port's own name
+			p.own(macOf(a)) // before a frame of it is read
+		}
 		if name != p.net.Bridge {
 			p.net.learn(uint32(a.Index), name)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"sekisho/firmware/asset"
 	"sekisho/firmware/detect"
+	"sekisho/firmware/drill"
 	"sekisho/firmware/evidence"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
@@ -24,7 +25,7 @@ func (g *Gateway) show() {
 		g.parts.Suspects.publish(all)
 	}
 	now := g.now()
-	v := &View{Incidents: all, Lockdown: g.lockdown, Status: g.status(all), Limits: g.desk.Limits(now, g.parts.Pipeline.active(now))}
+	v := &View{Incidents: all, Lockdown: g.lockdown, Status: g.status(all), Limits: g.desk.Limits(now, g.active(now)), Drills: g.drills()}
 	if s, ok := g.desk.Suspect(); ok {
 		v.Suspect = s.ID
 	}
@@ -33,9 +34,14 @@ func (g *Gateway) show() {
 	if !slices.EqualFunc(old.Incidents, all, func(a, b incident.Incident) bool {
 		return a.ID == b.ID && a.Updated.Equal(b.Updated) && a.State == b.State && a.Bundle == b.Bundle
 	}) || old.Status.State != v.Status.State || old.Status.Target != v.Status.Target || old.Lockdown != v.Lockdown ||
-		old.Limits.Used != v.Limits.Used || old.Limits.Held != v.Limits.Held || old.Limits.Business != v.Limits.Business {
+		!same(old.Drills, v.Drills) || old.Limits.Used != v.Limits.Used || old.Limits.Held != v.Limits.Held || old.Limits.Business != v.Limits.Business {
 		g.watchers.tell()
 	}
+}
+
+// same says that two lists are one: drills hands out another when there is news.
+func same(a, b []drill.Drill) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // proofShown is how long the proof of one isolation stays on the screen before
@@ -49,8 +55,9 @@ func (g *Gateway) status(all []incident.Incident) hal.Status {
 	spool := g.parts.Spool.Stats()
 	s := hal.Status{
 		State: hal.Normal, Lang: g.cfg.Lang, Now: now, Vendor: g.cfg.Vendor, VendorPhone: g.cfg.VendorPhone,
-		Devices: g.parts.Pipeline.active(now), PacketDays: spool.Days, Lockdown: g.lockdown,
+		Devices: g.active(now), PacketDays: spool.Days, Lockdown: g.lockdown,
 	}
+	g.practised(&s)
 	if left := g.began.Add(g.cfg.Learn).Sub(now); !g.began.IsZero() && left > 0 && left <= g.cfg.Learn {
 		s.State, s.LearnLeft = hal.Learning, left
 	}
@@ -105,7 +112,9 @@ func (g *Gateway) name(s *hal.Status, i incident.Incident) {
 	if addrs := ui.AddrsForPeople(i.Asset); len(addrs) > 0 {
 		s.Suspect.Addr = addrs[0].String()
 	}
-	s.Drill = i.Drill
+	if s.Drill = i.Drill; i.Drill { // there is no port to go and look at
+		s.Suspect.Place = ""
+	}
 }
 
 // newest returns the incident that most recently came into its state.

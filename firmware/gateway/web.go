@@ -9,6 +9,7 @@ import (
 
 	"sekisho/firmware/asset"
 	"sekisho/firmware/detect"
+	"sekisho/firmware/drill"
 	"sekisho/firmware/health"
 	"sekisho/firmware/incident"
 	"sekisho/firmware/ledger"
@@ -31,7 +32,7 @@ func (g *Gateway) page(ctx context.Context, log *slog.Logger) (http.Handler, err
 	}
 	site, err := ui.New(ui.Config{
 		Gateway: web{g, ctx}, Panel: screen, Logger: log.With("component", "web"), Lang: g.cfg.Lang, Now: g.now,
-		Fingerprint: g.parts.Ledger.Key().Fingerprint(), Evidence: web{g, ctx}, Impacts: web{g, ctx}, Containments: g.containments(), Vendors: g.vendors(),
+		Fingerprint: g.parts.Ledger.Key().Fingerprint(), Evidence: web{g, ctx}, Impacts: web{g, ctx}, Containments: g.containments(), Vendors: g.vendors(), Drills: web{g, ctx},
 	})
 	if err != nil {
 		return nil, err
@@ -214,6 +215,23 @@ func (w web) SetDevice(ctx context.Context, id asset.ID, change ui.DeviceChange,
 	})
 	w.watchers.tell()
 	return a, err
+}
+
+func (w web) Drills() []drill.Drill { return w.View().Drills }
+
+func (w web) StartDrill(ctx context.Context, by string) (drill.Drill, error) {
+	return w.drilled(ctx, func() (drill.Drill, error) { return w.startDrill(w.ctx, by) })
+}
+
+func (w web) StopDrill(ctx context.Context, by string) (drill.Drill, error) {
+	return w.drilled(ctx, func() (drill.Drill, error) { return w.stopDrill(w.ctx, by) })
+}
+
+func (w web) drilled(ctx context.Context, deed func() (drill.Drill, error)) (drill.Drill, error) {
+	var d drill.Drill
+	var failed error
+	err := w.do(ctx, func() { d, failed = deed() })
+	return d, errors.Join(err, failed)
 }
 
 // containments is nil where nothing says how devices are held.

@@ -82,6 +82,8 @@ func (a *Assessment) because(en, ja string) { a.Why.EN += " " + en; a.Why.JA += 
 func (d *Desk) auto(now, at time.Time, i Incident, trial tried, active int, a *Assessment) {
 	host, limits := i.Asset, d.limits(now, i.Asset.ID, active)
 	switch {
+	case i.Drill:
+		a.because("This is a drill: the button is yours to press.", "これは訓練です。ボタンはご自身で押してください。")
 	case a.Guard != GuardNone:
 		a.because("A protected device or router: a person has to decide.", "保護対象の機器またはルーターのため、担当者の判断が必要です。")
 	case twoPorts(now, host):

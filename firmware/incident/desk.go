@@ -106,6 +106,7 @@ type Desk struct {
 	breaker breaker
 	clock   clock
 	evicted uint64
+	drilled asset.ID // the device of the drill that runs, see Rehearse
 
 	order []*Incident // all, by age
 
@@ -317,7 +318,7 @@ func (d *Desk) current(id asset.ID) *Incident { return d.all[d.live[id]] }
 
 func (d *Desk) open(now time.Time, a asset.Asset) *Incident {
 	i := Incident{
-		ID: d.newID(now, a), State: Open, Asset: plain(a), Guard: d.policy.guard(a), Drill: d.policy.Drill, Level: Watch,
+		ID: d.newID(now, a), State: Open, Asset: plain(a), Guard: d.policy.guard(a), Drill: d.policy.Drill || d.drilled != "" && a.ID == d.drilled, Level: Watch,
 		Action: None, Confidence: detect.Low, Opened: now.UTC(), Updated: now.UTC(), Since: now.UTC(),
 		Findings: []Observation{}, History: []Transition{},
 	}

@@ -243,8 +243,8 @@ func (m *move) leaked() {
 }
 
 func (m *move) frozen() {
-	if m.i.State == Dismissed {
-		m.do(UnpinEvidence{}) // pinned after it was called a false alarm
+	if m.i.State == Dismissed || m.i.Drill && m.i.State == Closed {
+		m.do(UnpinEvidence{}) // pinned after it was over
 		return
 	}
 	m.silent = !m.i.Frozen.IsZero()

@@ -35,13 +35,14 @@ const (
 	InUnteach      Kind = "unteach"       // a person takes back what a dismissal or a release taught; Note is the reason
 	InDeadline     Kind = "deadline"      // the state lasted longer than policy allows
 	InRestart      Kind = "restart"       // the gateway has booted; kernel state is unknown
+	InDrillOver    Kind = "drill_over"    // the drill that the incident is part of has ended
 )
 
 // Kinds lists every kind.
 func Kinds() []Kind {
 	return []Kind{
 		InFinding, InPress, InRequest, InAuto, InApplied, InApplyFailed, InProven, InLeaked, InFrozen,
-		InFreezeFailed, InSealed, InSealFailed, InRelease, InTick, InUntick, InLower, InUndo, InExpired, InDismiss, InUnteach, InDeadline, InRestart,
+		InFreezeFailed, InSealed, InSealFailed, InRelease, InTick, InUntick, InLower, InUndo, InExpired, InDismiss, InUnteach, InDeadline, InRestart, InDrillOver,
 	}
 }
 
@@ -221,6 +222,8 @@ func (m *move) handle() {
 		m.deadline()
 	case InRestart:
 		m.restart()
+	case InDrillOver:
+		m.drillOver()
 	default:
 		m.refuse("unknown input")
 	}
@@ -272,8 +275,12 @@ func (i Incident) firstPacket() time.Time {
 	return first
 }
 
-// sealDue says that a bundle is owed: the device was held, and none exists.
+// sealDue says that a bundle is owed: the device was held, and none exists. A
+// drill that is over owes none.
 func (i Incident) sealDue() bool {
+	if i.Drill && i.State == Closed {
+		return false
+	}
 	switch i.State {
 	case Contained, Eradicating, Probation, Closed:
 		return i.Bundle == "" && !i.Decision.At.IsZero()

@@ -107,6 +107,7 @@ var steps = map[Kind]string{
 	InUnteach:      "x | x | x | x | = | = | x | =",
 	InDeadline:     "x | contain_failed: notify contain_failed | x | x | x | x | x | x",
 	InRestart:      "=: freeze_evidence | =: set_level isolate, freeze_evidence | =: set_level isolate, freeze_evidence, seal_bundle | =: set_level isolate, freeze_evidence, seal_bundle | =: release, freeze_evidence, seal_bundle | =: seal_bundle | =: set_level isolate, freeze_evidence | =",
+	InDrillOver:    "x | x | x | x | x | x | x | x", // it is none, see drilled
 }
 
 func TestEveryStateAndInputHasItsPlaceInTheTable(t *testing.T) {

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	switch job, path, _ := strings.Cut(os.Getenv(childEnv), ":"); job {
 	case "write":
 		writeForever(path)
-	case "migrate1", "migrate2", "migrate3":
+	case "migrate1", "migrate2", "migrate3", "migrate4":
 		if _, err := open(path, noon, func(version int) {
 			if job == fmt.Sprint("migrate", version) {
 				fmt.Println("inside")
@@ -116,12 +116,12 @@ func TestNothingAcknowledgedIsLostWhenTheProcessIsKilled(t *testing.T) {
 }
 
 func TestAMigrationKilledInTheMiddleIsRunAgain(t *testing.T) {
-	for n, job := range []string{"migrate1", "migrate2", "migrate3"} {
+	for n, job := range []string{"migrate1", "migrate2", "migrate3", "migrate4"} {
 		path := filepath.Join(t.TempDir(), "state.db")
 		kill(t, job, path, 1, 0)
 		s, version := mustOpen(t, path), 0
 		must(t, s.db.QueryRow("PRAGMA user_version").Scan(&version))
-		if version != 3 || s.Damaged() != "" {
+		if version != 4 || s.Damaged() != "" {
 			t.Errorf("killed in migration %d: version %d, damaged %q", n+1, version, s.Damaged())
 		}
 		must(t, s.SaveIncident(ctx, sample(1)))

@@ -5,7 +5,7 @@
   let target = $('press').dataset.target; // that the big button names
   let approval = $('approve').dataset.id;
 
-  let state = '', asked = 0;
+  let state = '', asked = 0, begun = '';
   function show(p) {
     $('press').dataset.target = p.target;
     if (p.target) $('press').disabled = false; // at once: never wait for the words
@@ -39,6 +39,10 @@
         if (once) part.querySelector('#' + once.id)?.replaceWith(once);
         old.replaceChildren(...part.childNodes);
         for (const id of open) if ($(id)) $(id).open = true;
+        if (part.id === begun) { // it is elsewhere on the page than the button was
+          begun = '';
+          old.scrollIntoView();
+        }
       }
     } catch { /* the link says that we are offline */ }
   }
@@ -106,12 +110,16 @@
     if (button.dataset.on) body.on = button.dataset.on === 'true';
     if (button.dataset.with) body.kin = {with: button.dataset.with, same: button.dataset.same === 'true'};
     const said = form.querySelector('.said'), shown = form.querySelector('.once');
+    begun = button.dataset.then || '';
     button.disabled = true;
     const waiting = setTimeout(() => { said.textContent = words.wait; }, 700);
     const data = await send(button.dataset.path, body, said, true);
     clearTimeout(waiting);
     button.disabled = false;
-    if (!data) return;
+    if (!data) {
+      begun = '';
+      return;
+    }
     if (data.said) alert(data.said); // the form goes away with the next refresh
     if (shown && data.text) {
       shown.hidden = false;

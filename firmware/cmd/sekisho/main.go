@@ -27,6 +27,7 @@ const (
 type cli struct {
 	Run      runCmd      `cmd:"" help:"Run the gateway on this machine."`
 	Demo     demoCmd     `cmd:"" help:"Play an infection through on a virtual office; no hardware needed."`
+	Drill    drillCmd    `cmd:"" help:"Practise on the running gateway: a device of its own plays an infected one."`
 	Panel    panelCmd    `cmd:"" help:"Show and press the panel of a running gateway in this terminal, over SSH too."`
 	Replay   replayCmd   `cmd:"" help:"Read capture files and print what would have been found."`
 	Bench    benchCmd    `cmd:"" help:"Measure this machine: packets a second, press to isolation."`

@@ -152,6 +152,9 @@ func printJSON(out io.Writer, path string, r evidence.Report, err error) {
 func printReport(out io.Writer, r evidence.Report) {
 	fmt.Fprintf(out, "OK  %s\n", r.Path)
 	fmt.Fprintf(out, "  bundle       %s, incident %s\n", r.ID, r.Incident)
+	if r.Drill {
+		fmt.Fprintln(out, "               DRILL: an exercise; the device was the gateway's own and was never infected")
+	}
 	fmt.Fprintf(out, "  signer       %s\n  fingerprint  %s\n", r.Signer, r.Fingerprint)
 	if !r.Trusted {
 		fmt.Fprintln(out, "               self-asserted: compare the fingerprint with the one on the device's panel")

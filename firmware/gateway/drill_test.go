@@ -1,0 +1,107 @@
+package gateway
+
+import (
+	"testing"
+	"time"
+
+	"sekisho/firmware/asset"
+	"sekisho/firmware/detect"
+	"sekisho/firmware/drill"
+	"sekisho/firmware/flow"
+	"sekisho/hal"
+)
+
+// practice is a drill that began at and went well after took; otherwise nobody pressed.
+func practice(at time.Time, took time.Duration) drill.Drill {
+	d := drill.New(at, "web:Sato", time.Minute)
+	for _, in := range []drill.Input{{Kind: drill.InReady}, {Kind: drill.InDetected, Incident: "i-" + d.ID}, {Kind: drill.InShown}} {
+		in.At = at
+		d, _ = drill.Step(d, in)
+	}
+	if took == 0 {
+		d, _ = drill.Step(d, drill.Input{Kind: drill.InTick, At: at.Add(time.Hour)})
+		return d
+	}
+	for _, k := range []drill.Kind{drill.InPressed, drill.InProven, drill.InSealed} {
+		d, _ = drill.Step(d, drill.Input{Kind: k, At: at.Add(took), Bundle: "/b"})
+	}
+	return d
+}
+
+func TestThePanelNamesTheLastDrillThatWasCarriedThrough(t *testing.T) {
+	at := time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC)
+	g := &Gateway{}
+	s := hal.Status{Now: at}
+	if g.practised(&s); !s.LastDrill.IsZero() || s.DrillTook != 0 {
+		t.Errorf("never practised: %v, %v", s.LastDrill, s.DrillTook)
+	}
+	g.drill.past = []drill.Drill{practice(at, 41*time.Second), practice(at.Add(24*time.Hour), 14*time.Second), practice(at.Add(48*time.Hour), 0)}
+	g.practised(&s)
+	if want := at.Add(24*time.Hour + 14*time.Second); !s.LastDrill.Equal(want) || s.DrillTook != 14*time.Second {
+		t.Errorf("%v, %v, want %v", s.LastDrill, s.DrillTook, want)
+	}
+}
+
+// What detectors say of a device that is gone is no news; what they say of somebody
+// who uses its address is.
+func TestAnEchoOfADrillIsToldFromSomebodyReal(t *testing.T) {
+	ended := time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC)
+	mac := flow.MAC{2, 0x53, 0x4b, 1, 2, 4}
+	g := &Gateway{drill: exercise{gone: []echo{{mac, "drill0", ended}}}}
+	for name, c := range map[string]struct {
+		first time.Time
+		host  asset.Asset
+		mac   flow.MAC
+		over  bool
+	}{
+		"judged late":             {ended.Add(-time.Minute), asset.Asset{MAC: mac, Port: "drill0"}, mac, true},
+		"judged when forgotten":   {ended.Add(-time.Second), asset.Asset{}, mac, true},
+		"began afterwards":        {ended.Add(time.Minute), asset.Asset{}, mac, false},
+		"seen on another port":    {ended.Add(-time.Minute), asset.Asset{MAC: mac, Port: "lan2"}, mac, false},
+		"was on another port too": {ended.Add(-time.Minute), asset.Asset{MAC: mac, Port: "drill0", MovedFrom: "lan2"}, mac, false},
+		"somebody else":           {ended.Add(-time.Minute), asset.Asset{Port: "drill0"}, flow.MAC{2, 0x53, 0x4b, 1, 2, 6}, false},
+	} {
+		f := detect.Finding{First: c.first, Host: detect.Host{MAC: c.mac}}
+		if over := g.ofDrill(t.Context(), sighting{f, c.host}); over != c.over {
+			t.Errorf("%s: over %v", name, over)
+		}
+	}
+}
+
+// The tracker speaks once more of calls that nobody answered, a minute after the
+// device is gone: it must not become one of the office's.
+func TestADeviceOfADrillIsForgottenAsOftenAsSomethingSpeaksOfIt(t *testing.T) {
+	at := time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC)
+	now := at.Add(time.Second)
+	mac, stranger := flow.MAC{2, 0x53, 0x4b, 1, 2, 4}, flow.MAC{2, 0x53, 0x4b, 1, 2, 6}
+	g := &Gateway{parts: Parts{Pipeline: NewPipeline(PipelineConfig{})}, now: func() time.Time { return now }}
+	g.drill.gone = []echo{{mac, "drill0", at}, {stranger, "drill0", at}}
+	g.hideDummies()
+	seen := func() {
+		g.parts.Pipeline.inventory.Restore([]asset.Asset{
+			{ID: macID(mac), MAC: mac, Port: "drill0", FirstSeen: now, LastSeen: now},
+			{ID: macID(stranger), MAC: stranger, Port: "lan2", FirstSeen: now, LastSeen: now},
+		})
+	}
+	known := func(id asset.ID) bool { _, ok := g.parts.Pipeline.inventory.Get(id); return ok }
+	seen()
+	g.forgetDummies() // its last frames may be on their way
+	if !known(macID(mac)) {
+		t.Error("forgotten before its last frame was read")
+	}
+	if all := g.Devices(); len(all) != 1 || all[0].MAC != stranger || g.active(now) != 1 {
+		t.Errorf("listed %v, %d active", all, g.active(now))
+	}
+	for _, later := range []time.Duration{4 * time.Second, 80 * time.Second, 5 * time.Minute} {
+		now = at.Add(later)
+		seen()
+		if g.forgetDummies(); known(macID(mac)) || !known(macID(stranger)) {
+			t.Errorf("after %v: the drill's device known %v, a stranger with a drill's address %v", later, known(macID(mac)), known(macID(stranger)))
+		}
+	}
+	now = at.Add(echoFor + time.Second)
+	g.forgetDummies()
+	if seen(); len(g.Devices()) != 2 || len(g.drill.gone) != 0 {
+		t.Errorf("an address is hidden for ever: %v", g.Devices())
+	}
+}
