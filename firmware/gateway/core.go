@@ -215,6 +215,7 @@ func (g *Gateway) carry(ctx context.Context, c incident.Change) {
 		g.faults.clear("store")
 	}
 	g.recordChange(c.Incident)
+	g.show() // before the commands, which take longer: whoever pressed sees that it was taken
 	for _, cmd := range c.Commands {
 		g.execute(ctx, c.Incident, cmd)
 	}

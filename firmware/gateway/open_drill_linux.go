@@ -16,19 +16,15 @@ import (
 
 // drills lets devices of drills be plugged into the LAN bridge.
 func (o *opening) drills(p *Parts) error {
-	lan, ok := firstIPv4(o.network.Prefixes)
-	if !ok {
-		return nil // refused when somebody asks for one
-	}
 	inventory, pool := p.Pipeline.inventory, o.config.Network.DHCPPool
-	p.Dummies = dummies{wire: o.wire, config: dummy.Config{
-		Bridge: o.network.Bridge, LAN: lan, Now: time.Now, Log: o.log.With("component", "drill"),
-		Refuse: func(a netip.Addr) bool {
+	p.Dummies = dummies{
+		wire: o.wire, config: dummy.Config{Bridge: o.network.Bridge, Now: time.Now, Log: o.log.With("component", "drill")},
+		refuse: func(a netip.Addr) bool {
 			_, known := inventory.ByAddr(a)
 			leased := pool.First.IsValid() && pool.First.Compare(a) <= 0 && a.Compare(pool.Last) <= 0
-			return known || leased || slices.Contains(o.network.Addrs, a) || slices.Contains(o.held(), a)
+			return known || leased || slices.Contains(o.held(), a)
 		},
-	}}
+	}
 	return nil
 }
 
@@ -36,16 +32,30 @@ func (o *opening) drills(p *Parts) error {
 type dummies struct {
 	wire   *wire
 	config dummy.Config
+	refuse func(netip.Addr) bool // an address that somebody has, besides ours
 }
 
 var _ Dummies = dummies{}
 
 func (d dummies) New() (Dummy, error) {
+	bridge, err := netlink.LinkByName(d.config.Bridge)
+	if err != nil {
+		return nil, fmt.Errorf("bridge %s: %w", d.config.Bridge, err)
+	}
+	ours, prefixes, err := addressesOf(bridge)
+	if err != nil {
+		return nil, err
+	}
+	lan, ok := firstIPv4(prefixes)
+	if !ok {
+		return nil, fmt.Errorf("bridge %s has no IPv4 address: a drill needs one beside it", d.config.Bridge)
+	}
 	vlan, err := d.wire.officeVLAN()
 	if err != nil {
 		return nil, err
 	}
-	d.config.VLAN = vlan
+	d.config.LAN, d.config.VLAN = lan, vlan
+	d.config.Refuse = func(a netip.Addr) bool { return slices.Contains(ours, a) || d.refuse(a) }
 	device, err := dummy.New(d.config)
 	if err != nil {
 		return nil, err
