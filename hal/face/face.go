@@ -96,13 +96,22 @@ func (f *Face) Frozen(last panel.Shown) {
 	}
 }
 
-// Thawed says that the screen shows what it is given.
-func (f *Face) Thawed() {
+// Thawed says that the screen takes pictures, and what the one that it has just taken
+// names. A status that came too late for that one counts when it can stand there.
+func (f *Face) Thawed(drawn panel.Shown) {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.frozen == nil {
+		return
+	}
 	f.frozen = nil
-	f.shows(now)
+	f.button.Show(now, drawn)
+	if due := f.shownAt.Add(f.lag); due.After(now) {
+		f.shows(due)
+	} else {
+		f.shows(now)
+	}
 }
 
 // changed wakes the subscribers. The lock is held.

@@ -210,13 +210,32 @@ func TestAPressMeansWhomAFrozenScreenNames(t *testing.T) {
 	if p := tap(t, f, c, 50*ms); p.Target != "a" {
 		t.Errorf("%+v, and the screen names a", p)
 	}
-	f.Thawed()
+	f.Thawed(panel.Shows(suspect("b")))
 	if p := tap(t, f, c, 50*ms); p.Target != "a" {
 		t.Errorf("%+v, and b has just appeared", p)
 	}
 	c.at = c.at.Add(time.Second)
 	if p := tap(t, f, c, 50*ms); p.Target != "b" {
 		t.Errorf("%+v, and the screen names b", p)
+	}
+}
+
+func TestAScreenThatIsBackNamesWhatWasDrawnAndNotWhatIsOnItsWay(t *testing.T) {
+	f, c := with(Config{Lag: 300 * ms})
+	f.Show(suspect("a"))
+	c.at = c.at.Add(time.Second)
+	f.Frozen(panel.Shows(suspect("a")))
+	f.Show(suspect("b"))
+	c.at = c.at.Add(time.Second)
+	f.Show(suspect("c")) // while b is being drawn
+	f.Thawed(panel.Shows(suspect("b")))
+	c.at = c.at.Add(panel.Reaction + 50*ms)
+	if p := tap(t, f, c, 50*ms); p.Target != "b" {
+		t.Errorf("%+v, and the screen named b", p)
+	}
+	c.at = c.at.Add(time.Second)
+	if p := tap(t, f, c, 50*ms); p.Target != "c" {
+		t.Errorf("%+v, and the screen names c", p)
 	}
 }
 

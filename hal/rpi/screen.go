@@ -98,7 +98,7 @@ func (p *Panel) paint(ctx context.Context, shown *panel.Shown) error {
 			return err
 		}
 		*shown = panel.Shows(f.Status)
-		p.Thawed()
+		p.Thawed(*shown)
 		p.screen.report(nil)
 		select {
 		case <-ctx.Done():
