@@ -31,6 +31,7 @@ type decoder struct {
 	paste  bool   // between ESC [ 200 ~ and ESC [ 201 ~
 	number int    // first parameter of the sequence so far
 	more   bool   // it has another
+	flood  bool   // more than a person types comes, and has not paused yet
 	part   []byte // of a character in UTF-8
 }
 
@@ -49,7 +50,8 @@ const (
 // does not mark it, and none of them is meant for the button.
 const burst = 8
 
-// feed returns the keys that are complete.
+// feed returns the keys that are complete. Nothing to feed is a pause: a paste is
+// longer than one look at the terminal takes in, and its rest is meant no more.
 func (d *decoder) feed(in []byte) []key {
 	var keys []key
 	for _, b := range in {
@@ -57,7 +59,8 @@ func (d *decoder) feed(in []byte) []key {
 			keys = append(keys, k)
 		}
 	}
-	if len(keys) > burst && !alike(keys) {
+	d.flood = len(in) > 0 && (d.flood || len(keys) > burst && !alike(keys))
+	if d.flood {
 		return nil
 	}
 	return keys

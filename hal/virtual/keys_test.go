@@ -58,6 +58,18 @@ func TestOnlyWholeKeysCount(t *testing.T) {
 	}
 }
 
+func TestTheRestOfAPasteIsNoKey(t *testing.T) {
+	var d decoder
+	d.feed([]byte(strings.Repeat("a line 3\n", 20)))
+	if got := d.feed([]byte("8\n")); got != nil {
+		t.Errorf("the rest of it: %v", got)
+	}
+	d.feed(nil)
+	if got := d.feed([]byte("\n")); !slices.Equal(got, []key{keyPress}) {
+		t.Errorf("after a pause: %v", got)
+	}
+}
+
 func TestEscapeAloneIsAKeyWhenNothingFollows(t *testing.T) {
 	var d decoder
 	if got := d.feed([]byte("\x1b")); got != nil {
