@@ -147,6 +147,7 @@ func TestProblemsNameTheirKey(t *testing.T) {
 		"buzzer on the lamp": {`[policy]`, "[panel]\nkind = \"gpio\"\nbuzzer = \"GPIO25\"\n[policy]", `panel.buzzer: "GPIO25" is already panel.blue`},
 		"line of the screen": {`[policy]`, "[panel]\nkind = \"gpio\"\nbuzzer = \"GPIO2\"\n[policy]", `panel.buzzer: "GPIO2" is already panel.screen_bus 1`},
 		"no channel":         {`[policy]`, "[panel]\nkind = \"gpio\"\nbutton = \"GPIO17\"\nred = \"pwm:0\"\n[policy]", "panel.red: \"pwm:0\" is not a PWM channel"},
+		"channel with a 0":   {`[policy]`, "[panel]\nkind = \"gpio\"\nbutton = \"GPIO17\"\nred = \"pwm:0.01\"\n[policy]", "panel.red: \"pwm:0.01\" is not a PWM channel"},
 		"other screen":       {`[policy]`, "[panel]\nkind = \"gpio\"\nscreen = \"lcd\"\n[policy]", "panel.screen:"},
 		"reserved address":   {`[policy]`, "[panel]\nkind = \"gpio\"\nscreen_address = 0x78\n[policy]", "panel.screen_address: 0x78"},
 		"odd height":         {`[policy]`, "[panel]\nkind = \"gpio\"\nscreen_height = 48\n[policy]", "panel.screen_height: 48"},

@@ -33,8 +33,8 @@ func (c Panel) validateLines(p *problems) {
 		}
 		if channel, ok := strings.CutPrefix(line.name, "pwm:"); ok {
 			chip, n, _ := cutLast(channel, ".")
-			_, err := strconv.ParseUint(n, 10, 8)
-			p.check(err == nil && chip != "" && !strings.Contains(chip, "/"), line.key, "%q is not a PWM channel; write for example \"pwm:0.1\"", line.name)
+			number, err := strconv.ParseUint(n, 10, 8)
+			p.check(err == nil && strconv.FormatUint(number, 10) == n && chip != "" && !strings.Contains(chip, "/"), line.key, "%q is not a PWM channel; write for example \"pwm:0.1\"", line.name)
 		}
 		p.check(seen[line.name] == "", line.key, "%q is already %s", line.name, seen[line.name])
 		seen[line.name] = line.key
