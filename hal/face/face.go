@@ -186,7 +186,6 @@ func (f *Face) emit(pr hal.Press) error {
 	select {
 	case f.presses <- pr:
 	default:
-		f.log.Error("press not taken", "gesture", int(pr.Gesture), "target", pr.Target)
 		return panel.ErrBusy
 	}
 	if pr.Gesture == hal.Short && pr.Target == "" && f.status.Target == "" {
@@ -271,7 +270,7 @@ func (f *Face) take(pr hal.Press, ok bool) {
 		return
 	}
 	if err := f.emit(pr); err != nil {
-		f.log.Error("press lost", "err", err)
+		f.log.Error("press lost", "gesture", int(pr.Gesture), "target", pr.Target, "err", err)
 		return
 	}
 	f.taken++
