@@ -224,6 +224,34 @@ func TestTheLastDrillTellsHowLongItTook(t *testing.T) {
 	}
 }
 
+func TestADrillIsTodaysUntilMidnight(t *testing.T) {
+	for _, c := range []struct {
+		since  time.Duration
+		en, ja string
+	}{
+		{10 * time.Hour, "today", "今日"}, {20 * time.Hour, "yesterday", "昨日"}, {40 * time.Hour, "2 days ago", "2日前"},
+		{-time.Hour, "today", "今日"}, // the clock was set back
+	} {
+		for lang, want := range map[string]string{"en": c.en, "ja": c.ja} {
+			s := status(hal.Normal, lang)
+			s.LastDrill, s.DrillTook = s.Now.Add(-c.since), 0
+			if got := onPage(s, 2); !strings.Contains(got, want) {
+				t.Errorf("%v: %q, want %q", c.since, got, want)
+			}
+		}
+	}
+}
+
+func TestTheLastDayOfLearningIsOneDay(t *testing.T) {
+	for left, want := range map[time.Duration]string{0: "1 day", 24 * time.Hour: "1 day", 25 * time.Hour: "2 days"} {
+		s := status(hal.Learning, "en")
+		s.LearnLeft = left
+		if got := onPage(s, 0); !strings.Contains(got, want) || strings.Contains(got, "1 days") {
+			t.Errorf("%v: %q", left, got)
+		}
+	}
+}
+
 // Names, and everything else that comes from outside, may be any bytes.
 func FuzzEveryTextIsDrawnAndNothingPanics(f *testing.F) {
 	for _, text := range hostile {

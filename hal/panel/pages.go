@@ -51,10 +51,7 @@ func drillPage(c *content, w words, s hal.Status) {
 		c.body = []row{say(softRow, w.lastDrill), say(midRow, w.never), say(softRow, w.noDrill)}
 		return
 	}
-	ago := w.todayAgo
-	if n := int(s.Now.Sub(s.LastDrill).Hours() / 24); n > 0 {
-		ago = fmt.Sprintf(w.daysAgo, n)
-	}
+	ago := w.ago(s.LastDrill, s.Now)
 	since := say(softRow, ago)
 	if s.DrillTook > 0 {
 		since.texts = []string{w.took(s.DrillTook), ago}
@@ -64,8 +61,11 @@ func drillPage(c *content, w words, s hal.Status) {
 
 func learningPage(c *content, w words, s hal.Status) {
 	c.right = clock(s.Now)
-	left := max(1, int((s.LearnLeft+24*time.Hour-1)/(24*time.Hour)))
-	c.body = []row{say(midRow, fmt.Sprintf(w.left, left))}
+	left := w.lastDay
+	if n := int((s.LearnLeft + 24*time.Hour - 1) / (24 * time.Hour)); n > 1 {
+		left = fmt.Sprintf(w.left, n)
+	}
+	c.body = []row{say(midRow, left)}
 	for _, l := range set(w.learning).wrap(Width) {
 		c.body = append(c.body, say(softRow, l.String()))
 	}

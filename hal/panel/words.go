@@ -15,11 +15,11 @@ type words struct {
 	drill string
 	// calm
 	devices, days, dayUnit, deviceUnit        string
-	lastDrill, none, never, noDrill, todayAgo string
-	date, daysAgo, fullDate                   string
+	lastDrill, none, never, noDrill           string
+	date, today, yesterday, daysAgo, fullDate string
 	tookSeconds, tookMinutes, tookLong        string
 	weekday                                   [7]string
-	left, learning                            string
+	left, lastDay, learning                   string
 	// the suspect
 	press, unknown, isolatingTo, keepOn    string
 	pull, call                             string
@@ -54,11 +54,11 @@ var japanese = words{
 	},
 	drill:   "訓練",
 	devices: "機器", days: "通信の記録", deviceUnit: "台", dayUnit: "日分",
-	lastDrill: "前回の訓練", none: "なし", never: "まだありません", noDrill: "訓練をしましょう", todayAgo: "今日",
-	date: "1月2日", fullDate: "2006年1月2日", daysAgo: "%d日前",
+	lastDrill: "前回の訓練", none: "なし", never: "まだありません", noDrill: "訓練をしましょう",
+	date: "1月2日", fullDate: "2006年1月2日", today: "今日", yesterday: "昨日", daysAgo: "%d日前",
 	tookSeconds: "%d秒で押せました", tookMinutes: "%d分%d秒で押せました", tookLong: "1時間以上かかりました",
 	weekday: [7]string{"(日)", "(月)", "(火)", "(水)", "(木)", "(金)", "(土)"},
-	left:    "あと%d日", learning: "通信を覚えています。操作は不要です。",
+	left:    "あと%d日", lastDay: "あと1日", learning: "通信を覚えています。操作は不要です。",
 	press: "ボタンで隔離します", unknown: "名前のない機器",
 	isolatingTo: "確認までお待ちください", keepOn: "電源は切らないで下さい",
 	pull: "次の線を抜いてください", call: "電話 ",
@@ -84,11 +84,11 @@ var english = words{
 	},
 	drill:   "DRILL",
 	devices: "Devices", days: "Records", dayUnit: " days",
-	lastDrill: "Last drill", none: "none yet", never: "none yet", noDrill: "Time to practise", todayAgo: "today",
-	date: "2 Jan", fullDate: "2 January 2006", daysAgo: "%d days ago",
+	lastDrill: "Last drill", none: "none yet", never: "none yet", noDrill: "Time to practise",
+	date: "2 Jan", fullDate: "2 January 2006", today: "today", yesterday: "yesterday", daysAgo: "%d days ago",
 	tookSeconds: "Pressed in %d s", tookMinutes: "Pressed in %d:%02d min", tookLong: "Took over an hour",
 	weekday: [7]string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"},
-	left:    "%d days", learning: "Getting to know your network. Nothing to do.",
+	left:    "%d days", lastDay: "1 day", learning: "Getting to know your network. Nothing to do.",
 	press: "Press to isolate", unknown: "Unnamed device",
 	isolatingTo: "Wait for the proof", keepOn: "Leave its power on",
 	pull: "Unplug this cable:", call: "Call ",
@@ -111,6 +111,22 @@ func (w words) named(name string) string {
 		return w.unknown
 	}
 	return name
+}
+
+// ago tells how many nights have passed between two times.
+func (w words) ago(then, now time.Time) string {
+	day := func(t time.Time) time.Time {
+		y, m, d := t.Date()
+		return time.Date(y, m, d, 0, 0, 0, 0, time.UTC) // where each day has 24 hours
+	}
+	switch n := int(day(now).Sub(day(then)) / (24 * time.Hour)); {
+	case n <= 0:
+		return w.today
+	case n == 1:
+		return w.yesterday
+	default:
+		return fmt.Sprintf(w.daysAgo, n)
+	}
 }
 
 // took tells a person's reaction time, in whole seconds.
