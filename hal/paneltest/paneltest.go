@@ -282,7 +282,7 @@ func hangs(b *bench) {
 	if b.Hang == nil {
 		return
 	}
-	b.start(suspect("a"))
+	b.start(hal.Status{State: hal.Normal, Lang: "en"}) // a screen that named somebody would go on to
 	free := b.Hang()
 	b.shows()
 	b.see(suspect("b"))

@@ -456,6 +456,42 @@ func TestAHungBusDelaysNeitherButtonNorLampNorTheEnd(t *testing.T) {
 	})
 }
 
+// slow is a bus that works, then hangs for as long as a kernel waits for it.
+type slow struct{ hangs atomic.Bool }
+
+func (s *slow) Tx(uint16, []byte, []byte) error {
+	if s.hangs.Load() {
+		time.Sleep(time.Second)
+		return errors.New("connection timed out")
+	}
+	return nil
+}
+
+func TestAPressWhileTheBusHangsMeansWhomTheScreenStillNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := &slow{}
+		o := run(t, config(), func(b *rpitest.Board) { b.Attach(bus) })
+		defer o.end()
+		o.Show(suspect("a"))
+		time.Sleep(time.Second)
+		bus.hangs.Store(true)
+		next := suspect("b")
+		next.Suspect.Name = "NAS-2" // another picture
+		o.Show(next)
+		time.Sleep(700 * time.Millisecond)
+		o.press(50 * time.Millisecond)
+		if got := o.pressed(); len(got) != 1 || got[0].Target != "a" {
+			t.Errorf("presses %+v, and the screen names a", got)
+		}
+		bus.hangs.Store(false)
+		time.Sleep(10 * time.Second)
+		o.press(50 * time.Millisecond)
+		if got := o.pressed(); len(got) != 1 || got[0].Target != "b" {
+			t.Errorf("presses %+v, and the screen names b", got)
+		}
+	})
+}
+
 // glass is the screen of the settings.
 func glass(c rpi.Config) *ssd1306test.Model {
 	cfg := ssd1306.Config{Addr: c.Screen.Addr, Height: c.Screen.Height, UpsideDown: c.Screen.UpsideDown}

@@ -87,14 +87,16 @@ func (p *Panel) paint(ctx context.Context, shown *panel.Shown) error {
 	defer ticker.Stop()
 	level := ssd1306.Day
 	for {
-		f := p.Frame()
+		f, last := p.Frame(), *shown
+		late := time.AfterFunc(lag-refresh, func() { p.Frozen(last) }) // a bus that hangs has not failed yet
 		if now := p.brightness(f.Status); now != level {
-			if err := screen.SetBrightness(now); err != nil {
-				return err
-			}
-			level = now
+			err, level = screen.SetBrightness(now), now
 		}
-		if err := screen.Draw(p.picture(f)); err != nil { // sends what changed
+		if err == nil {
+			err = screen.Draw(p.picture(f)) // sends what changed
+		}
+		late.Stop()
+		if err != nil {
 			return err
 		}
 		*shown = panel.Shows(f.Status)
