@@ -241,8 +241,8 @@ type Panel struct {
 	Kind string `toml:"kind"`
 	// Chip and the lines, by the kernel's name ("GPIO17", see gpioinfo) or number. An
 	// empty chip is the first that has the line, an empty light is not there. A light
-	// may be "pwm:CHIP.CHANNEL" instead. Where no button and no light is named, all are
-	// as hal/rpi/README.md draws them, and the screen too.
+	// may be "pwm:CHIP.CHANNEL" instead. What the file leaves out is as
+	// hal/rpi/README.md draws it, but for the buzzer.
 	Chip          string `toml:"chip"`
 	Button        string `toml:"button"`
 	ActiveLow     bool   `toml:"active_low"` // the button is a switch to ground
@@ -261,18 +261,25 @@ type Panel struct {
 	Night            Span   `toml:"night"` // lamp and screen dim, the buzzer does not call
 }
 
-// wire fills in the drawn wiring where the file names neither a button nor a light.
+// wire fills in the drawn wiring where the file does not say otherwise: a button
+// that is a switch to ground must not stop to work because its line was named.
 func (p *Panel) wire(defined func(key string) bool) {
-	if p.Kind != "gpio" || slices.ContainsFunc([]string{"button", "red", "green", "blue"}, defined) {
+	if p.Kind != "gpio" {
 		return
 	}
-	p.Button, p.Red, p.Green, p.Blue = "GPIO17", "GPIO23", "GPIO24", "GPIO25"
-	if !defined("active_low") {
-		p.ActiveLow = true
+	for _, drawn := range []struct {
+		key  string
+		to   *string
+		name string
+	}{
+		{"button", &p.Button, "GPIO17"}, {"red", &p.Red, "GPIO23"}, {"green", &p.Green, "GPIO24"}, {"blue", &p.Blue, "GPIO25"},
+		{"screen", &p.Screen, "ssd1306"},
+	} {
+		if !defined(drawn.key) {
+			*drawn.to = drawn.name
+		}
 	}
-	if !defined("screen") {
-		p.Screen = "ssd1306"
-	}
+	p.ActiveLow = p.ActiveLow || !defined("active_low")
 }
 
 // Span is a part of every day, from and to counted from midnight, written as

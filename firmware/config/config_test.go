@@ -141,7 +141,7 @@ func TestProblemsNameTheirKey(t *testing.T) {
 		"switch elsewhere":   {`wan = "wan0"`, "wan = \"wan0\"\nswitches = [\"lan9\"]", "network.switches[0]:"},
 		"radio elsewhere":    {`wan = "wan0"`, "wan = \"wan0\"\nwifi = [\"wlan0\"]", "network.wifi[0]:"},
 		"no probation":       {`[policy]`, "[policy]\nprobation = \"1m\"", "policy.probation: must be at least 1h"},
-		"button nowhere":     {`[policy]`, "[panel]\nkind = \"gpio\"\nred = \"GPIO23\"\n[policy]", "panel.button: is empty"},
+		"button nowhere":     {`[policy]`, "[panel]\nkind = \"gpio\"\nbutton = \"\"\n[policy]", "panel.button: is empty"},
 		"button on PWM":      {`[policy]`, "[panel]\nkind = \"gpio\"\nbutton = \"pwm:0.1\"\n[policy]", "panel.button: \"pwm:0.1\" is an output"},
 		"buzzer on PWM":      {`[policy]`, "[panel]\nkind = \"gpio\"\nbuzzer = \"pwm:0.1\"\n[policy]", "panel.buzzer:"},
 		"buzzer on the lamp": {`[policy]`, "[panel]\nkind = \"gpio\"\nbuzzer = \"GPIO25\"\n[policy]", `panel.buzzer: "GPIO25" is already panel.blue`},

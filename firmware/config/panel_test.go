@@ -33,11 +33,15 @@ func TestAPanelThatNamesNoLinesIsTheDrawnOne(t *testing.T) {
 	}
 }
 
-// What was written before there was a wiring to leave out keeps its meaning.
-func TestAPanelThatNamesLinesHasNoOthers(t *testing.T) {
-	got := front(t, "kind = \"gpio\"\nbutton = \"5\"\ngreen = \"6\"")
-	if got.Button != "5" || got.Green != "6" || got.ActiveLow || got.Red+got.Blue+got.Screen+got.Buzzer != "" {
-		t.Errorf("%+v", got)
+func TestWhatAPanelDoesNotNameIsAsDrawn(t *testing.T) {
+	got := front(t, "kind = \"gpio\"\nbutton = \"5\"\ngreen = \"\"\nscreen = \"none\"")
+	want := front(t, `kind = "gpio"`)
+	want.Button, want.Green, want.Screen = "5", "", "none"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if front(t, "kind = \"gpio\"\nactive_low = false").ActiveLow {
+		t.Error("a button that pulls its line up was taken for a switch to ground")
 	}
 }
 
