@@ -80,13 +80,16 @@ func (p *Panel) pass() bool {
 	}
 	edges, err := line.Edges()
 	asked := p.cfg.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.line != line { // lost meanwhile: they say nothing of the line that comes next
+		return false
+	}
 	for _, e := range edges {
 		p.EdgeAt(asked.Add(-e.Ago), e.Down)
 	}
 	if err != nil {
-		p.mu.Lock()
 		p.why = err
-		p.mu.Unlock()
 		line.Close() // hear finds out
 	}
 	return len(edges) > 0
