@@ -154,6 +154,7 @@ func (g *Gateway) observe(ctx context.Context, s sighting) {
 		g.log.Info("finding about a drill that is over", "detector", s.finding.Detector, "host", s.host.ID)
 		return
 	}
+	s = g.named(s)
 	g.log.Info("finding", "detector", s.finding.Detector, "host", s.host.ID, "confidence", s.finding.Confidence)
 	for _, c := range g.desk.Observe(now, s.finding, s.host, g.active(now)) {
 		g.carry(ctx, c) // first: isolation never waits for evidence

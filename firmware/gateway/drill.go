@@ -289,7 +289,6 @@ func (g *Gateway) followDrill(ctx context.Context) {
 		g.stepDrill(ctx, in)
 		return
 	}
-	g.nameDummy()
 	for _, i := range g.desk.Incidents() {
 		if i.Drill && i.Asset.MAC == g.drill.mac {
 			g.followDrilled(ctx, i, now)
@@ -363,14 +362,16 @@ func (g *Gateway) copied(a asset.Asset) bool {
 	return a.MAC == g.drill.mac && made != "" && (a.MovedFrom != "" || a.Port != "" && a.Port != made)
 }
 
-// drillName is what the device is called on the screen.
+// drillName is what the device is called on the screen. The inventory never learns
+// it: whoever copies the device's address must not be called so.
 var drillName = detect.Text{EN: "Drill device", JA: "訓練用の機器"}
 
-func (g *Gateway) nameDummy() {
-	name := drillName.In(g.cfg.Lang)
-	if a, ok := g.parts.Pipeline.inventory.ByMAC(g.drill.mac); ok && a.Name != name {
-		g.parts.Pipeline.inventory.SetName(a.ID, name)
+// named gives a sighting of the drill's device its name.
+func (g *Gateway) named(s sighting) sighting {
+	if g.drill.now.Running() && s.finding.Host.MAC == g.drill.mac {
+		s.host.Name = drillName.In(g.cfg.Lang)
 	}
+	return s
 }
 
 // ofDrill is asked before a finding goes to the desk. It ends a drill whose device's
