@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"sekisho/firmware/detect"
 	"sekisho/firmware/drill"
 	"sekisho/firmware/flow"
+	"sekisho/firmware/incident"
 	"sekisho/hal"
 )
 
@@ -103,5 +105,26 @@ func TestADeviceOfADrillIsForgottenAsOftenAsSomethingSpeaksOfIt(t *testing.T) {
 	g.forgetDummies()
 	if seen(); len(g.Devices()) != 2 || len(g.drill.gone) != 0 {
 		t.Errorf("an address is hidden for ever: %v", g.Devices())
+	}
+}
+
+// The device of a drill has one Ethernet address. Whatever looks like another of its
+// own is somebody's of the office, and must never be held for practice.
+func TestNobodyIsHeldAlongWithTheDeviceOfADrill(t *testing.T) {
+	at := time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC)
+	mac, colleague := flow.MAC{2, 0x53, 0x4b, 1, 2, 4}, flow.MAC{2, 0, 0, 0, 0, 2}
+	for _, drilled := range []bool{false, true} {
+		p := NewPipeline(PipelineConfig{LAN: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
+		g := &Gateway{parts: Parts{Pipeline: p}, now: func() time.Time { return at }, desk: incident.NewDesk(incident.Policy{})}
+		says(p, at, mac, "192.0.2.200")
+		if drilled {
+			g.desk.Rehearse(macID(mac))
+		}
+		a, _ := p.inventory.ByMAC(mac)
+		held := g.desk.Request(at, a, incident.Isolate, "web:Sato", "").Incident
+		says(p, at.Add(10*time.Minute), colleague, "192.0.2.200") // switched on, with the same address by hand
+		if _, along := g.kinOf(held); along == drilled {
+			t.Errorf("a drill %v: somebody else is held along %v", drilled, along)
+		}
 	}
 }
