@@ -26,6 +26,8 @@ type Dummies interface {
 // waits for Plug.
 type Dummy interface {
 	MAC() [6]byte
+	// Port is the gateway's own port that it will be behind.
+	Port() string
 	// Plug puts it on the network; when it returns, what it sends is watched.
 	Plug(ctx context.Context) (drill.Device, error)
 	// Run misbehaves until ctx ends; began is called once, with the first bad frame.
@@ -76,7 +78,8 @@ func (g *Gateway) startDrill(ctx context.Context, by string) (drill.Drill, error
 			why = drill.RefusedUnable
 		}
 	}
-	if why == "" {
+	if why == "" { // on record before its first frame: whatever becomes of the gateway, it can be told from the office's
+		d.Device = drill.Device{MAC: flow.MAC(device.MAC()).String(), Port: device.Port()}
 		if err := g.parts.Store.SaveDrill(context.WithoutCancel(ctx), d); err != nil {
 			g.settle("store", err)
 			why = drill.RefusedRecords
@@ -89,7 +92,7 @@ func (g *Gateway) startDrill(ctx context.Context, by string) (drill.Drill, error
 	within, cancel := context.WithCancel(ctx)
 	x := &g.drill
 	x.now, x.device, x.mac, x.cancel, x.edge = d, device, flow.MAC(device.MAC()), cancel, time.Time{}
-	g.desk.Rehearse(macID(x.mac)) // before its first frame
+	g.desk.Rehearse(macID(x.mac))
 	g.drill.list = nil
 	g.hideDummies()
 	g.recordDrill(d, by)
@@ -173,9 +176,6 @@ func (g *Gateway) stepDrill(ctx context.Context, in drill.Input) {
 	}
 	moved := next.State != g.drill.now.State
 	g.drill.now, g.drill.list = next, nil
-	if next.Running() { // its port may be known by now
-		g.hideDummies()
-	}
 	if err := g.parts.Store.SaveDrill(context.WithoutCancel(ctx), next); err != nil {
 		g.settle("store", err)
 	}
@@ -250,6 +250,7 @@ func (g *Gateway) restoreDrills(ctx context.Context) {
 		g.faults.set("store", err)
 	}
 	for n, d := range kept {
+		g.forgetLeftover(d)
 		next, commands := drill.Step(d, drill.Input{Kind: drill.InRestart, At: g.now().UTC()})
 		if len(commands) == 0 {
 			continue
@@ -258,11 +259,19 @@ func (g *Gateway) restoreDrills(ctx context.Context) {
 			g.settle("store", err)
 		}
 		g.recordDrill(next, "gateway")
-		g.parts.Pipeline.inventory.Forget(asset.ID("mac:" + d.Device.MAC))
 		kept[n] = next
 	}
 	g.drill.past = kept[max(0, len(kept)-maxPast):]
 	g.endDrilled(ctx)
+}
+
+// forgetLeftover lets the inventory forget the device of a drill: the process may
+// have ended in the middle, or before it was seen that the device was gone.
+func (g *Gateway) forgetLeftover(d drill.Drill) {
+	inventory := g.parts.Pipeline.inventory
+	if a, known := inventory.Get(asset.ID("mac:" + d.Device.MAC)); known && at(a, d.Device.Port) {
+		inventory.Forget(a.ID)
+	}
 }
 
 // unplug takes the device away when the gateway stops in the middle of a drill;

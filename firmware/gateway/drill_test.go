@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net/netip"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"sekisho/firmware/drill"
 	"sekisho/firmware/flow"
 	"sekisho/firmware/incident"
+	"sekisho/firmware/ledger"
 	"sekisho/hal"
 )
 
@@ -126,5 +128,71 @@ func TestNobodyIsHeldAlongWithTheDeviceOfADrill(t *testing.T) {
 		if _, along := g.kinOf(held); along == drilled {
 			t.Errorf("a drill %v: somebody else is held along %v", drilled, along)
 		}
+	}
+}
+
+// still makes a device that is never plugged in: its first frame may be out when
+// the gateway loses power, and nothing more is known of it.
+type still struct{}
+
+func (still) New() (Dummy, error) { return still{}, nil }
+func (still) MAC() [6]byte        { return [6]byte{2, 0x53, 0x4b, 1, 2, 4} }
+func (still) Port() string        { return "drill0" }
+func (still) Plug(ctx context.Context) (drill.Device, error) {
+	<-ctx.Done()
+	return drill.Device{}, ctx.Err()
+}
+func (still) Run(context.Context, func(time.Time)) error { return nil }
+func (still) Close() error                               { return nil }
+
+// preparing is a gateway on which a drill has just been started.
+func preparing(t *testing.T) *records {
+	t.Helper()
+	r := newRecords(t)
+	r.parts.Pipeline, r.parts.Dummies, r.entries = NewPipeline(PipelineConfig{}), still{}, make(chan ledger.Entry, 16)
+	within, stop := context.WithCancel(context.Background())
+	t.Cleanup(func() { stop(); r.work.Wait() })
+	if d, err := r.startDrill(within, "web:Sato"); err != nil || d.State != drill.Preparing {
+		t.Fatalf("%v, %s", err, d.State)
+	}
+	return r
+}
+
+func TestADeviceOfADrillIsOnRecordBeforeItIsPluggedIn(t *testing.T) {
+	r := preparing(t)
+	inventory := r.parts.Pipeline.inventory
+	colleague := asset.Asset{ID: "mac:02:00:00:00:00:02", MAC: flow.MAC{2, 0, 0, 0, 0, 2}, Port: "lan2"}
+	inventory.Restore([]asset.Asset{{ID: macID(still{}.MAC()), MAC: still{}.MAC(), Port: "drill0"}, colleague}) // as after a power cut
+	r.restoreDrills(t.Context())
+	if all := inventory.All(); len(all) != 1 || all[0].ID != colleague.ID {
+		t.Errorf("after the start the office has %v", all)
+	}
+	inventory.Restore([]asset.Asset{{ID: macID(still{}.MAC()), MAC: still{}.MAC(), Port: "drill0"}})
+	if r.restoreDrills(t.Context()); len(inventory.All()) != 0 { // it had ended, and was about to be forgotten
+		t.Errorf("a drill that is over leaves %v", inventory.All())
+	}
+	inventory.Restore([]asset.Asset{{ID: macID(still{}.MAC()), MAC: still{}.MAC(), Port: "lan2", MovedFrom: "drill0"}})
+	if r.restoreDrills(t.Context()); len(inventory.All()) != 1 {
+		t.Error("a stranger that used the address is forgotten")
+	}
+}
+
+// Its first question who has an address tells everybody the device's own. Whoever
+// sends with it then is not part of the drill.
+func TestADrillKnowsAStrangerWhileItIsBeingPrepared(t *testing.T) {
+	r := preparing(t)
+	stranger := asset.Asset{ID: macID(still{}.MAC()), MAC: still{}.MAC(), Port: "lan2"}
+	r.parts.Pipeline.inventory.Restore([]asset.Asset{stranger})
+	f := detect.Finding{First: start, Host: detect.Host{MAC: stranger.MAC}}
+	done := make(chan struct{})
+	r.requests <- func() { // on the core
+		defer close(done)
+		if r.ofDrill(t.Context(), sighting{f, stranger}) || r.drill.now.Running() || r.drill.past[0].Outcome != drill.Copied {
+			t.Errorf("what the stranger does counts as practice: %+v", r.drill.now)
+		}
+	}
+	<-done
+	if all := r.Devices(); len(all) != 1 {
+		t.Errorf("the page lists %v", all)
 	}
 }
