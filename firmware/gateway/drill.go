@@ -39,6 +39,7 @@ type Dummy interface {
 // owns it.
 type exercise struct {
 	now    drill.Drill   // zero: none runs
+	began  time.Time     // when now was started; see clock
 	past   []drill.Drill // that have ended, oldest first
 	device Dummy
 	mac    flow.MAC  // of device
@@ -46,6 +47,13 @@ type exercise struct {
 	edge   time.Time // of the last press on the drill's incident
 	gone   []echo
 	list   []drill.Drill // what drills hands out, until the next step
+}
+
+// clock is when something happened, as a clock that was right at the start of the
+// drill and that nobody sets says. The gateway may learn the time in the middle of a
+// drill: that must not make a reaction an hour, nor keep a drill from ending.
+func (x *exercise) clock(at time.Time) time.Time {
+	return x.now.Started.Add(at.Sub(x.began)).Round(0) // monotonic, both
 }
 
 // echo is a device that is gone, of which detectors may still speak: a call that
@@ -69,7 +77,8 @@ func macID(mac flow.MAC) asset.ID { return asset.ID("mac:" + mac.String()) }
 
 // startDrill begins a drill, or says why it does not. Either is on record.
 func (g *Gateway) startDrill(ctx context.Context, by string) (drill.Drill, error) {
-	d, device := drill.New(g.now(), by, g.cfg.DrillLimit), Dummy(nil)
+	began, device := g.now(), Dummy(nil)
+	d := drill.New(began, by, g.cfg.DrillLimit)
 	why := g.drillRefused()
 	if why == "" {
 		var err error
@@ -91,7 +100,7 @@ func (g *Gateway) startDrill(ctx context.Context, by string) (drill.Drill, error
 	}
 	within, cancel := context.WithCancel(ctx)
 	x := &g.drill
-	x.now, x.device, x.mac, x.cancel, x.edge = d, device, flow.MAC(device.MAC()), cancel, time.Time{}
+	x.now, x.began, x.device, x.mac, x.cancel, x.edge = d, began, device, flow.MAC(device.MAC()), cancel, time.Time{}
 	g.desk.Rehearse(macID(x.mac))
 	g.drill.list = nil
 	g.hideDummies()
@@ -169,7 +178,7 @@ func (g *Gateway) tellDrill(ctx context.Context, id string, in drill.Input) {
 // stepDrill takes the drill one input further: written down first, then done. When
 // the disk does not take it, the drill goes on all the same, and ends.
 func (g *Gateway) stepDrill(ctx context.Context, in drill.Input) {
-	in.At = in.At.Round(0).UTC()
+	in.At = g.drill.clock(in.At)
 	next, commands := drill.Step(g.drill.now, in)
 	if next == g.drill.now {
 		return

@@ -196,3 +196,29 @@ func TestADrillKnowsAStrangerWhileItIsBeingPrepared(t *testing.T) {
 		t.Errorf("the page lists %v", all)
 	}
 }
+
+// A small gateway has no battery for its clock: the time is learnt from the network,
+// perhaps in the middle of a drill.
+func TestAClockThatIsSetChangesNoReactionAndEndsNoDrill(t *testing.T) {
+	for _, set := range []time.Duration{time.Hour, -time.Hour} {
+		r := preparing(t)
+		done := make(chan struct{})
+		r.requests <- func() { // on the core
+			defer close(done)
+			d := &r.drill.now
+			for n, k := range []drill.Kind{drill.InReady, drill.InDetected, drill.InShown, drill.InTick, drill.InPressed} {
+				if k == drill.InTick { // the times so far are what the clock said before it was set
+					d.Started, d.Since, d.Shown = d.Started.Add(-set), d.Since.Add(-set), d.Shown.Add(-set)
+				}
+				r.stepDrill(t.Context(), drill.Input{Kind: k, At: r.at.Add(time.Duration(n) * time.Second)})
+			}
+			if took, known := d.Reaction(); took != 2*time.Second || !known || d.State != drill.Isolating {
+				t.Errorf("set by %v: %s after %v, %v", set, d.State, took, known)
+			}
+			if end, _ := d.Deadline(); end.Sub(d.Started) > 2*time.Minute {
+				t.Errorf("set by %v: it lasts until %v after the start", set, end.Sub(d.Started))
+			}
+		}
+		<-done
+	}
+}
