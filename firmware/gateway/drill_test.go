@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -145,13 +147,24 @@ func (still) Plug(ctx context.Context) (drill.Device, error) {
 func (still) Run(context.Context, func(time.Time)) error { return nil }
 func (still) Close() error                               { return nil }
 
+// onCore does what only the core may.
+func (r *records) onCore(deed func()) {
+	done := make(chan struct{})
+	r.requests <- func() { defer close(done); deed() }
+	<-done
+}
+
 // preparing is a gateway on which a drill has just been started.
 func preparing(t *testing.T) *records {
 	t.Helper()
 	r := newRecords(t)
 	r.parts.Pipeline, r.parts.Dummies, r.entries = NewPipeline(PipelineConfig{}), still{}, make(chan ledger.Entry, 16)
 	within, stop := context.WithCancel(context.Background())
-	t.Cleanup(func() { stop(); r.work.Wait() })
+	t.Cleanup(func() {
+		r.onCore(func() { r.stopDrill(within, "web:Sato") }) //nolint:errcheck // it may have ended
+		stop()
+		r.work.Wait()
+	})
 	if d, err := r.startDrill(within, "web:Sato"); err != nil || d.State != drill.Preparing {
 		t.Fatalf("%v, %s", err, d.State)
 	}
@@ -184,14 +197,11 @@ func TestADrillKnowsAStrangerWhileItIsBeingPrepared(t *testing.T) {
 	stranger := asset.Asset{ID: macID(still{}.MAC()), MAC: still{}.MAC(), Port: "lan2"}
 	r.parts.Pipeline.inventory.Restore([]asset.Asset{stranger})
 	f := detect.Finding{First: start, Host: detect.Host{MAC: stranger.MAC}}
-	done := make(chan struct{})
-	r.requests <- func() { // on the core
-		defer close(done)
+	r.onCore(func() {
 		if r.ofDrill(t.Context(), sighting{f, stranger}) || r.drill.now.Running() || r.drill.past[0].Outcome != drill.Copied {
 			t.Errorf("what the stranger does counts as practice: %+v", r.drill.now)
 		}
-	}
-	<-done
+	})
 	if all := r.Devices(); len(all) != 1 {
 		t.Errorf("the page lists %v", all)
 	}
@@ -202,9 +212,7 @@ func TestADrillKnowsAStrangerWhileItIsBeingPrepared(t *testing.T) {
 func TestAClockThatIsSetChangesNoReactionAndEndsNoDrill(t *testing.T) {
 	for _, set := range []time.Duration{time.Hour, -time.Hour} {
 		r := preparing(t)
-		done := make(chan struct{})
-		r.requests <- func() { // on the core
-			defer close(done)
+		r.onCore(func() {
 			d := &r.drill.now
 			for n, k := range []drill.Kind{drill.InReady, drill.InDetected, drill.InShown, drill.InTick, drill.InPressed} {
 				if k == drill.InTick { // the times so far are what the clock said before it was set
@@ -218,7 +226,39 @@ func TestAClockThatIsSetChangesNoReactionAndEndsNoDrill(t *testing.T) {
 			if end, _ := d.Deadline(); end.Sub(d.Started) > 2*time.Minute {
 				t.Errorf("set by %v: it lasts until %v after the start", set, end.Sub(d.Started))
 			}
+		})
+	}
+}
+
+// blank is a panel that nobody looks at.
+type blank struct{ hal.Panel }
+
+func (blank) Show(hal.Status) {}
+
+func TestPacketsThatAPowerCutKeptPinnedAreGivenBack(t *testing.T) {
+	r := newRecords(t)
+	r.parts.Pipeline, r.parts.Panel, r.entries = NewPipeline(PipelineConfig{}), blank{}, make(chan ledger.Entry, 16)
+	r.recorded = map[string]int{}
+	all := []incident.Incident{
+		{ID: "a-drill", Drill: true, State: incident.Closed},
+		{ID: "nothing", State: incident.Dismissed},
+		{ID: "asked", State: incident.Open, Action: incident.Suggest, Frozen: r.at},
+		{ID: "unsealed", State: incident.Closed},
+	}
+	for n, i := range all {
+		i.Opened, i.Updated, i.Asset.ID = r.at, r.at, asset.ID("mac:02:00:00:00:00:0"+string(rune('0'+n)))
+		if err := errors.Join(r.parts.Store.SaveIncident(t.Context(), i), r.parts.Spool.Pin(i.ID, r.at)); err != nil {
+			t.Fatal(err)
 		}
-		<-done
+	}
+	if err := r.parts.Spool.Pin("of-a-lost-database", r.at); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.takeUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.work.Wait()
+	if kept := slices.Sorted(slices.Values(r.parts.Spool.Pins())); !slices.Equal(kept, []string{"asked", "of-a-lost-database", "unsealed"}) {
+		t.Errorf("pinned after the start: %v", kept)
 	}
 }
