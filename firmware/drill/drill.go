@@ -62,7 +62,7 @@ type Device struct {
 // Drill is one exercise: a value, safe to keep. Times are zero until they are
 // known.
 type Drill struct {
-	ID       string        `json:"id"` // drill-20261127-093000: sorts by time, safe as a file name
+	ID       string        `json:"id"` // drill-20261127-093000.250: sorts by time, safe as a file name
 	By       string        `json:"by"` // who started it: "web:NAME"
 	State    State         `json:"state"`
 	Outcome  Outcome       `json:"outcome,omitempty"` // of Ended
@@ -102,7 +102,7 @@ func New(now time.Time, by string, limit time.Duration) Drill {
 		limit = DefaultLimit
 	}
 	now = now.UTC()
-	return Drill{ID: "drill-" + now.Format("20060102-150405"), By: by, State: Preparing, Limit: limit, Started: now, Since: now}
+	return Drill{ID: "drill-" + now.Format("20060102-150405.000"), By: by, State: Preparing, Limit: limit, Started: now, Since: now}
 }
 
 // Running says that it has not ended.

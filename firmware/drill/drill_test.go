@@ -130,7 +130,7 @@ func TestEveryStateEndsWithItsTime(t *testing.T) {
 func TestADrillThatGoesWellKnowsItsTimes(t *testing.T) {
 	d := in(t, Ended)
 	want := Drill{
-		ID: "drill-20261127-090000", By: "web:Sato", State: Ended, Outcome: Passed, Limit: DefaultLimit,
+		ID: "drill-20261127-090000.000", By: "web:Sato", State: Ended, Outcome: Passed, Limit: DefaultLimit,
 		Device: sample(InReady, 0).Device, Incident: "20261127-090010-0001", Bundle: "/evidence/bundles/x", PressedBy: "button",
 		Started: nine, Since: after(14), FirstBad: after(4), Detected: after(6), Shown: after(8), Pressed: after(10), Proven: after(12),
 		Sealed: after(14), Ended: after(14),
@@ -153,6 +153,15 @@ func TestADrillThatGoesWellKnowsItsTimes(t *testing.T) {
 	}
 	if diff := cmp.Diff(d, back, addrs); diff != "" {
 		t.Errorf("written and read again: %s", diff)
+	}
+}
+
+// Who stops a drill at once and begins another must not write over the first, and
+// what is left of the first must not be taken for the second's.
+func TestTwoDrillsOfOneSecondAreTwo(t *testing.T) {
+	one, other := New(nine, "web:Sato", 0), New(nine.Add(20*time.Millisecond), "web:Sato", 0)
+	if one.ID >= other.ID {
+		t.Errorf("%s, then %s", one.ID, other.ID)
 	}
 }
 

@@ -69,7 +69,7 @@ func (d Drill) Remark() Text {
 	case Interrupted:
 		return Text{"The gateway was restarted during the drill. Everything has been put back; you can start again.", "訓練の途中で本装置が再起動しました。元の状態に戻してありますので、あらためて始められます。"}
 	case Broken:
-		return Text{"The drill device could not be made, so nothing was practised. Please tell the IT vendor.", "訓練用の機器を用意できず、訓練を行えませんでした。IT事業者に連絡してください。"}
+		return Text{"The drill was ended because its device did not work. Please tell the IT vendor.", "訓練用の機器がうまく動かなかったため、訓練を終了しました。IT事業者に連絡してください。"}
 	}
 	return Text{"The device was isolated and the evidence sealed.", "機器を隔離し、証拠を封印しました。"}
 }

@@ -85,9 +85,21 @@ func (g *Gateway) takeUp(ctx context.Context) error {
 		}
 	}
 	g.restoreDrills(ctx)
+	g.unpinOver(ctx)
 	g.record(ledger.Entry{Actor: "gateway", Action: "start", Subject: g.cfg.Office, Detail: map[string]any{"incidents": len(kept)}})
 	g.show()
 	return nil
+}
+
+// unpinOver gives the ring back what is pinned for incidents that keep nothing: the
+// power may have gone between their end and the command. A pin of which the desk
+// knows nothing stays: its record may have been lost.
+func (g *Gateway) unpinOver(ctx context.Context) {
+	for _, id := range g.parts.Spool.Pins() {
+		if i, known := g.desk.Get(id); known && i.KeepsNothing() {
+			g.execute(ctx, i, incident.UnpinEvidence{})
+		}
+	}
 }
 
 // beganKey is where the database keeps the time of the first start.
@@ -154,6 +166,7 @@ func (g *Gateway) observe(ctx context.Context, s sighting) {
 		g.log.Info("finding about a drill that is over", "detector", s.finding.Detector, "host", s.host.ID)
 		return
 	}
+	s = g.named(s)
 	g.log.Info("finding", "detector", s.finding.Detector, "host", s.host.ID, "confidence", s.finding.Confidence)
 	for _, c := range g.desk.Observe(now, s.finding, s.host, g.active(now)) {
 		g.carry(ctx, c) // first: isolation never waits for evidence

@@ -26,6 +26,8 @@ type Dummies interface {
 // waits for Plug.
 type Dummy interface {
 	MAC() [6]byte
+	// Port is the gateway's own port that it will be behind.
+	Port() string
 	// Plug puts it on the network; when it returns, what it sends is watched.
 	Plug(ctx context.Context) (drill.Device, error)
 	// Run misbehaves until ctx ends; began is called once, with the first bad frame.
@@ -37,6 +39,7 @@ type Dummy interface {
 // owns it.
 type exercise struct {
 	now    drill.Drill   // zero: none runs
+	began  time.Time     // when now was started; see clock
 	past   []drill.Drill // that have ended, oldest first
 	device Dummy
 	mac    flow.MAC  // of device
@@ -44,6 +47,13 @@ type exercise struct {
 	edge   time.Time // of the last press on the drill's incident
 	gone   []echo
 	list   []drill.Drill // what drills hands out, until the next step
+}
+
+// clock is when something happened, as a clock that was right at the start of the
+// drill and that nobody sets says. The gateway may learn the time in the middle of a
+// drill: that must not make a reaction an hour, nor keep a drill from ending.
+func (x *exercise) clock(at time.Time) time.Time {
+	return x.now.Started.Add(at.Sub(x.began)).Round(0) // monotonic, both
 }
 
 // echo is a device that is gone, of which detectors may still speak: a call that
@@ -67,7 +77,8 @@ func macID(mac flow.MAC) asset.ID { return asset.ID("mac:" + mac.String()) }
 
 // startDrill begins a drill, or says why it does not. Either is on record.
 func (g *Gateway) startDrill(ctx context.Context, by string) (drill.Drill, error) {
-	d, device := drill.New(g.now(), by, g.cfg.DrillLimit), Dummy(nil)
+	began, device := g.now(), Dummy(nil)
+	d := drill.New(began, by, g.cfg.DrillLimit)
 	why := g.drillRefused()
 	if why == "" {
 		var err error
@@ -76,7 +87,8 @@ func (g *Gateway) startDrill(ctx context.Context, by string) (drill.Drill, error
 			why = drill.RefusedUnable
 		}
 	}
-	if why == "" {
+	if why == "" { // on record before its first frame: whatever becomes of the gateway, it can be told from the office's
+		d.Device = drill.Device{MAC: flow.MAC(device.MAC()).String(), Port: device.Port()}
 		if err := g.parts.Store.SaveDrill(context.WithoutCancel(ctx), d); err != nil {
 			g.settle("store", err)
 			why = drill.RefusedRecords
@@ -88,8 +100,8 @@ func (g *Gateway) startDrill(ctx context.Context, by string) (drill.Drill, error
 	}
 	within, cancel := context.WithCancel(ctx)
 	x := &g.drill
-	x.now, x.device, x.mac, x.cancel, x.edge = d, device, flow.MAC(device.MAC()), cancel, time.Time{}
-	g.desk.Rehearse(macID(x.mac)) // before its first frame
+	x.now, x.began, x.device, x.mac, x.cancel, x.edge = d, began, device, flow.MAC(device.MAC()), cancel, time.Time{}
+	g.desk.Rehearse(macID(x.mac))
 	g.drill.list = nil
 	g.hideDummies()
 	g.recordDrill(d, by)
@@ -166,16 +178,13 @@ func (g *Gateway) tellDrill(ctx context.Context, id string, in drill.Input) {
 // stepDrill takes the drill one input further: written down first, then done. When
 // the disk does not take it, the drill goes on all the same, and ends.
 func (g *Gateway) stepDrill(ctx context.Context, in drill.Input) {
-	in.At = in.At.Round(0).UTC()
+	in.At = g.drill.clock(in.At)
 	next, commands := drill.Step(g.drill.now, in)
 	if next == g.drill.now {
 		return
 	}
 	moved := next.State != g.drill.now.State
 	g.drill.now, g.drill.list = next, nil
-	if next.Running() { // its port may be known by now
-		g.hideDummies()
-	}
 	if err := g.parts.Store.SaveDrill(context.WithoutCancel(ctx), next); err != nil {
 		g.settle("store", err)
 	}
@@ -250,6 +259,7 @@ func (g *Gateway) restoreDrills(ctx context.Context) {
 		g.faults.set("store", err)
 	}
 	for n, d := range kept {
+		g.forgetLeftover(d)
 		next, commands := drill.Step(d, drill.Input{Kind: drill.InRestart, At: g.now().UTC()})
 		if len(commands) == 0 {
 			continue
@@ -258,11 +268,19 @@ func (g *Gateway) restoreDrills(ctx context.Context) {
 			g.settle("store", err)
 		}
 		g.recordDrill(next, "gateway")
-		g.parts.Pipeline.inventory.Forget(asset.ID("mac:" + d.Device.MAC))
 		kept[n] = next
 	}
 	g.drill.past = kept[max(0, len(kept)-maxPast):]
 	g.endDrilled(ctx)
+}
+
+// forgetLeftover lets the inventory forget the device of a drill: the process may
+// have ended in the middle, or before it was seen that the device was gone.
+func (g *Gateway) forgetLeftover(d drill.Drill) {
+	inventory := g.parts.Pipeline.inventory
+	if a, known := inventory.Get(asset.ID("mac:" + d.Device.MAC)); known && at(a, d.Device.Port) {
+		inventory.Forget(a.ID)
+	}
 }
 
 // unplug takes the device away when the gateway stops in the middle of a drill;
@@ -289,7 +307,6 @@ func (g *Gateway) followDrill(ctx context.Context) {
 		g.stepDrill(ctx, in)
 		return
 	}
-	g.nameDummy()
 	for _, i := range g.desk.Incidents() {
 		if i.Drill && i.Asset.MAC == g.drill.mac {
 			g.followDrilled(ctx, i, now)
@@ -363,14 +380,16 @@ func (g *Gateway) copied(a asset.Asset) bool {
 	return a.MAC == g.drill.mac && made != "" && (a.MovedFrom != "" || a.Port != "" && a.Port != made)
 }
 
-// drillName is what the device is called on the screen.
+// drillName is what the device is called on the screen. The inventory never learns
+// it: whoever copies the device's address must not be called so.
 var drillName = detect.Text{EN: "Drill device", JA: "訓練用の機器"}
 
-func (g *Gateway) nameDummy() {
-	name := drillName.In(g.cfg.Lang)
-	if a, ok := g.parts.Pipeline.inventory.ByMAC(g.drill.mac); ok && a.Name != name {
-		g.parts.Pipeline.inventory.SetName(a.ID, name)
+// named gives a sighting of the drill's device its name.
+func (g *Gateway) named(s sighting) sighting {
+	if g.drill.now.Running() && s.finding.Host.MAC == g.drill.mac {
+		s.host.Name = drillName.In(g.cfg.Lang)
 	}
+	return s
 }
 
 // ofDrill is asked before a finding goes to the desk. It ends a drill whose device's

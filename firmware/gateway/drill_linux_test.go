@@ -321,6 +321,9 @@ func TestWhoeverCopiesTheDrillsAddressIsNoDrill(t *testing.T) {
 				if i.Drill {
 					t.Fatal("the stranger's incident counts as a drill")
 				}
+				if name := deviceName(i.Asset); name == drillName.EN || name == drillName.JA {
+					t.Fatalf("the lamp asks about the stranger as %q", name)
+				}
 				return i.Waiting()
 			}
 		}

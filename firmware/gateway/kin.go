@@ -130,9 +130,10 @@ func (g *Gateway) relateTo(ctx context.Context, changes []incident.Change, held 
 }
 
 // kinOf asks the inventory for the other addresses of the incident's device, and
-// gives them to the desk where that is news.
+// gives them to the desk where that is news. The device of a drill has none: what
+// looks like one is somebody's of the office.
 func (g *Gateway) kinOf(i incident.Incident) (incident.Change, bool) {
-	if !i.State.Held() && !i.Waiting() {
+	if i.Drill || !i.State.Held() && !i.Waiting() {
 		return incident.Change{}, false // on release all go together, and those who were held stay on record
 	}
 	q := asset.Query{ID: i.Asset.ID, FirstSign: i.FirstSign(), Held: i.HeldSince(), Known: i.Asset.Kin, Never: g.cfg.Policy.NeverAlong}

@@ -243,7 +243,7 @@ func (m *move) leaked() {
 }
 
 func (m *move) frozen() {
-	if m.i.State == Dismissed || m.i.Drill && m.i.State == Closed {
+	if m.i.KeepsNothing() {
 		m.do(UnpinEvidence{}) // pinned after it was over
 		return
 	}

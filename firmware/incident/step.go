@@ -288,6 +288,12 @@ func (i Incident) sealDue() bool {
 	return false
 }
 
+// KeepsNothing says that the incident is over and that no packets are kept for it in
+// the ring: it was nothing, or a drill.
+func (i Incident) KeepsNothing() bool {
+	return i.State == Dismissed || i.Drill && i.State == Closed
+}
+
 // packed says that the ring needs to keep nothing for the incident any more: its
 // packets are in a verified bundle, and the device is stopped or released.
 func (i Incident) packed() bool {

@@ -101,27 +101,17 @@ func (d *Device) MAC() [6]byte { return d.mac }
 func (d *Device) Addr() netip.Addr { return d.addr }
 
 // newSpace makes a namespace that goes when the process does, or its handle.
-func newSpace() (netns.NsHandle, error) {
-	var space netns.NsHandle
-	made := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		var err error
-		space, err = netns.New()
-		made <- err
-	}()
-	err := <-made
+func newSpace() (space netns.NsHandle, err error) {
+	onThread(func() { space, err = netns.New() })
 	return space, err
 }
 
 // inside runs fn with its thread in the device's namespace. Sockets opened in fn
 // belong to it for good; goroutines started in it do not.
-func (d *Device) inside(fn func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked, see newSpace
+func (d *Device) inside(fn func() error) (err error) {
+	onThread(func() {
 		d.mu.Lock()
-		err := net.ErrClosed
+		err = net.ErrClosed
 		if !d.closed {
 			err = netns.Set(d.space)
 		}
@@ -129,9 +119,26 @@ func (d *Device) inside(fn func() error) error {
 		if err == nil {
 			err = fn()
 		}
-		done <- err
+	})
+	return err
+}
+
+// onThread runs fn on a thread that ends with it. The runtime never ends the first
+// thread of the process, which would stay where fn led it, and with it the namespace
+// and what /proc/net shows: fn gets another one while that is held.
+func onThread(fn func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked but here: the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			onThread(fn)
+			return
+		}
+		fn()
 	}()
-	return <-done
+	<-done
 }
 
 // settle finds the device an address, and gives it what it needs to call others.
