@@ -152,8 +152,8 @@ func parse(args []string, s surroundings) (f flags, code int) {
 	if err == nil {
 		err = known(f.Only)
 	}
-	if err == nil && f.Screen != "none" && f.ScreenAddress != 0x3C && f.ScreenAddress != 0x3D {
-		err = fmt.Errorf("--screen-address: such screens have 0x3C or 0x3D, not %#x; one printed as 0x78 is 0x3C, as 0x7A is 0x3D", f.ScreenAddress)
+	if err == nil && f.Screen != "none" && (f.ScreenAddress < 0x08 || f.ScreenAddress > 0x77) { // as the settings have it
+		err = fmt.Errorf("--screen-address: %#x is not an I2C address; one printed as 0x78 is 0x3C, as 0x7A is 0x3D", f.ScreenAddress)
 	}
 	if err != nil {
 		fmt.Fprintf(s.err, "halsmoke: %v; see halsmoke --help\n", err)
