@@ -98,7 +98,7 @@ var japanese = map[string]string{
 	"drill_interrupted":    "中断しました",
 	"drill_broken":         "行えませんでした",
 	"seconds":              "{n}秒",
-	"steps_drill_open":     "訓練です。本番と同じように、まず本体の画面を確かめてください。|画面の機器が「訓練用の機器」であれば、ボタンを1回押してください。",
+	"steps_drill_open":     "訓練です。本番と同じように、まず本体の画面を確かめてください。|画面の機器が訓練用であれば、ボタンを1回押してください。",
 	"steps_drill":          "訓練です。機器を調べたり、業者に連絡したりする必要はありません。|証拠の封印が終わるまで、少しお待ちください。終わると自動で元に戻ります。",
 
 	"did_lower": "隔離を制限にゆるめました",
@@ -255,7 +255,7 @@ var english = map[string]string{
 	"drill_interrupted":    "Interrupted",
 	"drill_broken":         "Did not happen",
 	"seconds":              "{n} s",
-	"steps_drill_open":     "This is a drill. Look at the screen on the box first, as if it were real.|If it names the \"Drill device\", press the button once.",
+	"steps_drill_open":     "This is a drill. Look at the screen on the box first, as if it were real.|If it names the drill device, press the button once.",
 	"steps_drill":          "This is a drill: nobody has to look for the device or call anybody.|Wait a moment until the evidence is sealed. Then everything goes back by itself.",
 
 	"did_lower": "Loosened from isolated to limited",

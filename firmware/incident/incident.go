@@ -167,8 +167,8 @@ const (
 	maxObservations = 32
 	maxPeers        = 16
 	maxHistory      = 200
-	keepHistory     = 20 // the first lines are never dropped
-	maxText         = 512
+	keepHistory     = 20   // the first lines are never dropped
+	maxText         = 1024 // bytes; a Japanese sentence takes twice those of an English one
 )
 
 // Incident is a snapshot: a value, safe to keep. Step never changes what an

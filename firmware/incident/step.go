@@ -304,13 +304,15 @@ func (i Incident) packed() bool {
 	return false
 }
 
+// bounded cuts a text to maxText bytes, and shows that it did.
 func bounded(s string) string {
 	if len(s) <= maxText {
 		return s
 	}
-	cut := maxText
+	const more = "…"
+	cut := maxText - len(more)
 	for cut > 0 && s[cut]&0xc0 == 0x80 { // not inside a rune
 		cut--
 	}
-	return s[:cut]
+	return s[:cut] + more
 }

@@ -252,6 +252,18 @@ func check(t *testing.T, before Incident, input Input, cell string) {
 	}
 }
 
+// What a person reads is whole, or says that it is not: never half a character.
+func TestALongTextIsCutVisibly(t *testing.T) {
+	whole := strings.Repeat("量", maxText/3)
+	if got := bounded(whole); got != whole {
+		t.Errorf("%d bytes were cut to %d", len(whole), len(got))
+	}
+	got := bounded(whole + "量")
+	if kept, cut := strings.CutSuffix(got, "…"); !cut || len(got) > maxText || len(got) < maxText-5 || !strings.HasPrefix(whole, kept) {
+		t.Errorf("cut to %d bytes, ending in %q", len(got), got[max(0, len(got)-9):])
+	}
+}
+
 func TestAnUnknownInputIsRefused(t *testing.T) {
 	i, commands := Step(in(t, Open), Input{Kind: "nonsense", At: noon})
 	if len(commands) != 0 || !i.History[0].Refused {

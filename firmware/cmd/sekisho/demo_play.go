@@ -70,7 +70,7 @@ type play struct {
 	measure *measuring // nil unless the bench asked
 }
 
-func (c *demoCmd) play(ctx context.Context, s streams) error {
+func (c *demoCmd) play(ctx context.Context, s streams) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	scenario, err := lab.FindScenario(c.Scenario)
@@ -88,6 +88,7 @@ func (c *demoCmd) play(ctx context.Context, s streams) error {
 		return err
 	}
 	defer p.office.Close() //nolint:errcheck // the namespaces go with this process
+	defer func() { err = errors.Join(err, keepDrills(lab.Dir, os.Getenv(keepVariable))) }()
 	if err := p.startGateway(ctx); err != nil {
 		return err
 	}
@@ -456,6 +457,24 @@ func (p *play) collect(ctx context.Context) error {
 		return err
 	}
 	p.result.Verified = true
+	return nil
+}
+
+// keepDrills copies the bundles of drills that a person held meanwhile: their
+// folder goes with the office that is in dir.
+func keepDrills(dir, keep string) error {
+	bundles, err := filepath.Glob(filepath.Join(dir, "evidence", "bundles", "*"))
+	if err != nil {
+		return fmt.Errorf("keep the drills: %w", err)
+	}
+	for _, b := range bundles {
+		if r, err := evidence.Verify(b, evidence.VerifyOptions{}); err != nil || !r.Drill {
+			continue // half sealed when the office closed, or not of a drill
+		}
+		if err := os.CopyFS(filepath.Join(keep, filepath.Base(b)), os.DirFS(b)); err != nil {
+			return fmt.Errorf("keep the drills: %w", err)
+		}
+	}
 	return nil
 }
 

@@ -152,7 +152,7 @@ func (d drillReport) print(out io.Writer, lang string) error {
 		}
 	}
 	if d.Bundle != "" {
-		fmt.Fprintf(&b, "  %s %s\n", text("evidence:", "証拠:"), d.Bundle)
+		fmt.Fprintf(&b, "  %s %s\n", text("evidence, on the gateway:", "本装置にある証拠:"), d.Bundle)
 	}
 	_, err := io.WriteString(out, b.String())
 	return err

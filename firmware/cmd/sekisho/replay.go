@@ -19,7 +19,7 @@ import (
 
 type replayCmd struct {
 	JSON   bool           `name:"json" help:"One JSON object a line, for scripts."`
-	LAN    []netip.Prefix `name:"lan" placeholder:"CIDR" help:"The office's network; may be repeated. Without it: private addresses."`
+	LAN    []netip.Prefix `name:"lan" placeholder:"CIDR" help:"The office's network, such as 192.168.1.0/24; may be repeated. Without it: private addresses."`
 	Config string         `type:"path" placeholder:"FILE" help:"Take networks, policy and list files from this settings file."`
 	Lists  []string       `name:"indicators" type:"path" placeholder:"FILE" help:"A list of known bad names, addresses or fingerprints; may be repeated."`
 	Lang   string         `enum:"en,ja" default:"en" help:"Language of the text output: en or ja."`

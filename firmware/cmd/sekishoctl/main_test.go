@@ -35,6 +35,8 @@ func TestCommandLine(t *testing.T) {
 		{"verify --key 0000-1111 bag", 1, []string{"signature.note: signed by", "not the trusted key"}, "OK  "},
 		{"verify bag nowhere", 1, []string{"OK  bag", "there is no nowhere"}, ""},
 		{"show bag", 0, []string{"worm  T1210  high", "Spreads", "bundle.seal", "data/host.pcapng"}, escape},
+		{"show bag", 0, []string{"  state        contained"}, "asked"},
+		{"show bag", 0, nil, "lesson"},
 		{"show --lang ja bag", 0, []string{"広がっています"}, "Spreads"},
 		{"show bag.tar", 0, []string{"OK  bag.tar", "Spreads"}, escape},
 		{"show bag.tar.age", 1, []string{"age identity is needed"}, "OK  "},
@@ -144,6 +146,10 @@ func seal(dir string) error {
 		},
 		Findings: func(w io.Writer) error {
 			_, err := io.WriteString(w, `{"time":"2026-04-01T09:00:00Z","detector":"worm","technique":"T1210","confidence":"high","title":{"en":"Spreads","ja":"広がっています"},"explain":{"en":"12 hosts\u001b[2J","ja":"12台"}}`+"\n")
+			return err
+		},
+		IncidentJSON: func(w io.Writer) error {
+			_, err := io.WriteString(w, `{"state":"contained","asked":"0001-01-01T00:00:00Z","lesson":""}`+"\n")
 			return err
 		},
 	})

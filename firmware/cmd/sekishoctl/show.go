@@ -86,6 +86,9 @@ func unpacked(path string, identities []age.Identity) (dir string, remove func()
 	return dir, remove, err
 }
 
+// noTime is how JSON has a time.Time that was never set.
+const noTime = "0001-01-01T00:00:00Z"
+
 // incident prints the plain values at the top of incident.json.
 func (s showCmd) incident(out io.Writer, r evidence.Report) error {
 	data, err := os.ReadFile(filepath.Join(r.Path, "data", "incident.json"))
@@ -100,6 +103,9 @@ func (s showCmd) incident(out io.Writer, r evidence.Report) error {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		switch v := fields[name].(type) {
 		case string:
+			if v == "" || v == noTime {
+				continue // has not happened
+			}
 			fmt.Fprintf(out, "  %-12s %s\n", printable(name), printable(v))
 		case float64:
 			fmt.Fprintf(out, "  %-12s %s\n", printable(name), strconv.FormatFloat(v, 'f', -1, 64))

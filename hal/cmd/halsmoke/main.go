@@ -42,7 +42,7 @@ type flags struct {
 	Buzzer           string   `help:"Line of the buzzer, GPIO27 in the drawing."`
 	Screen           string   `enum:"ssd1306,sh1106,none" default:"ssd1306" help:"The screen's controller: ${enum}."`
 	ScreenBus        int      `default:"1" help:"Number of the I2C bus."`
-	ScreenAddress    uint16   `default:"60" help:"The screen's address, 60 (0x3C) or 61 (0x3D)."`
+	ScreenAddress    uint16   `default:"60" help:"The screen's address, 0x3C (60) or 0x3D (61)."`
 	ScreenHeight     int      `enum:"64,32" default:"64" help:"Rows of the screen: ${enum}."`
 	ScreenUpsideDown bool     `help:"The screen is mounted with its pins below."`
 	Only             []string `placeholder:"STEP" help:"Only these steps: ${steps}."`
@@ -151,6 +151,9 @@ func parse(args []string, s surroundings) (f flags, code int) {
 	}
 	if err == nil {
 		err = known(f.Only)
+	}
+	if err == nil && f.Screen != "none" && (f.ScreenAddress < 0x08 || f.ScreenAddress > 0x77) { // as the settings have it
+		err = fmt.Errorf("--screen-address: %#x is not an I2C address; one printed as 0x78 is 0x3C, as 0x7A is 0x3D", f.ScreenAddress)
 	}
 	if err != nil {
 		fmt.Fprintf(s.err, "halsmoke: %v; see halsmoke --help\n", err)

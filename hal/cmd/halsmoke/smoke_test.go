@@ -204,7 +204,7 @@ func TestAPersonMayStop(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for want, args := range map[int][][]string{
-		exitUsage: {{"--only", "smell"}, {"--screen", "lcd"}, {"--screen-height", "48"}, {"--record", "/nowhere/at/all"}, {"more"}},
+		exitUsage: {{"--only", "smell"}, {"--screen", "lcd"}, {"--screen-height", "48"}, {"--screen-address", "0x78"}, {"--record", "/nowhere/at/all"}, {"more"}},
 		exitFine:  {{"--help"}, {"--only", "screen", "--yes", "--screen", "none"}},
 	} {
 		for _, args := range args {

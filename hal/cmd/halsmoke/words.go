@@ -39,7 +39,7 @@ var words = map[string]text{
 		mend: map[string]string{
 			"permission": "This program may not open the device. Run it as root, or: sudo usermod -aG gpio,i2c $USER, and log in again.",
 			"bus":        "The I2C bus is off. Write dtparam=i2c_arm=on into config.txt on the boot partition, and i2c-dev into /etc/modules; then restart.",
-			"chip":       "The kernel has no driver for the header. A Raspberry Pi 5 needs a kernel newer than 6.12.",
+			"chip":       "Run this on the Raspberry Pi itself. If this is it, its kernel has no driver for the header: a Raspberry Pi 5 needs Raspberry Pi OS, or a Debian kernel newer than 6.12.",
 			"busy":       "Something else has the line. Stop the gateway (systemctl stop sekisho); gpioinfo shows who it is.",
 			"line":       "There is no such line. gpioinfo shows their names.",
 			"elsewhere":  "The screen has the other address: use --screen-address 61 (0x3D) or 60 (0x3C), and panel.screen_address in the settings.",
@@ -74,7 +74,7 @@ var words = map[string]text{
 		mend: map[string]string{
 			"permission": "装置を開く権限がありません。管理者（root）として実行するか、sudo usermod -aG gpio,i2c $USER を実行し、ログインし直してください。",
 			"bus":        "I2Cが有効になっていません。起動パーティションの config.txt に dtparam=i2c_arm=on、/etc/modules に i2c-dev と書き、再起動してください。",
-			"chip":       "ピンヘッダー用のドライバーがありません。Raspberry Pi 5 には、6.12 より新しいカーネルが必要です。",
+			"chip":       "Raspberry Pi本体で実行してください。本体で実行してもこう表示されるときは、ピンヘッダー用のドライバーがありません。Raspberry Pi 5 には、Raspberry Pi OS、または 6.12 より新しい Debian のカーネルが必要です。",
 			"busy":       "ほかのプログラムがこの線を使っています。本体のサービスを止めてください（systemctl stop sekisho）。使用中のプログラムは gpioinfo で分かります。",
 			"line":       "その名前の線はありません。名前は gpioinfo で確認できます。",
 			"elsewhere":  "画面は別のアドレスで応答しています。--screen-address 61（0x3D）または 60（0x3C）を指定し、設定の panel.screen_address も合わせてください。",
