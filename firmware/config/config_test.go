@@ -146,7 +146,6 @@ func TestProblemsNameTheirKey(t *testing.T) {
 		"buzzer on PWM":      {`[policy]`, "[panel]\nkind = \"gpio\"\nbuzzer = \"pwm:0.1\"\n[policy]", "panel.buzzer:"},
 		"buzzer on the lamp": {`[policy]`, "[panel]\nkind = \"gpio\"\nbuzzer = \"GPIO25\"\n[policy]", `panel.buzzer: "GPIO25" is already panel.blue`},
 		"line of the screen": {`[policy]`, "[panel]\nkind = \"gpio\"\nbuzzer = \"GPIO2\"\n[policy]", `panel.buzzer: "GPIO2" is already panel.screen_bus 1`},
-		"a bare number":      {`[policy]`, "[panel]\nkind = \"gpio\"\nbutton = \"17\"\n[policy]", `panel.button: "17" may be a pin of the header or a line`},
 		"no channel":         {`[policy]`, "[panel]\nkind = \"gpio\"\nbutton = \"GPIO17\"\nred = \"pwm:0\"\n[policy]", "panel.red: \"pwm:0\" is not a PWM channel"},
 		"channel with a 0":   {`[policy]`, "[panel]\nkind = \"gpio\"\nbutton = \"GPIO17\"\nred = \"pwm:0.01\"\n[policy]", "panel.red: \"pwm:0.01\" is not a PWM channel"},
 		"other screen":       {`[policy]`, "[panel]\nkind = \"gpio\"\nscreen = \"lcd\"\n[policy]", "panel.screen:"},

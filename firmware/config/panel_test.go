@@ -34,9 +34,9 @@ func TestAPanelThatNamesNoLinesIsTheDrawnOne(t *testing.T) {
 }
 
 func TestWhatAPanelDoesNotNameIsAsDrawn(t *testing.T) {
-	got := front(t, "kind = \"gpio\"\nbutton = \"GPIO5\"\ngreen = \"\"\nscreen = \"none\"")
+	got := front(t, "kind = \"gpio\"\nbutton = \"5\"\ngreen = \"\"\nscreen = \"none\"")
 	want := front(t, `kind = "gpio"`)
-	want.Button, want.Green, want.Screen = "GPIO5", "", "none"
+	want.Button, want.Green, want.Screen = "5", "", "none"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

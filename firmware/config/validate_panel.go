@@ -36,8 +36,6 @@ func (c Panel) validateLines(p *problems) {
 			number, err := strconv.ParseUint(n, 10, 8)
 			p.check(err == nil && strconv.FormatUint(number, 10) == n && chip != "" && !strings.Contains(chip, "/"), line.key, "%q is not a PWM channel; write for example \"pwm:0.1\"", line.name)
 		}
-		_, err := strconv.ParseUint(line.name, 10, 16)
-		p.check(err != nil, line.key, "%q may be a pin of the header or a line of the chip; write the line, as in \"GPIO17\" (which is pin 11)", line.name)
 		p.check(seen[line.name] == "", line.key, "%q is already %s", line.name, seen[line.name])
 		seen[line.name] = line.key
 	}
