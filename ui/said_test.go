@@ -44,6 +44,17 @@ func TestALockdownIsExplainedWhileItLastsAndOnlyThen(t *testing.T) {
 	}
 }
 
+func TestADeviceThatIsOnlyWatchedIsNotCalledNothing(t *testing.T) {
+	for _, lang := range []string{"ja", "en"} {
+		o, w := newOffice(lang), wordsIn(lang)
+		o.st.State, o.st.Target = hal.Normal, ""
+		o.all[0].State, o.all[0].Action = incident.Open, incident.None
+		if body := page(t, o, lang); strings.Contains(body, w["head_normal"]) || !strings.Contains(body, w["head_watched"]) {
+			t.Errorf("%s: a suspicion too weak to ask about is not told", lang)
+		}
+	}
+}
+
 func TestALockdownThatDoesNotEndIsToldAsAFailure(t *testing.T) {
 	o := newOffice("ja")
 	o.err = errors.New("kernel")

@@ -106,7 +106,7 @@ func (s *site) data(r *http.Request) view {
 		v.Focus, now = focused(iv, i, w), phase(i, s.cfg.Now())
 		v.Steps = steps(w, drillPhase(now, i), i, s.cfg.Now())
 	} else {
-		now = quiet(f.Status.State, v.Lockdown)
+		now = quiet(f.Status.State, v.Lockdown, all)
 		v.Steps = splitSteps(w["steps_"+now])
 	}
 	on := ""
@@ -242,13 +242,15 @@ func stopped(i incident.Incident) bool {
 	return i.State == incident.Contained || i.State == incident.Eradicating
 }
 
-// quiet is the phase when no device is in question.
-func quiet(st hal.State, lockdown bool) string {
+// quiet is the phase when nobody is asked about a device.
+func quiet(st hal.State, lockdown bool, all []incident.Incident) string {
 	switch {
 	case lockdown:
 		return "lockdown"
 	case st == hal.Fault:
 		return "fault"
+	case slices.ContainsFunc(all, func(i incident.Incident) bool { return i.State == incident.Open }):
+		return "watched" // too little to ask about: not the same as nothing
 	}
 	return "normal"
 }
