@@ -102,6 +102,9 @@ type Press struct {
 	// Again says that the screen asked for a second press by then. Two quick
 	// presses are no answer to a question that nobody has seen yet.
 	Again bool
+	// Page says that it came from the web page, or a program in its place: whoever
+	// it was did not stand at the box.
+	Page bool
 }
 
 // Panel is a front panel. Show never blocks on hardware: it replaces what is

@@ -179,22 +179,26 @@ func (g *Gateway) observe(ctx context.Context, s sighting) {
 
 // press does what the screen named when the finger came down.
 func (g *Gateway) press(ctx context.Context, p hal.Press) {
+	by := incident.ByButton
+	if p.Page {
+		by = incident.ByPage
+	}
 	switch p.Gesture {
 	case hal.Short:
 		switch {
-		case p.Target == "" || g.pressedVendor(p.Target):
+		case p.Target == "" || g.pressedVendor(p.Target, by):
 		case g.unseen(p):
 			g.log.Info("a press before its question was seen", "incident", p.Target)
 		default:
 			if p.Target == g.drill.now.Incident {
 				g.drill.edge = p.At
 			}
-			g.apply(ctx, p.Target, incident.Input{Kind: incident.InPress, At: g.now(), By: incident.ByButton})
+			g.apply(ctx, p.Target, incident.Input{Kind: incident.InPress, At: g.now(), By: by})
 		}
 	case hal.Hold3:
-		g.heldForVendor(p.Target)
+		g.heldForVendor(p.Target, by)
 	case hal.Hold8:
-		g.setLockdown(ctx, true, incident.ByButton)
+		g.setLockdown(ctx, true, by)
 	}
 }
 

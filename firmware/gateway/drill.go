@@ -336,7 +336,7 @@ func (g *Gateway) followDrilled(ctx context.Context, i incident.Incident, now ti
 	}
 	if i.State.Held() && i.Level == incident.Isolate {
 		pressed := drill.Input{Kind: drill.InPressed, At: i.Decision.At, By: i.Decision.By}
-		if i.Decision.By == incident.ByButton && !g.drill.edge.IsZero() {
+		if (i.Decision.By == incident.ByButton || i.Decision.By == incident.ByPage) && !g.drill.edge.IsZero() {
 			pressed.At = g.drill.edge
 		}
 		tell(pressed)

@@ -170,7 +170,7 @@ func TestADrillFromTheStartToTheSealedBundle(t *testing.T) {
 	o.pressDrill(t)
 	o.countsTheOfficeAlone(t)
 	d, i := o.awaitDrill(t, drill.Ended)
-	if d.Outcome != drill.Passed || d.By != "web:Sato" || d.PressedBy != incident.ByButton {
+	if d.Outcome != drill.Passed || d.By != "web:Sato" || d.PressedBy != incident.ByPage {
 		t.Fatalf("the drill: %+v", d)
 	}
 	for name, f := range map[string]func() (time.Duration, bool){"detection": d.Detection, "reaction": d.Reaction, "isolation": d.Isolation} {
@@ -180,7 +180,7 @@ func TestADrillFromTheStartToTheSealedBundle(t *testing.T) {
 			t.Errorf("%s took %v, %v", name, took, known)
 		}
 	}
-	if !i.Drill || i.State != incident.Closed || i.Decision.By != incident.ByButton || i.Proof.Grade != incident.Proven || i.Lesson.Holds() {
+	if !i.Drill || i.State != incident.Closed || i.Decision.By != incident.ByPage || i.Proof.Grade != incident.Proven || i.Lesson.Holds() {
 		t.Errorf("the incident: drill %v, %s by %q, %s", i.Drill, i.State, i.Decision.By, i.Proof.Grade)
 	}
 	if a := i.Asset; a.Name != "Drill device" || a.Port != d.Device.Port || "mac:"+d.Device.MAC != string(a.ID) {

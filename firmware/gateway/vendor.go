@@ -145,21 +145,21 @@ func (g *Gateway) decideAccess(decide func(*remote.Server) error) {
 
 // heldForVendor approves the request that the screen named. During a lockdown no
 // screen names one; a hold that came before it must not open anything now.
-func (g *Gateway) heldForVendor(id string) {
+func (g *Gateway) heldForVendor(id, by string) {
 	if g.lockdown {
 		g.log.Warn("vendor's access is not approved during a lockdown", "grant", id)
 		return
 	}
 	g.decideAccess(func(s *remote.Server) error {
-		_, err := s.Approve(id, incident.ByButton, 0)
+		_, err := s.Approve(id, by, 0)
 		return err
 	})
 }
 
-func (g *Gateway) pressedVendor(target string) bool {
+func (g *Gateway) pressedVendor(target, by string) bool {
 	id, ok := strings.CutPrefix(target, vendorTarget)
 	if ok {
-		g.decideAccess(func(s *remote.Server) error { return s.End(id, incident.ByButton) })
+		g.decideAccess(func(s *remote.Server) error { return s.End(id, by) })
 	}
 	return ok
 }

@@ -75,7 +75,7 @@ func TestNobodyIsLetInDuringALockdown(t *testing.T) {
 	if err := desk.Approve(t.Context(), "G-1", "web:owner", time.Hour); !errors.Is(err, ui.ErrCutOff) || !errors.Is(err, ui.ErrRefused) {
 		t.Errorf("by the page: %v", err)
 	}
-	g.heldForVendor("G-1")
+	g.heldForVendor("G-1", incident.ByButton)
 	g.work.Wait()
 	if len(desk.Access().Waiting) != 1 {
 		t.Errorf("by the button: %+v", desk.Access())
@@ -89,7 +89,7 @@ func TestNobodyIsLetInDuringALockdown(t *testing.T) {
 
 	g.lockdown = false
 	g.view.Store(&View{})
-	g.heldForVendor("G-1")
+	g.heldForVendor("G-1", incident.ByButton)
 	g.work.Wait()
 	if a := desk.Access(); len(a.Active) != 1 || a.Active[0].ID != "G-1" {
 		t.Errorf("after the lockdown: %+v", a)

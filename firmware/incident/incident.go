@@ -94,6 +94,7 @@ const (
 const (
 	ByAuto   = "auto"
 	ByButton = "button"
+	ByPage   = "page"   // a press on the picture of the panel, by who knows whom
 	ByPolicy = "policy" // a deadline that the owner set
 
 	ByGateway = "gateway" // takes up what was held before a restart

@@ -352,7 +352,7 @@ func TestAHeldDeviceIsProvenAgainAfterARestart(t *testing.T) {
 
 func TestReleaseAndDismissalAreNeverAGesture(t *testing.T) {
 	for _, k := range []Kind{InRelease, InDismiss, InTick, InLower, InUndo} {
-		for _, by := range []string{"", ByButton, ByAuto, ByPolicy, ByGateway, "web", "web: "} {
+		for _, by := range []string{"", ByButton, ByPage, ByAuto, ByPolicy, ByGateway, "web", "web: "} {
 			input := sample(k)
 			input.By = by
 			if i, c := Step(ticked(automatic(t, Contained)), input); i.State != Contained || len(c) != 0 {

@@ -175,7 +175,7 @@ func (f *Face) Press(g hal.Gesture, target string) error {
 	case g == hal.Hold3 && shown.Approve != target, g == hal.Short && shown.Target != target:
 		return panel.ErrTargetChanged
 	}
-	return f.emit(hal.Press{Gesture: g, Target: target, At: now, Again: g == hal.Short && shown.Again})
+	return f.emit(hal.Press{Gesture: g, Target: target, At: now, Again: g == hal.Short && shown.Again, Page: true})
 }
 
 // emit hands a press on, or turns the page. The lock is held.

@@ -193,7 +193,7 @@ func TestAPressIsForWhatThePersonSaw(t *testing.T) {
 		m, end := b.watch("ja")
 		defer end()
 		tap(m, 100*time.Millisecond)
-		if got := b.pressed(); !slices.Equal(got, []hal.Press{{Gesture: hal.Short, Target: "a"}}) || !strings.Contains(m.Note(), "伝えました") {
+		if got := b.pressed(); !slices.Equal(got, []hal.Press{{Gesture: hal.Short, Target: "a", Page: true}}) || !strings.Contains(m.Note(), "伝えました") {
 			t.Errorf("pressed %+v, said %q", got, m.Note())
 		}
 		b.Show(suspect("b"))
@@ -224,7 +224,7 @@ func TestHoldsAllowAndLockDownAndShowWhatTheyAreAboutToDo(t *testing.T) {
 		m.Edge(false)
 		time.Sleep(time.Second)
 		tap(m, panel.HoldLong+100*time.Millisecond)
-		if got := b.pressed(); len(got) != 2 || got[0] != (hal.Press{Gesture: hal.Hold3, Target: "g1"}) || got[1].Gesture != hal.Hold8 {
+		if got := b.pressed(); len(got) != 2 || got[0] != (hal.Press{Gesture: hal.Hold3, Target: "g1", Page: true}) || got[1].Gesture != hal.Hold8 {
 			t.Errorf("pressed %+v", got)
 		}
 	})

@@ -85,7 +85,9 @@ func (s *siege) onePress(t *testing.T) {
 	stop := s.flood(t, 1, 20*time.Millisecond, scan(1))
 	await(t, "an attack that others see", func() bool { return s.neighbour.total(1) > 0 && s.internet.total(1) > 0 })
 	let := s.press(t)
-	s.awaitIncident(t, 1, "contained and proven", proven)
+	if i := s.awaitIncident(t, 1, "contained and proven", proven); i.Decision.By != incident.ByButton {
+		t.Errorf("the record says that it was %q", i.Decision.By)
+	}
 	_, _, last := s.neighbour.seen(1)
 	t.Logf("last frame at a neighbour %.0f ms after the button was let go", last.Sub(let).Seconds()*1e3)
 	stop()
