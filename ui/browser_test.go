@@ -67,10 +67,20 @@ func shot(t *testing.T, ctx context.Context, name string) {
 func act(t *testing.T, ctx context.Context, steps ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
 	for n, a := range steps {
-		if err := chromedp.Do(ctx, a); err != nil {
+		err := chromedp.Do(ctx, a)
+		for again := 0; redrawn(err) && again < 10; again++ {
+			err = chromedp.Do(ctx, a)
+		}
+		if err != nil {
 			t.Fatalf("step %d: %v", n, err)
 		}
 	}
+}
+
+// redrawn says that the page was drawn anew between looking a node up and using it,
+// so that nothing was done. A person would reach for it again.
+func redrawn(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "node with given id")
 }
 
 func ask[T any](t *testing.T, ctx context.Context, a chromedp.Action[T]) T {
